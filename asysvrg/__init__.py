@@ -1,0 +1,20 @@
+"""Asynchronous mini-batch gradient descent with variance reduction (Huo & Huang, AAAI-17).
+
+The paper's letters and the parameters' names:
+
+    x, x~, x^   parameters in one vector; snapshot; what a thread reads       coefs_, intercepts_
+    eta         learning rate                                                 learning_rate_init, decay
+    b = |I_t|   mini-batch size                                               batch_size
+    m           inner iterations between two snapshots                        inner_steps
+    S, s        epochs                                                        max_iter
+    C           weight of the l2 term                                         alpha
+    B           coordinates of an update (the paper: 1,000)                   coordinates
+    tau, Delta  delay of an update, its bound                                 history_, max_delay
+    K           threads                                                       n_jobs
+"""
+
+from asysvrg._version import __version__
+from asysvrg.config import show_config
+from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
+
+__all__ = ["AsySVRGClassifier", "AsySVRGRegressor", "__version__", "show_config"]

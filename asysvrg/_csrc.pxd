@@ -1,0 +1,112 @@
+"""The C kernels; the only file with `cdef extern` for csrc/. Comments on the fields stand in csrc/types.h."""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+
+cdef extern from "types.h":
+    enum:
+        ASV_RELU
+        ASV_TANH
+        ASV_LOGISTIC
+        ASV_IDENTITY
+        ASV_SOFTMAX
+        ASV_SQUARED
+        ASV_SGD
+        ASV_SVRG
+        ASV_SERIAL
+        ASV_ATOMIC
+        ASV_STRIPED
+        ASV_LINE
+        ASV_STRIPE
+        ASV_COUNTER_STRIDE
+        ASV_INTERRUPTED
+        ASV_OUT_OF_TIME
+
+    ctypedef struct asv_network:
+        int64_t layers
+        const int64_t *width
+        const int64_t *weight
+        const int64_t *bias
+        const int64_t *unit
+        int64_t units
+        int64_t d
+        int activation
+        int loss
+        void *gemm
+
+    ctypedef struct asv_samples:
+        int64_t n
+        int64_t p
+        const void *rows
+        const void *values
+        const int32_t *columns
+        const int64_t *start
+        int64_t longest
+        int skip_zeros
+        const int32_t *labels
+        const void *targets
+        const void *weight
+
+    ctypedef struct asv_control:
+        int (*poll)() noexcept nogil
+        double next_poll
+        double deadline
+        int stop
+
+    ctypedef struct asv_sweep:
+        const asv_network *net
+        const asv_samples *data
+        const void *x
+        void *gradient
+        void *cache
+        void *outputs
+        double loss
+        double errors
+        int64_t evaluated
+
+    ctypedef struct asv_inner:
+        const asv_network *net
+        const asv_samples *data
+        void *x
+        const void *x_snap
+        const void *mu
+        const void *cache
+        double eta
+        double alpha
+        int64_t b
+        int64_t subset
+        int64_t block
+        int64_t max_delay
+        int64_t threads
+        uint64_t seed
+        uint64_t epoch
+        int direction
+        int update
+        int64_t *counters
+        int32_t *locks
+        int32_t *delays
+        asv_control *control
+
+    ctypedef struct asv_kernels:
+        size_t (*sweep_scratch)(const asv_network *, const asv_samples *) noexcept nogil
+        void (*sweep)(asv_sweep *, int64_t, int64_t, void *, int, asv_control *) noexcept nogil
+        size_t (*step_scratch)(const asv_inner *) noexcept nogil
+        void (*step)(const asv_inner *, int64_t, void *, int) noexcept nogil
+        void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
+
+    const asv_kernels asv_kernels_f32
+    const asv_kernels asv_kernels_f64
+    int64_t asv_cache_stride(const asv_network *) noexcept nogil
+
+
+cdef extern from "rng.h":
+    void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t *) noexcept nogil
+    int64_t asv_most_blocks(int64_t, int64_t, int64_t) noexcept nogil
+    int64_t asv_draw_blocks(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t *,
+                            uint64_t *) noexcept nogil
+
+
+cdef extern from "build.h":
+    int asv_openmp_version()
+    const char *asv_simd_level()
+    int asv_thread_number() noexcept nogil

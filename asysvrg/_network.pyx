@@ -1,0 +1,235 @@
+# cython: language_level=3, cdivision=True
+"""The network over its C kernels: who owns the arrays, and sweeps over samples by OpenMP threads."""
+
+from cython.parallel cimport prange
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.string cimport memset
+from scipy.linalg.cython_blas cimport dgemm, sgemm
+
+import numpy as np
+
+from asysvrg._csrc cimport (
+    ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX, ASV_SQUARED, ASV_TANH,
+    asv_cache_stride, asv_control, asv_kernels_f32, asv_kernels_f64, asv_openmp_version, asv_simd_level, asv_sweep,
+    asv_thread_number,
+)
+
+ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
+LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED}
+DENSE_ENOUGH = 0.4  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
+
+
+def build_info():
+    """OpenMP standard (yyyymm, 0 for a serial build) and SIMD level of the kernels on this processor."""
+    return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode()}
+
+
+def aligned_zeros(shape, dtype):
+    """Zeros that start on a cache line and have a line of spare bytes behind them, as the kernels expect."""
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape, dtype=np.int64))
+    raw = np.zeros(count * dtype.itemsize + 3 * ASV_LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % ASV_LINE
+    return raw[start:start + count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+cdef void *address(array, dtype, shape) except? NULL:
+    """Where a C-contiguous array starts, after a look at its type and shape; NULL for None."""
+    if array is None:
+        return NULL
+    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        raise TypeError(f"expected a C-contiguous {np.dtype(dtype)} array of shape {shape}, "
+                        f"got {array.dtype} of shape {array.shape}")
+    return <void *><uintptr_t>array.ctypes.data
+
+
+cdef int poll() noexcept with gil:
+    """Runs Python's signal handlers; what they raise is kept for `reraise`."""
+    global _pending
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        _pending = error
+        return 1
+    return 0
+
+_pending = None
+
+
+cdef void start_control(asv_control *control, double deadline):
+    control.poll = poll
+    control.next_poll = 0
+    control.deadline = deadline
+    control.stop = 0
+
+
+def reraise():
+    """Raises what a signal handler raised while a kernel ran."""
+    global _pending
+    error, _pending = _pending, None
+    raise error if error is not None else KeyboardInterrupt
+
+
+cdef class Network:
+    """A fully connected network: its shape, and where each layer stands in the flat vector of parameters.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Inputs, hidden units of each layer, outputs; at least two numbers.
+    activation : {"relu", "tanh", "logistic", "identity"}
+    loss : {"softmax", "squared"}
+    dtype : float32 or float64
+    """
+
+    def __init__(self, widths, activation, loss, dtype):
+        self.widths = tuple(int(w) for w in widths)
+        if len(self.widths) < 2 or min(self.widths) < 1:
+            raise ValueError(f"a network needs at least inputs and outputs, all positive; got widths {self.widths}")
+        if activation not in ACTIVATIONS or loss not in LOSSES:
+            raise ValueError(f"unknown activation {activation!r} or loss {loss!r}")
+        self.activation, self.loss, self.dtype = activation, loss, np.dtype(dtype)
+        cdef Py_ssize_t layers = len(self.widths) - 1
+        width = np.array(self.widths, dtype=np.int64)
+        ends = np.cumsum((width[:-1] + 1) * width[1:])
+        weight = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        bias = ends - width[1:]
+        unit = np.concatenate([[0], np.cumsum(np.concatenate([[0], width[1:-1]]))]).astype(np.int64)
+        self._offsets = (width, weight, bias, unit)
+        self.size = int(ends[-1])
+        self.slices = [
+            (slice(int(w), int(b)), slice(int(b), int(e))) for w, b, e in zip(weight, bias, ends, strict=True)
+        ]
+        if max(self.size, int(width.max())) >= 2**31:
+            raise ValueError(f"the network has {self.size} parameters; fewer than 2**31 are supported")
+        self.net.layers = layers
+        self.net.width = <const int64_t *>address(width, np.int64, (layers + 1,))
+        self.net.weight = <const int64_t *>address(weight, np.int64, (layers,))
+        self.net.bias = <const int64_t *>address(bias, np.int64, (layers,))
+        self.net.unit = <const int64_t *>address(unit, np.int64, (layers + 1,))
+        self.net.units = int(width[1:].sum())
+        self.net.d = self.size
+        self.net.activation = ACTIVATIONS[activation]
+        self.net.loss = LOSSES[loss]
+        if self.dtype == np.float32:
+            self.kernels = &asv_kernels_f32
+            self.net.gemm = <void *>sgemm
+        elif self.dtype == np.float64:
+            self.kernels = &asv_kernels_f64
+            self.net.gemm = <void *>dgemm
+        else:
+            raise ValueError(f"dtype is float32 or float64, got {self.dtype}")
+        self.cache_width = asv_cache_stride(&self.net)
+
+    def layers(self, x):
+        """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""
+        return [(x[w].reshape(self.widths[i], self.widths[i + 1]), x[b]) for i, (w, b) in enumerate(self.slices)]
+
+    def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None):
+        """Sums the loss over all samples; with it, where arrays are given, gradient, snapshot cache and outputs.
+
+        Parameters
+        ----------
+        samples : Samples
+        x : array of shape (size,), from `aligned_zeros`
+        threads : int
+            Blocks of samples are divided among them beforehand, so that results depend on the number only.
+        gradients : array of shape (threads, size), optional
+            Overwritten: each thread's sum of the weighted gradients of the loss, without l2.
+        cache : array of shape (n, cache_width), optional
+        outputs : array of shape (n, outputs), optional
+
+        Returns
+        -------
+        loss, errors : float
+            Weighted sums: the loss; misclassified samples or squared residuals.
+        """
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        if samples.data.p != self.widths[0]:
+            raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
+        cdef int64_t n = samples.data.n, blocks = threads
+        cdef int k
+        cdef asv_control control
+        cdef size_t stride = self.kernels.sweep_scratch(&self.net, &samples.data)
+        scratch = aligned_zeros((threads, stride), np.uint8)
+        sweeps = aligned_zeros((threads, sizeof(asv_sweep) + ASV_LINE), np.uint8)
+        cdef char *memory = <char *>address(scratch, np.uint8, (threads, stride))
+        cdef char *gradient = <char *>address(gradients, self.dtype, (threads, self.size))
+        cdef size_t gradient_stride = self.size * self.dtype.itemsize
+        cdef size_t sweep_stride = sizeof(asv_sweep) + ASV_LINE
+        cdef char *sweep_memory = <char *>address(sweeps, np.uint8, (threads, sweep_stride))
+        cdef asv_sweep *sweep
+        cdef const void *parameters = address(x, self.dtype, (self.size,))
+        cdef void *kept = address(cache, self.dtype, (n, self.cache_width))
+        cdef void *out = address(outputs, self.dtype, (n, self.widths[len(self.widths) - 1]))
+        for k in range(threads):
+            sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
+            sweep.net = &self.net
+            sweep.data = &samples.data
+            sweep.x = parameters
+            sweep.gradient = gradient + k * gradient_stride if gradient != NULL else NULL
+            sweep.cache = kept
+            sweep.outputs = out
+        start_control(&control, INFINITY)
+        if gradients is not None:
+            gradients.fill(0)
+        for k in prange(threads, num_threads=threads, schedule="static", chunksize=1, nogil=True):
+            self.kernels.sweep(
+                <asv_sweep *>(sweep_memory + k * sweep_stride), n * k // blocks, n * (k + 1) // blocks,
+                memory + k * stride, asv_thread_number(), &control,
+            )
+        if control.stop == ASV_INTERRUPTED:
+            reraise()
+        loss = errors = 0.0
+        for k in range(threads):
+            sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
+            loss += sweep.loss
+            errors += sweep.errors
+        return loss, errors
+
+
+cdef class Samples:
+    """Samples as the kernels see them. Keeps references, copies nothing that has the right type already.
+
+    Parameters
+    ----------
+    X : C-contiguous array or CSR matrix of shape (n, p), float32 or float64
+        CSR: sorted indices without duplicates.
+    y : int32 array of shape (n,), or array of X's dtype and shape (n, outputs), or None
+        Labels 0 .. classes - 1, or targets.
+    weight : array of X's dtype and shape (n,), optional
+        Mean 1.
+    """
+
+    def __init__(self, X, y=None, weight=None):
+        cdef int64_t n = X.shape[0], p = X.shape[1]
+        self.X, self.y, self.weight, self.size = X, y, weight, n
+        memset(&self.data, 0, sizeof(self.data))
+        self.data.n, self.data.p = n, p
+        if hasattr(X, "indptr"):
+            columns = X.indices.astype(np.int32, copy=False)
+            start = X.indptr.astype(np.int64, copy=False)
+            self._csr = (columns, start)
+            entries = X.data.shape[0]
+            self.data.values = address(X.data, X.dtype, (entries,))
+            self.data.columns = <const int32_t *>address(columns, np.int32, (entries,))
+            self.data.start = <const int64_t *>address(start, np.int64, (n + 1,))
+            self.data.longest = int(np.diff(start).max(initial=0))
+            self.data.skip_zeros = 1
+        else:
+            self.data.rows = address(X, X.dtype, (n, p))
+            self.data.longest = p
+            self.data.skip_zeros = np.count_nonzero(X) < DENSE_ENOUGH * n * p
+        if y is not None and y.ndim == 1:
+            self.data.labels = <const int32_t *>address(y, np.int32, (n,))
+        elif y is not None:
+            self.data.targets = address(y, X.dtype, (n, y.shape[1]))
+        self.data.weight = address(weight, X.dtype, (n,))
+
+    @property
+    def skips_zeros(self):
+        """Whether the kernels walk over non-zero inputs only."""
+        return bool(self.data.skip_zeros)

@@ -1,0 +1,167 @@
+# cython: language_level=3, cdivision=True
+"""The inner loop of Algorithm 1: one OpenMP region, m iterations handed out one by one."""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.string cimport memset
+
+import numpy as np
+
+from asysvrg._csrc cimport (
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_INTERRUPTED, ASV_LINE, ASV_SERIAL, ASV_SGD, ASV_STRIPE, ASV_STRIPED, ASV_SVRG,
+    asv_control, asv_draw_batch, asv_draw_blocks, asv_inner, asv_kernels, asv_most_blocks, asv_thread_number,
+)
+from asysvrg._network cimport Network, Samples, address, start_control
+
+from asysvrg._network import aligned_zeros, reraise
+
+DIRECTIONS = {"sgd": ASV_SGD, "svrg": ASV_SVRG}
+UPDATES = {"serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED}
+
+
+cdef class InnerLoop:
+    """m inner iterations by threads on one vector x. Owns each thread's scratch, the counters and the locks.
+
+    Parameters
+    ----------
+    network : Network
+    samples : Samples
+        With labels or targets.
+    alpha : float
+        Weight of the l2 term, alpha / 2 * sum of squared weights.
+    batch_size : int
+        b, drawn with replacement (Assumption 1).
+    coordinates : int
+        B, the coordinates an update touches; 0 for all.
+    block : int
+        Coordinates drawn together, aligned to a multiple of it.
+    update : {"serial", "atomic", "striped"}
+        Memory mode, see csrc/step.h. "serial" is for one thread.
+    max_delay : int or None
+        Delta of Assumption 4.
+    seed : int
+    threads : int
+    """
+
+    cdef asv_inner inner
+    cdef asv_control control
+    cdef size_t stride
+    cdef readonly Network network
+    cdef readonly Samples samples
+    cdef object _scratch, _counters, _locks
+
+    def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
+                 update, max_delay, seed, threads):
+        if threads < 1 or batch_size < 1 or coordinates < 0 or block < 1:
+            raise ValueError(f"threads, batch_size and block must be positive and coordinates not negative, "
+                             f"got {threads}, {batch_size}, {block}, {coordinates}")
+        if update == "serial" and threads > 1:
+            raise ValueError("update='serial' loses updates with more than one thread")
+        if samples.y is None or samples.data.p != network.widths[0]:
+            raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
+        self.network, self.samples = network, samples
+        memset(&self.inner, 0, sizeof(self.inner))
+        self.inner.net, self.inner.data = &network.net, &samples.data
+        self.inner.alpha, self.inner.b = alpha, batch_size
+        self.inner.subset = coordinates if coordinates < network.size else 0
+        self.inner.block, self.inner.update = block, UPDATES[update]
+        self.inner.max_delay = -1 if max_delay is None else max_delay
+        self.inner.seed, self.inner.threads = seed, threads
+        self.inner.control = &self.control
+        stripes = -(-network.size // ASV_STRIPE)
+        self._locks = aligned_zeros((stripes * ASV_LINE // sizeof(int32_t),), np.int32)
+        self.inner.locks = <int32_t *>address(self._locks, np.int32, self._locks.shape)
+        self._counters = aligned_zeros((2 * ASV_COUNTER_STRIDE,), np.int64)
+        self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
+        self.stride = network.kernels.step_scratch(&self.inner)
+        self._scratch = aligned_zeros((threads, self.stride), np.uint8)
+
+    def run(self, x, int64_t steps, *, direction, eta, epoch, mu=None, x_snap=None, cache=None,
+            double deadline=float("inf")):
+        """Updates x in place, `steps` times.
+
+        Parameters
+        ----------
+        x : array of shape (size,), from `aligned_zeros`
+        steps : int
+            m, the inner iterations of this epoch.
+        direction : {"sgd", "svrg"}
+        eta : float
+            Learning rate.
+        epoch : int
+            s; with the seed and the iteration it determines every draw.
+        mu : array of shape (size,)
+            "svrg": gradient of the loss at x_snap, without the l2 term.
+        x_snap : array of shape (size,)
+            "svrg": the snapshot.
+        cache : array of shape (n, cache_width), optional
+            "svrg": what `Network.sweep` kept at x_snap. Without it, each iteration passes through the network at
+            x_snap, too.
+        deadline : float
+            Seconds on the monotonic clock, after which no iteration starts.
+
+        Returns
+        -------
+        delays : int32 array of shape (steps,)
+            Delay of each iteration's update, -1 for iterations that the deadline cut off.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Or what a signal handler raised; x then holds every update applied so far.
+        """
+        cdef int64_t t
+        cdef asv_inner *inner = &self.inner
+        cdef const asv_kernels *kernels = self.network.kernels
+        cdef size_t stride = self.stride
+        cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        delays = np.full(steps, -1, dtype=np.int32)
+        dtype, size = self.network.dtype, self.network.size
+        inner.x = address(x, dtype, (size,))
+        inner.direction = DIRECTIONS[direction]
+        if direction == "svrg" and (mu is None or (cache is None and x_snap is None)):
+            raise ValueError("direction='svrg' needs mu, and a cache or x_snap")
+        inner.mu = address(mu, dtype, (size,)) if direction == "svrg" else NULL
+        inner.x_snap = address(x_snap, dtype, (size,))
+        inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
+            if direction == "svrg" else NULL
+        inner.eta, inner.epoch = eta, epoch
+        inner.delays = <int32_t *>address(delays, np.int32, (steps,))
+        self._counters.fill(0)
+        start_control(&self.control, deadline)
+        for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
+            kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
+        if self.control.stop == ASV_INTERRUPTED:
+            reraise()
+        return delays
+
+
+def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b):
+    """The mini-batch I_t of iteration t: b indices below n."""
+    index = np.zeros(b, dtype=np.int64)
+    asv_draw_batch(seed, epoch, t, n, b, <int64_t *>address(index, np.int64, (b,)))
+    return index
+
+
+def draw_blocks(uint64_t seed, uint64_t epoch, uint64_t t, int64_t d, int64_t coordinates, int64_t block):
+    """The blocks of iteration t's update: block c holds coordinates c * block .. (c + 1) * block - 1."""
+    chosen = np.zeros(asv_most_blocks(d, coordinates, block), dtype=np.int64)
+    marks = np.zeros(-(-d // block) // 64 + 1, dtype=np.uint64)
+    count = asv_draw_blocks(seed, epoch, t, d, coordinates, block, <int64_t *>address(chosen, np.int64, chosen.shape),
+                            <uint64_t *>address(marks, np.uint64, marks.shape))
+    return chosen[:count]
+
+
+def atomic_adds(Network network not None, x, int64_t times, int threads):
+    """Adds 1 to every coordinate of x, `times` times in all, by concurrent atomic updates: none may be lost."""
+    cdef int64_t t, d = x.shape[0]
+    cdef void *shared = address(x, network.dtype, (d,))
+    cdef const asv_kernels *kernels = network.kernels
+    for t in prange(times, num_threads=threads, schedule="dynamic", chunksize=64, nogil=True):
+        add_one(kernels, shared, d)
+
+
+cdef void add_one(const asv_kernels *kernels, void *x, int64_t d) noexcept nogil:
+    cdef int64_t k
+    for k in range(d):
+        kernels.atomic_subtract(x, k, -1)

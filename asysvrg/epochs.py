@@ -1,0 +1,255 @@
+"""The epoch loop, once for every method: snapshot -> full gradient -> inner loop -> record.
+
+Lines 2 to 4 and 11 of Algorithm 1 and of Algorithm 2. Executions differ only in who computes the full gradient and
+who carries out the m inner iterations; directions, only in what an iteration subtracts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from asysvrg.objective import Snapshot
+from asysvrg.trace import Clock, Trace, delay_summary
+
+
+class Execution(Protocol):
+    """Who runs an epoch; `shared.SharedExecution` is one."""
+
+    def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot: ...
+
+    def inner(
+        self, x: np.ndarray, snapshot: Snapshot, *, direction: str, eta: float, epoch: int, deadline: float
+    ) -> np.ndarray: ...
+
+    def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do in each epoch, and when to stop.
+
+    Attributes
+    ----------
+    solver : {"svrg", "sgd"}
+    max_iter : int
+        Epochs, those of SGD included.
+    sgd_epochs : int
+        Epochs of SGD before SVRG (the paper's SGD_SVRG).
+    learning_rate : float
+        eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD.
+    decay : float
+        beta of the same.
+    tol, n_iter_no_change : float, int
+        Stop when the loss has not fallen by `tol` below its best in so many epochs; tol 0 for never.
+    target_loss : float
+        Stop at a loss of at most this.
+    max_time : float
+        Stop after so many seconds, in the middle of an epoch if need be.
+    """
+
+    solver: str
+    max_iter: int
+    sgd_epochs: int = 0
+    learning_rate: float = 0.1
+    decay: float = 0.0
+    tol: float = 0.0
+    n_iter_no_change: int = 10
+    target_loss: float = -math.inf
+    max_time: float = math.inf
+
+    def direction(self, epoch: int) -> str:
+        return "sgd" if self.solver == "sgd" or epoch < self.sgd_epochs else "svrg"
+
+    def eta(self, epoch: int) -> float:
+        if self.direction(epoch) == "svrg":
+            return self.learning_rate
+        return self.learning_rate / (1 + epoch) ** self.decay
+
+
+@dataclass
+class Outcome:
+    """Where a run ended.
+
+    Attributes
+    ----------
+    x : array of shape (d,)
+        The last parameters; after an interrupt, those with the lowest loss recorded.
+    epochs : int
+        Epochs carried out.
+    reason : {"max_iter", "tol", "target_loss", "max_time", "callback", "interrupted"}
+    """
+
+    x: np.ndarray
+    epochs: int
+    reason: str
+
+
+FAR_ABOVE = 2.0  # a loss beyond this many times the snapshot's ...
+ALLOWANCE = 0.1  # ... and above it by this share of the starting loss is taken for divergence
+
+
+class _Run:
+    """The state of `minimize`; each method is a line of the loop."""
+
+    def __init__(self, execution: Execution, x: np.ndarray, plan: Plan, trace: Trace):
+        self.execution, self.x, self.plan, self.trace = execution, x, plan, trace
+        self.clock, self.started = Clock(), time.monotonic()
+        self.shrink = 1.0  # halved at each roll-back
+        self.sample_gradients = 0
+        self.best: Snapshot | None = None
+        self.last_gain, self.lowest = 0, math.inf
+        self.warned = False
+
+    def snapshot(self, epoch: int) -> Snapshot:
+        """x~ <- x with its full gradient: training time only where the next epoch needs it."""
+        direction = self.plan.direction(epoch)
+        if direction == "sgd" or epoch == self.plan.max_iter:
+            return self.execution.snapshot(self.x, direction="sgd")
+        with self.clock.running():
+            return self.execution.snapshot(self.x, direction="svrg")
+
+    def diverged(self, new: Snapshot, old: Snapshot) -> bool:
+        if not math.isfinite(new.loss) or not math.isfinite(new.gradient_norm_squared):
+            return True
+        allowance = ALLOWANCE * abs(self.trace.epochs[0]["loss"])
+        return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
+
+    def roll_back(self, old: Snapshot, epoch: int) -> Snapshot:
+        self.shrink /= 2
+        if not self.warned:
+            warnings.warn(
+                f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
+                f"learning rate, {self.shrink * self.plan.eta(epoch):.3g}. A smaller learning_rate_init avoids this",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+            self.warned = True
+        self.x[:] = old.x
+        self.last_gain = epoch
+        return self.snapshot(epoch)
+
+    def record(self, epoch: int, snapshot: Snapshot, seconds: float, **more: Any) -> dict[str, Any]:
+        if self.best is None or snapshot.loss <= self.best.loss:
+            self.best = snapshot
+        if snapshot.loss < self.lowest - self.plan.tol:
+            self.last_gain = epoch
+            self.lowest = snapshot.loss
+        row = {
+            "epoch": epoch,
+            "seconds": seconds,
+            "loss": snapshot.loss,
+            "train_error": snapshot.error,
+            "test_error": None,
+            "gradient_norm_squared": snapshot.gradient_norm_squared,
+            "sample_gradients": self.sample_gradients,
+            **more,
+        }
+        self.trace.epochs.append(row)
+        return row
+
+    def reason_to_stop(self, epoch: int, snapshot: Snapshot) -> str | None:
+        plan = self.plan
+        if snapshot.loss <= plan.target_loss:
+            return "target_loss"
+        if time.monotonic() - self.started >= plan.max_time:
+            return "max_time"
+        if plan.tol > 0 and epoch - self.last_gain >= plan.n_iter_no_change:
+            return "tol"
+        return "max_iter" if epoch == plan.max_iter else None
+
+    def inner(self, epoch: int, snapshot: Snapshot) -> dict[str, Any]:
+        """m updates of x; returns what the next row says of them."""
+        direction, eta = self.plan.direction(epoch), self.shrink * self.plan.eta(epoch)
+        full, each = self.execution.cost(snapshot, direction)
+        with self.clock.running():
+            delays = self.execution.inner(
+                self.x,
+                snapshot,
+                direction=direction,
+                eta=eta,
+                epoch=epoch,
+                deadline=self.started + self.plan.max_time,
+            )
+        self.sample_gradients += full + each * len(delays)
+        self.trace.count_delays(delays)
+        return {"delay": delay_summary(delays), "direction": direction, "learning_rate": eta}
+
+
+def minimize(
+    execution: Execution,
+    x: np.ndarray,
+    plan: Plan,
+    trace: Trace,
+    *,
+    test_error: Callable[[np.ndarray], float] | None = None,
+    callback: Callable[[dict[str, Any]], Any] | None = None,
+) -> Outcome:
+    """Minimises f from x by the plan's epochs.
+
+    Parameters
+    ----------
+    execution : Execution
+    x : array of shape (d,)
+        Start, overwritten.
+    plan : Plan
+    trace : Trace
+        Rows are added to it.
+    test_error : callable, optional
+        Error of given parameters on a validation set.
+    callback : callable, optional
+        Called with each new row; a true answer stops the run.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite at the start.
+
+    Warns
+    -----
+    ConvergenceWarning
+        At the first roll-back: after an epoch that ended with a loss not finite or far above the snapshot's, the run
+        goes on from the snapshot with half the learning rate.
+    """
+    run = _Run(execution, x, plan, trace)
+    epoch = 0
+    more: dict[str, Any] = {"delay": delay_summary(np.zeros(0)), "direction": None, "learning_rate": None}
+    try:
+        previous = None
+        while True:
+            seconds = run.clock.seconds
+            snapshot = run.snapshot(epoch)
+            if previous is None and not math.isfinite(snapshot.loss):
+                raise ValueError(
+                    "the loss is not finite at the initial parameters: scale the input "
+                    "(for example with StandardScaler), or use dtype='float64'"
+                )
+            more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
+            if more["rolled_back"]:
+                snapshot = run.roll_back(previous, epoch)
+            row = run.record(epoch, snapshot, seconds, **more)
+            if test_error is not None:
+                row["test_error"] = test_error(x)
+            stopped = "callback" if callback is not None and callback(row) else None
+            reason = stopped or run.reason_to_stop(epoch, snapshot)
+            if reason:
+                return Outcome(x, epoch, reason)
+            more = run.inner(epoch, snapshot)
+            previous = snapshot
+            epoch += 1
+    except KeyboardInterrupt:
+        if run.best is None:
+            raise
+        x[:] = run.best.x
+        return Outcome(x, epoch, "interrupted")

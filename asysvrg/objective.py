@@ -1,0 +1,118 @@
+"""The objective f of Eq. (1) on given samples: loss, error, gradient, snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asysvrg._network import Network, Samples, aligned_zeros
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """x~ and what a sweep over all samples found there.
+
+    Attributes
+    ----------
+    x : array of shape (d,)
+        A copy of the parameters.
+    loss : float
+        f(x~), l2 term included.
+    error : float
+        Share of misclassified samples; 1 - R^2 in regression.
+    mu : array of shape (d,)
+        Gradient of f at x~ without its l2 term (csrc/step.h says why).
+    gradient_norm_squared : float
+        Of the whole gradient, l2 term included.
+    cache : array of shape (n, cache_width) or None
+        Each sample's activations and deltas, from which grad f_i(x~) is had for nothing.
+    """
+
+    x: np.ndarray
+    loss: float
+    error: float
+    mu: np.ndarray
+    gradient_norm_squared: float
+    cache: np.ndarray | None
+
+
+class Objective:
+    """f(x) = 1/n sum_i w_i loss_i(x) + alpha/2 sum of squared weights; biases are free.
+
+    Parameters
+    ----------
+    network : Network
+    samples : Samples
+        With labels or targets; weights of mean 1.
+    alpha : float
+    threads : int
+    cache_bytes : float
+        The most memory that a snapshot's cache may take; with more it is left out.
+    """
+
+    def __init__(self, network: Network, samples: Samples, *, alpha: float, threads: int, cache_bytes: float):
+        self.network, self.samples = network, samples
+        self.alpha, self.threads = alpha, threads
+        self.n, self.d = samples.size, network.size
+        needed = self.n * network.cache_width * network.dtype.itemsize
+        self.has_cache = needed <= cache_bytes
+        self._cache: np.ndarray | None = None
+        self._gradients = aligned_zeros((threads, self.d), network.dtype)
+        self._mu = self.vector()
+
+    def vector(self, values: np.ndarray | None = None) -> np.ndarray:
+        """A vector of d parameters as the kernels want it: a copy of `values`, or zeros."""
+        x = aligned_zeros((self.d,), self.network.dtype)
+        if values is not None:
+            x[:] = values
+        return x
+
+    def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
+        """Loss, error and full gradient at x; overwrites the mu and the cache of the snapshot before."""
+        if keep_cache and self.has_cache and self._cache is None:
+            self._cache = aligned_zeros((self.n, self.network.cache_width), self.network.dtype)
+        cache = self._cache if keep_cache and self.has_cache else None
+        loss, errors = self.network.sweep(self.samples, x, self.threads, self._gradients, cache)
+        squares, norm = 0.0, 0.0
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverged x is the epoch loop's business
+            np.sum(self._gradients, axis=0, out=self._mu)
+            self._mu /= self.n
+            for weights, biases in self.network.slices:
+                squares += float(np.vdot(x[weights], x[weights]))
+                gradient = self._mu[weights] + self.alpha * x[weights]
+                norm += float(np.vdot(gradient, gradient) + np.vdot(self._mu[biases], self._mu[biases]))
+        return Snapshot(
+            self.vector(x),
+            loss / self.n + self.alpha / 2 * squares,
+            self._relative_error(self.samples, errors),
+            self._mu,
+            norm,
+            cache,
+        )
+
+    def error(self, x: np.ndarray, samples: Samples) -> float:
+        """Error on other samples (1 - score)."""
+        _, errors = self.network.sweep(samples, x, self.threads)
+        return self._relative_error(samples, errors)
+
+    def _relative_error(self, samples: Samples, errors: float) -> float:
+        if self.network.loss == "softmax":
+            return errors / samples.size
+        # 1 - R^2, with scikit-learn's convention where the targets do not vary.
+        y = samples.y.astype(np.float64, copy=False)
+        weight = samples.weight if samples.weight is not None else np.ones(samples.size)
+        spread = (y - np.average(y, axis=0, weights=weight)) ** 2
+        total = float(weight @ spread.sum(axis=1))
+        return errors / total if total > 0 else float(errors > 0)
+
+
+def initial_parameters(network: Network, random_state: np.random.RandomState) -> np.ndarray:
+    """Uniform start of Glorot & Bengio (2010), with the bounds of scikit-learn's MLP, biases included."""
+    x = aligned_zeros((network.size,), network.dtype)
+    factor = 2.0 if network.activation == "logistic" else 6.0
+    for weights, biases in network.layers(x):
+        bound = np.sqrt(factor / sum(weights.shape))
+        weights[:] = random_state.uniform(-bound, bound, weights.shape)
+        biases[:] = random_state.uniform(-bound, bound, biases.shape)
+    return x

@@ -1,0 +1,58 @@
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+Row = dict[str, Any]
+
+
+def describe(row: Row) -> str:
+    """Loss and errors of a row in a few words."""
+    words = [f"loss {row['loss']:.4f}", f"train error {row['train_error']:.4f}"]
+    if row["test_error"] is not None:
+        words.append(f"test error {row['test_error']:.4f}")
+    if row["delay"]["max"]:
+        words.append(f"delay {row['delay']['mean']:.1f}")
+    return ", ".join(words)
+
+
+@contextmanager
+def progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Row], None]]:
+    """A function that shows a new row; shows nothing unless `wanted`."""
+    if not wanted:
+        yield lambda row: None
+    elif sys.stderr.isatty():
+        with tqdm(total=epochs, unit="epoch") as bar:
+
+            def show(row: Row) -> None:
+                bar.set_postfix_str(describe(row), refresh=False)
+                bar.update(row["epoch"] - bar.n)
+
+            yield show
+    else:
+
+        def say(row: Row) -> None:
+            print(f"epoch {row['epoch']}/{epochs}: {describe(row)}", file=sys.stderr, flush=True)
+
+        yield say
+
+
+def table(rows: list[Row], title: str = "", lines: int = 8) -> str:
+    """A closing table of about so many rows, the first and the last among them."""
+    step = max(1, -(-(len(rows) - 1) // (lines - 1))) if len(rows) > 1 else 1
+    chosen = [row for i, row in enumerate(rows) if i % step == 0 or i == len(rows) - 1]
+    out = [title] if title else []
+    out.append(f"{'epoch':>6} {'seconds':>9} {'loss':>10} {'|grad|^2':>10} {'train err':>9} {'test err':>9} {'delay':>6}")
+    for row in chosen:
+        test = "-" if row["test_error"] is None else f"{row['test_error']:.4f}"
+        out.append(
+            f"{row['epoch']:>6} {row['seconds']:>9.3f} {row['loss']:>10.5f} {row['gradient_norm_squared']:>10.2e} "
+            f"{row['train_error']:>9.4f} {test:>9} {row['delay']['mean']:>6.2f}"
+        )
+    return "\n".join(out)

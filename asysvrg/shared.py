@@ -1,0 +1,97 @@
+"""Shared memory: m inner iterations by OpenMP threads on one vector (Algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from asysvrg._shared import InnerLoop
+from asysvrg.objective import Objective, Snapshot
+
+
+class SharedExecution:
+    """Runs the inner loop of Algorithm 1 on an objective; serial when the objective has one thread.
+
+    Parameters
+    ----------
+    objective : Objective
+    batch_size : int
+        |I_t|.
+    inner_steps : int
+        m.
+    coordinates : int
+        Coordinates an update touches; 0 for all.
+    block : int
+        Coordinates drawn together.
+    update : {"auto", "serial", "atomic", "striped"}
+        Memory mode. "auto" is "serial" with one thread; with more, "atomic" for subsets of coordinates and
+        "striped" for all of them. In none of them is an update lost.
+    max_delay : int or None
+    seed : int
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        batch_size: int,
+        inner_steps: int,
+        coordinates: int,
+        block: int,
+        update: str,
+        max_delay: int | None,
+        seed: int,
+    ):
+        self.objective, self.inner_steps, self.batch_size = objective, inner_steps, batch_size
+        if update == "auto":
+            everything = coordinates == 0 or coordinates >= objective.d
+            update = "striped" if everything else "atomic"
+            update = "serial" if objective.threads == 1 else update
+        self.update = update
+        self._loop = InnerLoop(
+            objective.network,
+            objective.samples,
+            alpha=objective.alpha,
+            batch_size=batch_size,
+            coordinates=coordinates,
+            block=block,
+            update=update,
+            max_delay=max_delay,
+            seed=seed,
+            threads=objective.threads,
+        )
+
+    def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
+        """The snapshot x~ and its full gradient."""
+        return self.objective.snapshot(x, keep_cache=direction == "svrg")
+
+    def inner(
+        self,
+        x: np.ndarray,
+        snapshot: Snapshot,
+        *,
+        direction: str,
+        eta: float,
+        epoch: int,
+        deadline: float = math.inf,
+    ) -> np.ndarray:
+        """m updates of x in place; returns their delays, shorter where the deadline cut the epoch."""
+        delays = self._loop.run(
+            x,
+            self.inner_steps,
+            direction=direction,
+            eta=eta,
+            epoch=epoch,
+            mu=snapshot.mu,
+            x_snap=snapshot.x,
+            cache=snapshot.cache,
+            deadline=deadline,
+        )
+        return delays[delays >= 0]
+
+    def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:
+        """Sample gradients of a full gradient, and of one inner iteration (the cache saves those at x~)."""
+        if direction == "sgd":
+            return 0, self.batch_size
+        return self.objective.n, self.batch_size * (1 if snapshot.cache is not None else 2)

@@ -1,0 +1,49 @@
+/* The memory model; the only file with atomics. Parameters are read and written one coordinate at a time, each
+ * access whole, in no order between coordinates (relaxed): what Eq. (4) and Eq. (6) of the paper assume. */
+#ifndef ASYSVRG_ATOMIC_H
+#define ASYSVRG_ATOMIC_H
+
+#include <sched.h>
+#include <stdint.h>
+
+/* x -= delta, none lost: a compare-and-swap, repeated while another thread came between. */
+#define ASV_DEFINE_ATOMIC_SUBTRACT(name, type)                                                                     \
+    static inline void name(type *x, type delta) {                                                                 \
+        type seen, wanted;                                                                                         \
+        __atomic_load(x, &seen, __ATOMIC_RELAXED);                                                                 \
+        do wanted = seen - delta;                                                                                  \
+        while (!__atomic_compare_exchange(x, &seen, &wanted, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));              \
+    }
+
+#define ASV_DEFINE_RELAXED_LOAD(name, type)                                                                        \
+    static inline type name(const type *x) {                                                                       \
+        type seen;                                                                                                 \
+        __atomic_load(x, &seen, __ATOMIC_RELAXED);                                                                 \
+        return seen;                                                                                               \
+    }
+
+static inline int64_t asv_count_read(const int64_t *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
+
+static inline void asv_count_up(int64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELEASE); }
+
+/* Takes the next number of `counter` unless it is more than `most` above `base`. Returns it, or -1. */
+static inline int64_t asv_claim(int64_t *counter, int64_t base, int64_t most) {
+    if (most < 0) return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);
+    int64_t seen = __atomic_load_n(counter, __ATOMIC_RELAXED);
+    do {
+        if (seen - base > most) return -1;
+    } while (!__atomic_compare_exchange_n(counter, &seen, seen + 1, 1, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    return seen;
+}
+
+static inline int asv_try_lock(int32_t *lock) {
+    return __atomic_load_n(lock, __ATOMIC_RELAXED) == 0 && __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+static inline void asv_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+
+static inline int asv_flag_read(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+
+static inline void asv_flag_raise(int *flag, int value) { __atomic_store_n(flag, value, __ATOMIC_RELAXED); }
+
+#endif

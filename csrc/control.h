@@ -1,0 +1,32 @@
+/* Stopping a long loop: Ctrl-C and time limits. */
+#ifndef ASYSVRG_CONTROL_H
+#define ASYSVRG_CONTROL_H
+
+#include <time.h>
+
+#include "atomic.h"
+#include "types.h"
+
+#define ASV_POLL_SECONDS 0.05
+
+static inline double asv_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Non-zero once the loop is to be left. Only thread 0 looks at the clock and polls: it is the caller's own thread,
+ * the only one that may run Python's signal handlers. */
+static inline int asv_stopped(asv_control *control, int thread) {
+    if (thread == 0) {
+        double now = asv_now();
+        if (now >= control->deadline) asv_flag_raise(&control->stop, ASV_OUT_OF_TIME);
+        if (control->poll && now >= control->next_poll) {
+            control->next_poll = now + ASV_POLL_SECONDS;
+            if (control->poll()) asv_flag_raise(&control->stop, ASV_INTERRUPTED);
+        }
+    }
+    return asv_flag_read(&control->stop);
+}
+
+#endif

@@ -1,0 +1,235 @@
+/* The network on a batch of rows: forward, loss, backward, and the gradient's factors.
+ *
+ * For every layer l the gradient of sum_r loss_r is a sum of outer products,
+ *
+ *     dW_l = A_l' D_{l+1},   db_l = sum of the rows of D_{l+1},
+ *
+ * with A_l the activations of layer l (A_0 the input) and D_{l+1} the derivatives by layer l + 1's sums. Nobody forms dW_l
+ * where fewer entries are enough: what is passed on is the two factors.
+ */
+#ifndef ASYSVRG_LAYERS_H
+#define ASYSVRG_LAYERS_H
+
+#include "real.h"
+
+/* A batch's input: dense rows, or the non-zero entries of each row, which are also chained by column. */
+typedef struct {
+    int64_t rows;
+    const real *dense; /* rows x p, or NULL */
+    int64_t entries;
+    int32_t *column, *row, *next; /* entries: column, row in the batch, next entry of the column + 1 (0: none) */
+    real *value;
+    int64_t *start; /* rows + 1: first entry of each row */
+    int32_t *head;  /* p: first entry of the column + 1; zero between batches */
+} input_t;
+
+/* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), the rest from `rest`,
+ * which starts at x's coordinate `offset`: x itself, or a private copy, so that backward sees what forward saw. */
+typedef struct {
+    const real *first, *rest;
+    int64_t offset;
+} parameters_t;
+
+ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->rest + (k - x->offset); }
+
+ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_samples *data, int64_t rows,
+                            int gather_dense) {
+    if (data->skip_zeros) {
+        size_t most = (size_t)(rows * data->longest);
+        in->column = carve(base, used, most * sizeof(int32_t));
+        in->row = carve(base, used, most * sizeof(int32_t));
+        in->next = carve(base, used, most * sizeof(int32_t));
+        in->value = carve(base, used, most * sizeof(real));
+        in->start = carve(base, used, (size_t)(rows + 1) * sizeof(int64_t));
+        in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
+        in->dense = NULL;
+    } else if (gather_dense) {
+        in->dense = carve(base, used, (size_t)(rows * data->p) * sizeof(real));
+    }
+}
+
+/* Appends the non-zero entries of sample i to the batch. */
+ASV_INLINE void append_row(input_t *in, const asv_samples *data, int64_t i) {
+    int64_t e = in->start[in->rows];
+    if (data->rows) {
+        const real *x = (const real *)data->rows + i * data->p;
+        for (int64_t j = 0; j < data->p; j++) {
+            in->column[e] = (int32_t)j;
+            in->value[e] = x[j];
+            e += x[j] != 0;
+        }
+    } else {
+        int64_t from = data->start[i], count = data->start[i + 1] - from;
+        memcpy(in->column + e, data->columns + from, (size_t)count * sizeof(int32_t));
+        memcpy(in->value + e, (const real *)data->values + from, (size_t)count * sizeof(real));
+        e += count;
+    }
+    in->start[++in->rows] = e;
+}
+
+ASV_INLINE void chain_columns(input_t *in) {
+    in->entries = in->start[in->rows];
+    for (int64_t r = 0; r < in->rows; r++)
+        for (int64_t e = in->start[r]; e < in->start[r + 1]; e++) {
+            in->row[e] = (int32_t)r;
+            in->next[e] = in->head[in->column[e]];
+            in->head[in->column[e]] = (int32_t)(e + 1);
+        }
+}
+
+ASV_INLINE void unchain_columns(input_t *in) {
+    for (int64_t e = 0; e < in->entries; e++) in->head[in->column[e]] = 0;
+}
+
+/* Rows index[0..rows) of the data, or first, first + 1, ... where index is NULL. */
+ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *index, int64_t first, int64_t rows) {
+    const real *x = data->rows;
+    if (!data->skip_zeros) {
+        in->rows = rows;
+        if (!index)
+            in->dense = x + first * data->p;
+        else
+            for (int64_t r = 0; r < rows; r++)
+                memcpy((real *)in->dense + r * data->p, x + index[r] * data->p, (size_t)data->p * sizeof(real));
+        return;
+    }
+    in->rows = 0;
+    in->start[0] = 0;
+    for (int64_t r = 0; r < rows; r++) append_row(in, data, index ? index[r] : first + r);
+    chain_columns(in);
+}
+
+/* Matrix of layer l >= 1 in a buffer that holds `capacity` rows of every layer's units. */
+ASV_INLINE real *units_of(const asv_network *net, real *buffer, int64_t capacity, int64_t l) {
+    return buffer + capacity * net->unit[l];
+}
+
+ASV_INLINE void activate(int activation, real *a, int64_t count) {
+    if (activation == ASV_RELU)
+        for (int64_t i = 0; i < count; i++) a[i] = a[i] > 0 ? a[i] : 0;
+    else if (activation == ASV_TANH)
+        for (int64_t i = 0; i < count; i++) a[i] = ASV_TANH_FUNCTION(a[i]);
+    else if (activation == ASV_LOGISTIC)
+        for (int64_t i = 0; i < count; i++) a[i] = 1 / (1 + ASV_EXP(-a[i]));
+}
+
+/* D *= activation'(sum), written in terms of the activation a. */
+ASV_INLINE void multiply_derivative(int activation, real *delta, const real *a, int64_t count) {
+    if (activation == ASV_RELU)
+        for (int64_t i = 0; i < count; i++) delta[i] = a[i] > 0 ? delta[i] : 0;
+    else if (activation == ASV_TANH)
+        for (int64_t i = 0; i < count; i++) delta[i] *= 1 - a[i] * a[i];
+    else if (activation == ASV_LOGISTIC)
+        for (int64_t i = 0; i < count; i++) delta[i] *= a[i] * (1 - a[i]);
+}
+
+/* A_1 .. A_{L-1} and the last layer's sums into acts, rows row..row + in->rows of `capacity`. */
+ASV_INLINE void forward(const asv_network *net, const parameters_t *x, const input_t *in, real *acts, int64_t capacity,
+                        int64_t row) {
+    for (int64_t l = 0; l < net->layers; l++) {
+        int64_t w = net->width[l], v = net->width[l + 1];
+        real *a = units_of(net, acts, capacity, l + 1) + row * v;
+        const real *W = l ? rest_of(x, net->weight[l]) : x->first + net->weight[0];
+        const real *bias = l ? rest_of(x, net->bias[l]) : x->first + net->bias[0];
+        if (l == 0 && !in->dense) {
+            for (int64_t r = 0; r < in->rows; r++) {
+                int64_t from = in->start[r];
+                row_sum(a + r * v, bias, W, v, in->column + from, in->value + from, in->start[r + 1] - from, v);
+            }
+        } else {
+            const real *below = l ? units_of(net, acts, capacity, l) + row * w : in->dense;
+            for (int64_t r = 0; r < in->rows; r++) memcpy(a + r * v, bias, (size_t)v * sizeof(real));
+            matmul(net, 0, 0, in->rows, v, w, 1, below, w, W, v, 1, a);
+        }
+        if (l + 1 < net->layers) activate(net->activation, a, in->rows * v);
+    }
+}
+
+/* Softmax in place over one row of sums; returns log of the sum of exponentials, so that -log p_y = it - z_y. */
+ASV_INLINE double softmax(real *z, int64_t classes) {
+    real top = z[0], sum = 0;
+    for (int64_t c = 1; c < classes; c++) top = z[c] > top ? z[c] : top;
+    for (int64_t c = 0; c < classes; c++) sum += z[c] = ASV_EXP(z[c] - top);
+    for (int64_t c = 0; c < classes; c++) z[c] /= sum;
+    return (double)top + log((double)sum);
+}
+
+/* D_L for one sample i: scale * weight_i * d loss / d sums, from the sums in z. Its loss (and error) are added to
+ * *loss and *error, with the sample's weight, where those are not NULL. z: overwritten by the probabilities. */
+ASV_INLINE void output_delta(const asv_network *net, const asv_samples *data, int64_t i, real *z, real *delta,
+                             real scale, double *loss, double *error) {
+    int64_t outputs = net->width[net->layers];
+    real weight = data->weight ? ((const real *)data->weight)[i] : 1;
+    if (net->loss == ASV_SOFTMAX) {
+        int32_t label = data->labels[i];
+        if (loss) {
+            int64_t best = 0;
+            for (int64_t c = 1; c < outputs; c++) best = z[c] > z[best] ? c : best;
+            *error += best == label ? 0 : (double)weight;
+        }
+        double z_label = (double)z[label], all = softmax(z, outputs);
+        if (loss) *loss += (double)weight * (all - z_label);
+        for (int64_t c = 0; c < outputs; c++) delta[c] = scale * weight * (z[c] - (c == label));
+    } else {
+        const real *y = (const real *)data->targets + i * outputs;
+        double squares = 0;
+        for (int64_t c = 0; c < outputs; c++) {
+            real residual = z[c] - y[c];
+            squares += (double)residual * (double)residual;
+            delta[c] = scale * weight * residual;
+        }
+        if (loss) {
+            *loss += (double)weight * squares / 2;
+            *error += (double)weight * squares;
+        }
+    }
+}
+
+/* D_{L-1} .. D_1 from D_L, rows row..row + rows. */
+ASV_INLINE void backward(const asv_network *net, const parameters_t *x, int64_t rows, real *acts, real *deltas,
+                         int64_t capacity, int64_t row) {
+    for (int64_t l = net->layers - 1; l > 0; l--) {
+        int64_t w = net->width[l], v = net->width[l + 1];
+        real *below = units_of(net, deltas, capacity, l) + row * w;
+        matmul(net, 0, 1, rows, w, v, 1, units_of(net, deltas, capacity, l + 1) + row * v, v,
+               rest_of(x, net->weight[l]), v, 0, below);
+        multiply_derivative(net->activation, below, units_of(net, acts, capacity, l) + row * w, rows * w);
+    }
+}
+
+/* The two factors of one layer's gradient: sum over rows r of left[r, i] right[r, j]. */
+typedef struct {
+    int64_t rows, width_in, width_out;
+    const real *left;     /* rows x width_in, or NULL: the chains of `chained` */
+    const input_t *chained;
+    const real *right;    /* rows x width_out */
+} factors_t;
+
+/* Row i of the layer's weight gradient as a weighted sum of rows of `right`: which rows, with which values. */
+ASV_INLINE int64_t row_terms(const factors_t *f, int64_t i, int32_t *which, real *value) {
+    int64_t count = 0;
+    if (f->left)
+        for (int64_t r = 0; r < f->rows; r++) {
+            real v = f->left[r * f->width_in + i];
+            which[count] = (int32_t)r;
+            value[count] = v;
+            count += v != 0;
+        }
+    else
+        for (int32_t e = f->chained->head[i]; e; e = f->chained->next[e - 1]) {
+            which[count] = f->chained->row[e - 1];
+            value[count++] = f->chained->value[e - 1];
+        }
+    return count;
+}
+
+/* The bias's gradient in the same form: every row once. */
+ASV_INLINE int64_t bias_terms(const factors_t *f, int32_t *which, real *value) {
+    for (int64_t r = 0; r < f->rows; r++) {
+        which[r] = (int32_t)r;
+        value[r] = 1;
+    }
+    return f->rows;
+}
+
+#endif

@@ -1,0 +1,67 @@
+/* Counter-based random draws: a draw is a function of (seed, epoch, iteration, stream, j) and of nothing else, so
+ * threads share no generator and the draws of an iteration do not depend on who carries it out. */
+#ifndef ASYSVRG_RNG_H
+#define ASYSVRG_RNG_H
+
+#include <stdint.h>
+
+enum asv_stream { ASV_DRAW_BATCH, ASV_DRAW_COORDINATES, ASV_DRAW_STRIPE };
+
+#define ASV_GOLDEN 0x9e3779b97f4a7c15ULL
+
+/* Finaliser of SplitMix64 (Steele, Lea & Flood 2014). */
+static inline uint64_t asv_mix(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return z ^ (z >> 31);
+}
+
+static inline uint64_t asv_key(uint64_t seed, uint64_t epoch, uint64_t t, enum asv_stream stream) {
+    uint64_t key = asv_mix(seed + ASV_GOLDEN);
+    key = asv_mix(key + epoch + ASV_GOLDEN);
+    key = asv_mix(key + t + ASV_GOLDEN);
+    return asv_mix(key + (uint64_t)stream + ASV_GOLDEN);
+}
+
+static inline uint64_t asv_draw(uint64_t key, uint64_t j) { return asv_mix(key + (j + 1) * ASV_GOLDEN); }
+
+/* Uniform in 0..bound-1; the bias is below bound / 2^64. */
+static inline int64_t asv_draw_below(uint64_t key, uint64_t j, int64_t bound) {
+    return (int64_t)(((unsigned __int128)asv_draw(key, j) * (uint64_t)bound) >> 64);
+}
+
+/* I_t of Eq. (5): b samples, independent of each other (Assumption 1), hence with replacement. */
+static inline void asv_draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, int64_t *index) {
+    uint64_t key = asv_key(seed, epoch, t, ASV_DRAW_BATCH);
+    for (int64_t r = 0; r < b; r++) index[r] = asv_draw_below(key, (uint64_t)r, n);
+}
+
+/* How many of the ceil(d / block) blocks an update takes at most, for B coordinates. */
+static inline int64_t asv_most_blocks(int64_t d, int64_t subset, int64_t block) {
+    int64_t blocks = (d + block - 1) / block, most = (subset * blocks + d - 1) / d;
+    return most < blocks ? most : blocks;
+}
+
+/* k_t of Eq. (4): a uniform subset of the blocks of [0, d), distinct, by Floyd's method (Bentley & Floyd 1987).
+ * Every coordinate is in it with probability B / d: where B / d of the blocks is no whole number, it is rounded up
+ * or down at random. chosen: asv_most_blocks(...) block numbers, out; marks: a bit a block, zero before and after.
+ * Returns how many were chosen. */
+static inline int64_t asv_draw_blocks(uint64_t seed, uint64_t epoch, uint64_t t, int64_t d, int64_t subset,
+                                      int64_t block, int64_t *chosen, uint64_t *marks) {
+    uint64_t key = asv_key(seed, epoch, t, ASV_DRAW_COORDINATES);
+    int64_t blocks = (d + block - 1) / block;
+    int64_t count = (subset * blocks) / d, rest = (subset * blocks) % d;
+    if (asv_draw_below(key, 0, d) < rest) count++;
+    if (count > blocks) count = blocks;
+    for (int64_t c = 0; c < count; c++) {
+        int64_t last = blocks - count + c;
+        int64_t k = asv_draw_below(key, (uint64_t)c + 1, last + 1);
+        if (marks[k >> 6] >> (k & 63) & 1) k = last;
+        marks[k >> 6] |= 1ULL << (k & 63);
+        chosen[c] = k;
+    }
+    for (int64_t c = 0; c < count; c++) marks[chosen[c] >> 6] = 0;
+    return count;
+}
+
+#endif

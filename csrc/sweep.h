@@ -1,0 +1,92 @@
+/* A sweep over samples first..last: loss, and where asked for the gradient, the snapshot cache, the outputs. Line
+ * "Compute full gradient" of Algorithm 1, and each worker's share of it in Algorithm 3. */
+#ifndef ASYSVRG_SWEEP_H
+#define ASYSVRG_SWEEP_H
+
+#include "control.h"
+#include "layers.h"
+
+typedef struct {
+    input_t in;
+    real *acts, *deltas; /* ASV_BLOCK_ROWS rows of every layer's units */
+    int32_t *which;
+    real *value;
+} sweep_scratch;
+
+ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
+    size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->units * sizeof(real);
+    carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0);
+    s->acts = carve(base, &used, block);
+    s->deltas = carve(base, &used, block);
+    s->which = carve(base, &used, ASV_BLOCK_ROWS * sizeof(int32_t));
+    s->value = carve(base, &used, ASV_BLOCK_ROWS * sizeof(real));
+    return used;
+}
+
+size_t ASV_NAME(asv_sweep_scratch)(const asv_network *net, const asv_samples *data) {
+    sweep_scratch s = {0};
+    return carve_sweep(&s, NULL, net, data);
+}
+
+ASV_INLINE void add_gradient(const asv_network *net, sweep_scratch *s, real *gradient) {
+    for (int64_t l = 0; l < net->layers; l++) {
+        int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
+        real *dW = gradient + net->weight[l], *db = gradient + net->bias[l];
+        factors_t f = {rows, w, v, l ? units_of(net, s->acts, ASV_BLOCK_ROWS, l) : s->in.dense, &s->in,
+                       units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
+        if (f.left)
+            matmul(net, 1, 0, w, v, rows, 1, f.left, w, f.right, v, 1, dW);
+        else
+            for (int64_t i = 0; i < w; i++)
+                if (s->in.head[i])
+                    row_sum(dW + i * v, dW + i * v, f.right, v, s->which, s->value,
+                            row_terms(&f, i, s->which, s->value), v);
+        row_sum(db, db, f.right, v, s->which, s->value, bias_terms(&f, s->which, s->value), v);
+    }
+}
+
+/* A sample's line of the cache: its rows of A_1 .. A_{L-1}, then of D_1 .. D_L. */
+ASV_INLINE void keep_row(const asv_network *net, sweep_scratch *s, int64_t r, real *line) {
+    for (int part = 0; part < 2; part++)
+        for (int64_t l = 1; l < net->layers + part; l++) {
+            size_t v = (size_t)net->width[l];
+            const real *units = units_of(net, part ? s->deltas : s->acts, ASV_BLOCK_ROWS, l);
+            memcpy(line, units + r * (int64_t)v, v * sizeof(real));
+            line += v;
+        }
+}
+
+ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_t last, void *scratch, int thread,
+                                         asv_control *control) {
+    const asv_network *net = sweep->net;
+    const asv_samples *data = sweep->data;
+    const parameters_t x = {sweep->x, sweep->x, 0};
+    int64_t outputs = net->width[net->layers], stride = asv_cache_stride(net);
+    sweep_scratch s = {0};
+    carve_sweep(&s, scratch, net, data);
+    sweep->loss = sweep->errors = 0;
+    sweep->evaluated = 0;
+    for (int64_t at = first; at < last && !asv_stopped(control, thread); at += ASV_BLOCK_ROWS) {
+        int64_t rows = last - at < ASV_BLOCK_ROWS ? last - at : ASV_BLOCK_ROWS;
+        real *z = units_of(net, s.acts, ASV_BLOCK_ROWS, net->layers);
+        real *delta = units_of(net, s.deltas, ASV_BLOCK_ROWS, net->layers);
+        take_rows(&s.in, data, NULL, at, rows);
+        forward(net, &x, &s.in, s.acts, ASV_BLOCK_ROWS, 0);
+        for (int64_t r = 0; r < rows; r++) {
+            if (data->labels || data->targets)
+                output_delta(net, data, at + r, z + r * outputs, delta + r * outputs, 1, &sweep->loss, &sweep->errors);
+            else if (net->loss == ASV_SOFTMAX)
+                softmax(z + r * outputs, outputs);
+        }
+        if (sweep->outputs)
+            memcpy((real *)sweep->outputs + at * outputs, z, (size_t)(rows * outputs) * sizeof(real));
+        if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, ASV_BLOCK_ROWS, 0);
+        if (sweep->gradient) add_gradient(net, &s, sweep->gradient);
+        if (sweep->cache)
+            for (int64_t r = 0; r < rows; r++) keep_row(net, &s, r, (real *)sweep->cache + (at + r) * stride);
+        if (data->skip_zeros) unchain_columns(&s.in);
+        sweep->evaluated += rows;
+    }
+}
+
+#endif

@@ -1,0 +1,116 @@
+/* What the kernels are given. Nothing here depends on the precision: arrays of reals are `void *` and each
+ * instantiation (float32.c, float64.c) knows what they hold. No kernel allocates, prints, exits or keeps state.
+ *
+ * Letters follow the paper (Huo & Huang, AAAI-17): x parameters, x_snap the snapshot x~, mu the full gradient at
+ * x~, v the direction, eta the learning rate, b the mini-batch size, m inner steps, d parameters, n samples.
+ */
+#ifndef ASYSVRG_TYPES_H
+#define ASYSVRG_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum asv_activation { ASV_RELU, ASV_TANH, ASV_LOGISTIC, ASV_IDENTITY };
+enum asv_loss { ASV_SOFTMAX, ASV_SQUARED };
+enum asv_direction { ASV_SGD, ASV_SVRG };
+enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED };
+
+enum {
+    ASV_LINE = 64,           /* bytes of a cache line; every array has this many readable bytes behind its end */
+    ASV_BLOCK_ROWS = 128,    /* samples that a sweep takes through the network at once */
+    ASV_STRIPE = 1024,       /* coordinates that share a lock in ASV_STRIPED */
+    ASV_COUNTER_STRIDE = 16, /* int64 between two counters: a pair of lines, so that prefetching does not tie them */
+};
+
+/* A fully connected network; its parameters are ONE vector x = [W_0 | b_0 | W_1 | b_1 | ...], W_l of shape
+ * (width[l], width[l + 1]) in row-major order. This comment is the only statement of the layout, and
+ * weight[], bias[] and unit[] the only offsets. */
+typedef struct {
+    int64_t layers;        /* weight matrices L >= 1 */
+    const int64_t *width;  /* L + 1: inputs, hidden units, outputs */
+    const int64_t *weight; /* L: where W_l starts in x */
+    const int64_t *bias;   /* L: where b_l starts in x */
+    const int64_t *unit;   /* L + 1: units before layer l, counted from the first hidden layer; unit[0] unused */
+    int64_t units;         /* width[1] + ... + width[L] */
+    int64_t d;             /* length of x */
+    int activation;        /* enum asv_activation, hidden layers */
+    int loss;              /* enum asv_loss */
+    void *gemm;            /* Fortran sgemm or dgemm */
+} asv_network;
+
+/* n samples: dense rows, or CSR with sorted column indices. */
+typedef struct {
+    int64_t n, p;
+    const void *rows; /* n x p, or NULL */
+    const void *values;
+    const int32_t *columns;
+    const int64_t *start;  /* n + 1, CSR */
+    int64_t longest;       /* most entries in a row: p when dense */
+    int skip_zeros;        /* take the sparse road: always for CSR, for dense rows when they have many zeros */
+    const int32_t *labels; /* n, ASV_SOFTMAX */
+    const void *targets;   /* n x width[L], ASV_SQUARED */
+    const void *weight;    /* n, mean 1, or NULL */
+} asv_samples;
+
+/* How a long loop is stopped from outside: thread 0 calls `poll` now and then; all threads look at `stop`. */
+typedef struct {
+    int (*poll)(void); /* non-zero: stop. May be NULL */
+    double next_poll;  /* seconds on the monotonic clock */
+    double deadline;   /* likewise; infinity for none */
+    int stop;          /* 0, ASV_INTERRUPTED or ASV_OUT_OF_TIME; set once */
+} asv_control;
+
+enum { ASV_INTERRUPTED = 1, ASV_OUT_OF_TIME = 2 };
+
+/* A sweep over samples: the loss, and where the pointers are not NULL the gradient, the cache, the outputs. */
+typedef struct {
+    const asv_network *net;
+    const asv_samples *data;
+    const void *x;
+    void *gradient;    /* d: sum_i of weight_i grad l_i is added; without l2, not divided by n */
+    void *cache;       /* n x cache_stride: per sample, hidden activations then deltas (see layers.h) */
+    void *outputs;     /* n x width[L]: probabilities (ASV_SOFTMAX) or predictions (ASV_SQUARED) */
+    double loss;       /* out: sum_i weight_i l_i */
+    double errors;     /* out: sum of the weights of misclassified samples; squared residuals for ASV_SQUARED */
+    int64_t evaluated; /* out: samples done; fewer than asked when stopped */
+} asv_sweep;
+
+/* The inner loop of one epoch, Algorithm 1: what all threads share. */
+typedef struct {
+    const asv_network *net;
+    const asv_samples *data;
+    void *x;            /* shared, updated without a lock around it */
+    const void *x_snap; /* ASV_SVRG without a cache: x~ */
+    const void *mu;     /* ASV_SVRG: grad f(x~) without its l2 term (see step.h); ASV_SGD: NULL */
+    const void *cache;  /* ASV_SVRG: what a sweep kept at x~, or NULL */
+    double eta, alpha;
+    int64_t b;
+    int64_t subset;    /* B coordinates an update touches; 0: all */
+    int64_t block;     /* coordinates drawn together, from a multiple of it on: 1, or those of a cache line */
+    int64_t max_delay; /* Delta of Assumption 4; negative: unbounded */
+    int64_t threads;
+    uint64_t seed, epoch;
+    int direction, update;
+    int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
+    int32_t *locks;    /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
+    int32_t *delays;   /* m, out: the delay of iteration t, or -1 if it was never carried out */
+    asv_control *control;
+} asv_inner;
+
+/* One precision's kernels. `scratch` is private to a thread, aligned to ASV_LINE and zero before its first use. */
+typedef struct {
+    size_t (*sweep_scratch)(const asv_network *, const asv_samples *);
+    void (*sweep)(asv_sweep *, int64_t first, int64_t last, void *scratch, int thread, asv_control *);
+    size_t (*step_scratch)(const asv_inner *);
+    void (*step)(const asv_inner *, int64_t t, void *scratch, int thread);
+    void (*atomic_subtract)(void *x, int64_t k, double delta);
+} asv_kernels;
+
+extern const asv_kernels asv_kernels_f32, asv_kernels_f64;
+
+/* Samples in a row of the cache: hidden activations, then the deltas of every layer. */
+static inline int64_t asv_cache_stride(const asv_network *net) {
+    return net->units - net->width[net->layers] + net->units;
+}
+
+#endif

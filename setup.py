@@ -1,0 +1,75 @@
+"""Builds the Cython modules over csrc/; everything else about the package stands in pyproject.toml.
+
+ASYSVRG_NO_OPENMP=1 builds without OpenMP (one thread only); otherwise a compiler without it is an error.
+"""
+
+import os
+import tempfile
+from glob import glob
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError, PlatformError
+
+PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+SERIAL = os.environ.get("ASYSVRG_NO_OPENMP") == "1"
+
+
+class BuildExt(build_ext):
+    """build_ext that asks the compiler which OpenMP flags compile and link."""
+
+    def build_extensions(self):
+        if not SERIAL:
+            compile_flags, link_flags = self.openmp_flags()
+            for extension in self.extensions:
+                extension.extra_compile_args += compile_flags
+                extension.extra_link_args += link_flags
+        super().build_extensions()
+
+    def openmp_flags(self):
+        for compile_flags, link_flags in [
+            (["-fopenmp"], ["-fopenmp"]),
+            (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple clang with libomp
+        ]:
+            if self.links(compile_flags, link_flags):
+                return compile_flags, link_flags
+        raise PlatformError(
+            "the C compiler has no usable OpenMP, without which asysvrg runs on one thread only. "
+            "Install one that has (gcc; on macOS libomp), or set ASYSVRG_NO_OPENMP=1 to build without."
+        )
+
+    def links(self, compile_flags, link_flags):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(PROBE)
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_postargs=compile_flags
+                )
+                self.compiler.link_executable(
+                    objects, str(Path(folder, "probe")), extra_postargs=link_flags
+                )
+            except (CompileError, LinkError):
+                return False
+        return True
+
+
+def extension(name, sources):
+    return Extension(
+        f"asysvrg.{name}",
+        [f"asysvrg/{name}.pyx", *sources],
+        include_dirs=["csrc"],
+        depends=glob("csrc/*.h"),
+        extra_compile_args=["-std=gnu11", "-Wno-psabi"],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension("_network", ["csrc/float32.c", "csrc/float64.c"]), extension("_shared", [])],
+        compiler_directives={"freethreading_compatible": False},
+    ),
+    cmdclass={"build_ext": BuildExt},
+)

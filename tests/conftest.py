@@ -1,0 +1,96 @@
+"""Small problems that every kernel is tried on."""
+
+import itertools
+import os
+
+import numpy as np
+import pytest
+from asysvrg._network import Network, Samples, aligned_zeros
+from asysvrg._shared import InnerLoop
+from scipy import sparse
+from twin import Twin
+
+
+class Problem:
+    """A random network and random samples, for the kernels and for the twin."""
+
+    def __init__(self, hidden=(7,), activation="relu", loss="softmax", dtype=np.float64, form="dense",
+                 weighted=False, n=300, p=21, outputs=5, alpha=0.03, seed=0):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(n, p))
+        if form != "dense":
+            X *= rng.random((n, p)) < 0.25
+        self.widths = (p, *hidden, outputs)
+        self.network = Network(self.widths, activation, loss, dtype)
+        if loss == "softmax":
+            y = rng.integers(outputs, size=n).astype(np.int32)
+        else:
+            y = rng.normal(size=(n, outputs)).astype(dtype)
+        weight = None
+        if weighted:
+            weight = rng.random(n).astype(dtype)
+            weight /= weight.mean()
+        X = X.astype(dtype)
+        if form == "csr":
+            X = sparse.csr_array(X)
+        self.samples = Samples(X, y, weight)
+        self.alpha = alpha
+        self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
+        self.x = self.vector(0.4 * rng.normal(size=self.network.size))
+
+    def vector(self, values=0):
+        x = aligned_zeros((self.network.size,), self.network.dtype)
+        x[:] = values
+        return x
+
+    def snapshot(self, x, threads=1):
+        """Loss of the data, mu and the cache, by the kernels."""
+        n = self.samples.size
+        gradients = aligned_zeros((threads, self.network.size), self.network.dtype)
+        cache = aligned_zeros((n, self.network.cache_width), self.network.dtype)
+        loss, _ = self.network.sweep(self.samples, x, threads, gradients, cache)
+        return loss / n, self.vector(gradients.sum(0) / n), cache
+
+    def inner_loop(self, coordinates=0, block=1, update="atomic", threads=1, batch=4, max_delay=None):
+        return InnerLoop(
+            self.network,
+            self.samples,
+            alpha=self.alpha,
+            batch_size=batch,
+            coordinates=coordinates,
+            block=block,
+            update=update,
+            max_delay=max_delay,
+            seed=7,
+            threads=threads,
+        )
+
+
+SETTINGS = [
+    dict(hidden=hidden, activation=activation, loss=loss, form=form, weighted=weighted)
+    for hidden, activation, loss, form, weighted in itertools.product(
+        [(), (7,), (19, 6), (5, 40, 3)],
+        ["relu", "tanh", "logistic", "identity"],
+        ["softmax", "squared"],
+        ["dense", "zeros", "csr"],
+        [False, True],
+    )
+    if hidden or activation == "relu"
+]
+
+
+def name(setting):
+    return "-".join(str(v).replace(" ", "") for v in setting.values())
+
+
+@pytest.fixture(params=SETTINGS, ids=name)
+def setting(request):
+    return request.param
+
+
+@pytest.fixture
+def data_home():
+    home = os.environ.get("ASYSVRG_DATA_HOME")
+    if not home or not os.path.isdir(home):
+        pytest.skip("ASYSVRG_DATA_HOME names no folder with the real data sets")
+    return home

@@ -1,0 +1,67 @@
+"""Every kernel against its NumPy twin (twin.py), and the twin against finite differences."""
+
+import numpy as np
+import pytest
+from asysvrg._network import aligned_zeros
+from conftest import Problem
+
+TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
+
+
+def test_gradient_of_the_twin_by_finite_differences(setting):
+    problem = Problem(**setting, n=40, p=6)
+    x, step = np.array(problem.x), 1e-6
+    gradient = problem.twin.gradient(x)
+    rng = np.random.default_rng(1)
+    for k in rng.choice(len(x), size=min(12, len(x)), replace=False):
+        e = step * (np.arange(len(x)) == k)
+        slope = (problem.twin.loss(x + e) - problem.twin.loss(x - e)) / (2 * step)
+        assert gradient[k] == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_sweep_against_the_twin(setting, dtype, threads):
+    problem = Problem(**setting, dtype=dtype)
+    network, n = problem.network, problem.samples.size
+    values, gradients, outputs = problem.twin.per_sample(problem.x)
+    computed = aligned_zeros((n, outputs.shape[1]), dtype)
+    parts = aligned_zeros((threads, network.size), dtype)
+    loss, errors = network.sweep(problem.samples, problem.x, threads, parts, outputs=computed)
+    tol = TOLERANCE[dtype]
+    assert loss == pytest.approx(values.sum(), rel=tol)
+    np.testing.assert_allclose(parts.sum(0), gradients.sum(0), rtol=tol, atol=100 * tol)
+    np.testing.assert_allclose(computed, outputs, rtol=tol, atol=10 * tol)
+    weight = problem.samples.weight
+    weight = np.ones(n) if weight is None else weight
+    if setting["loss"] == "softmax":
+        expected = (weight * (outputs.argmax(1) != problem.samples.y)).sum()
+    else:
+        expected = (weight * ((outputs - problem.samples.y) ** 2).sum(1)).sum()
+    assert errors == pytest.approx(expected, rel=10 * tol)
+
+
+@pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (12, 4), (12, 16)], ids=str)
+@pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
+    problem = Problem(**setting, dtype=dtype, n=60, p=9)
+    count, block = coordinates
+    kind = direction.removesuffix("-uncached")
+    _, mu, cache = problem.snapshot(problem.x)
+    expected = problem.twin.epoch(kind, problem.x, 25, 0.01, 4, count, block, seed=7, epoch=3)
+    assert np.abs(expected - problem.x).max() > 1e-3
+    for update in ["serial", "atomic", "striped"]:
+        x = problem.vector(problem.x)
+        delays = problem.inner_loop(count, block, update).run(
+            x,
+            25,
+            direction=kind,
+            eta=0.01,
+            epoch=3,
+            mu=mu,
+            x_snap=problem.vector(problem.x),
+            cache=cache if direction == "svrg" else None,
+        )
+        np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        assert (delays == 0).all()

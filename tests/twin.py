@@ -1,0 +1,101 @@
+"""The slow, obvious NumPy twin of every kernel: network, direction, coordinates, inner loop.
+
+Formulas in float64, straight from the paper; nothing here is shared with csrc/ but the random draws.
+"""
+
+import numpy as np
+from asysvrg._shared import draw_batch, draw_blocks
+
+ACTIVATION = {
+    "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(float)),
+    "tanh": (np.tanh, lambda a: 1 - a**2),
+    "logistic": (lambda z: 1 / (1 + np.exp(-z)), lambda a: a * (1 - a)),
+    "identity": (lambda z: z, np.ones_like),
+}
+
+
+def unpack(widths, x):
+    """[(W_0, b_0), ...] from the flat vector, by the layout of csrc/types.h."""
+    layers, at = [], 0
+    for w, v in zip(widths[:-1], widths[1:], strict=True):
+        layers.append((x[at : at + w * v].reshape(w, v), x[at + w * v : at + w * v + v]))
+        at += w * v + v
+    assert at == len(x)
+    return layers
+
+
+def is_weight(widths):
+    """1 for every coordinate of a weight matrix, 0 for the biases."""
+    return np.concatenate(
+        [np.r_[np.ones(w * v), np.zeros(v)] for w, v in zip(widths[:-1], widths[1:], strict=True)]
+    )
+
+
+def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
+    """Loss of every sample and its gradient (n x d), without the l2 term, times the sample's weight."""
+    function, derivative = ACTIVATION[activation]
+    X = np.asarray(X.todense() if hasattr(X, "todense") else X, dtype=float)
+    layers = unpack(widths, np.asarray(x, dtype=float))
+    weight = np.ones(len(X)) if weight is None else weight
+    acts = [X]
+    for i, (W, b) in enumerate(layers):
+        z = acts[-1] @ W + b
+        acts.append(function(z) if i + 1 < len(layers) else z)
+    z = acts.pop()
+    if loss == "softmax":
+        log_p = z - z.max(1, keepdims=True)
+        log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
+        values = -log_p[np.arange(len(X)), y]
+        delta = np.exp(log_p) - np.eye(z.shape[1])[y]
+        outputs = np.exp(log_p)
+    else:
+        values = ((z - y) ** 2).sum(1) / 2
+        delta = z - y
+        outputs = z
+    delta = delta * weight[:, None]
+    parts = []
+    for (W, _), a in zip(layers[::-1], acts[::-1], strict=True):
+        parts = [np.einsum("ni,nj->nij", a, delta).reshape(len(X), -1), delta, *parts]
+        delta = (delta @ W.T) * derivative(a)
+    return values * weight, np.concatenate(parts, axis=1), outputs
+
+
+class Twin:
+    """f(x) of Eq. (1) with an l2 term, and Algorithm 1 on it with one thread."""
+
+    def __init__(self, widths, activation, loss, X, y, alpha=0.0, weight=None):
+        self.setting, self.data = (widths, activation, loss), (X, y, weight)
+        self.alpha, self.decay = alpha, alpha * is_weight(widths)
+
+    def per_sample(self, x, index=slice(None)):
+        X, y, weight = self.data
+        weight = None if weight is None else weight[index]
+        return losses_and_gradients(*self.setting, x, X[index], y[index], weight)
+
+    def loss(self, x):
+        return self.per_sample(x)[0].mean() + (self.decay * x**2).sum() / 2
+
+    def gradient(self, x):
+        return self.per_sample(x)[1].mean(0) + self.decay * x
+
+    def direction(self, kind, x, x_snap, index):
+        """Eq. (5), or the plain stochastic gradient."""
+        v = self.per_sample(x, index)[1].mean(0) + self.decay * x
+        if kind == "svrg":
+            v -= self.per_sample(x_snap, index)[1].mean(0) + self.decay * x_snap
+            v += self.gradient(x_snap)
+        return v
+
+    def epoch(self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch):
+        """Lines 5 to 10 of Algorithm 1."""
+        x = np.array(x_snap, dtype=float)
+        n, d = self.data[0].shape[0], len(x)
+        for t in range(steps):
+            v = self.direction(kind, x, x_snap, draw_batch(seed, epoch, t, n, batch))
+            k = np.arange(d)
+            if coordinates:
+                k = draw_blocks(seed, epoch, t, d, coordinates, block)
+                k = (k[:, None] * block + np.arange(block)).ravel()
+                k = k[k < d]
+            x[k] -= eta * v[k]  # Eq. (4)
+        return x
