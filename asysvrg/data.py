@@ -13,8 +13,8 @@ import numpy as np
 from sklearn import datasets as bundled
 from sklearn.model_selection import train_test_split
 
-from . import fetch
-from .fetch import Features, Part
+from asysvrg import fetch, formats
+from asysvrg.formats import Features, Part
 
 BUNDLED = {
     "digits": bundled.load_digits,
@@ -62,9 +62,10 @@ def load(
 ) -> Dataset:
     """Load a training set and a test set.
 
-    Sets with a test set of their own give its first `test_size` rows, and the first `train_size`
-    rows of their training set. From other sets rows are drawn at random, in proportion to the
-    classes where the targets are integers or text and each class is large enough.
+    Where fewer rows are asked for than there are, and where a test set must be held out, rows are
+    drawn at random by `seed`, in proportion to the classes where the targets are integers or text
+    and each class is large enough. (The first rows of a file are no sample of it:
+    the two halves of MNIST's test set are by different writers.)
     Features are not standardised; only the pixels of images are scaled, to [0, 1].
 
     Parameters
@@ -110,7 +111,7 @@ def load(
     else:
         path = fetch.locate(source, data_home) if named else _existing(source, NAMES)
         name = source if named else os.path.basename(os.path.abspath(path))
-        train, test = fetch.read(path, target)
+        train, test = formats.read(path, target)
     if train[1] is None or (test is not None and test[1] is None):
         raise ValueError(
             f"{name} holds no targets: IDX images need their labels file beside them, an .npz file "
@@ -122,20 +123,17 @@ def load(
         columns = train[0].shape[1], test[0].shape[1]
         if columns[0] != columns[1]:
             raise ValueError(
-                f"{name}: {columns[0]} features in the training set but {columns[1]} in the test "
-                "set; they must agree"
+                f"{name}: {columns[0]} features in the training set but {columns[1]} in the test set; they must agree"
             )
         n_train = _count("train_size", train_size, 1, len(train[1]), name)
         n_test = _count("test_size", test_size, 0, len(test[1]), name)
-        train = train[0][:n_train], train[1][:n_train]
-        test = (test[0][:n_test], test[1][:n_test]) if n_test else None
-    X_test, y_test = (None, None) if test is None else (fetch.finished(test[0]), test[1])
-    return Dataset(name, fetch.finished(train[0]), train[1], X_test, y_test)
+        train = _drawn(train, n_train, seed)
+        test = _drawn(test, n_test, seed) if n_test else None
+    X_test, y_test = (None, None) if test is None else (formats.finished(test[0]), test[1])
+    return Dataset(name, formats.finished(train[0]), train[1], X_test, y_test)
 
 
-def load_file(
-    path: str | os.PathLike, target: str | int | bool | None = None
-) -> tuple[Features, np.ndarray | None]:
+def load_file(path: str | os.PathLike, target: str | int | bool | None = None) -> tuple[Features, np.ndarray | None]:
     """Load the rows of one file.
 
     Parameters
@@ -164,10 +162,10 @@ def load_file(
     """
     path = _existing(path, ())
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; give one file ({fetch.FORMATS})")
-    train, test = fetch.read_file(path, target)
+        raise ValueError(f"{path} is a folder; give one file ({formats.FORMATS})")
+    train, test = formats.read_file(path, target)
     X, y = test or train
-    return fetch.finished(X), y
+    return formats.finished(X), y
 
 
 def _existing(source: str | os.PathLike, names: tuple[str, ...]) -> Path:
@@ -186,16 +184,14 @@ def _bundled(name: str) -> Part:
     X, y = BUNDLED[name](return_X_y=True)
     if name == "digits":
         X = (X / 16).astype(np.float32)
-    return X, fetch.integers(y)
+    return X, formats.integers(y)
 
 
 def _count(what: str, value: int | None, least: int, most: int, where: str) -> int:
     if value is None:
         return most
     if not isinstance(value, Integral) or not least <= value <= most:
-        raise ValueError(
-            f"{what} is {value!r}, but {where} allows a whole number from {least} to {most}"
-        )
+        raise ValueError(f"{what} is {value!r}, but {where} allows a whole number from {least} to {most}")
     return int(value)
 
 
@@ -212,16 +208,26 @@ def _hold_out(
     n_train = _count("train_size", train_size, 1, n - n_test, where)
     if n_train == n:
         return part, None
+    train, test = _split(y, n_train, n_test, seed)
+    return (X[train], y[train]), (X[test], y[test]) if n_test else None
+
+
+def _drawn(part: Part, size: int, seed: int) -> Part:
+    """So many rows of a part; all of them in their order."""
+    X, y = part
+    if size == len(y):
+        return part
+    rows = np.sort(_split(y, size, 0, seed)[0])
+    return X[rows], y[rows]
+
+
+def _split(y: np.ndarray, n_train: int, n_test: int, seed: int) -> list[np.ndarray]:
+    """Numbers of random rows, stratified by y where it holds classes of which each side can have some."""
     stratify = None
     if y.dtype.kind in "iuUSb":
         sizes = np.unique(y, return_counts=True)[1]
-        if sizes.min() > 1 and min(n_train, n_test or n - n_train) >= len(sizes):
+        if sizes.min() > 1 and min(n_train, n_test or len(y) - n_train) >= len(sizes):
             stratify = y
-    train, test = train_test_split(
-        np.arange(n),
-        train_size=n_train,
-        test_size=n_test or None,
-        random_state=seed,
-        stratify=stratify,
+    return train_test_split(
+        np.arange(len(y)), train_size=n_train, test_size=n_test or None, random_state=seed, stratify=stratify
     )
-    return (X[train], y[train]), (X[test], y[test]) if n_test else None

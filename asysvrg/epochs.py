@@ -26,7 +26,14 @@ class Execution(Protocol):
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot: ...
 
     def inner(
-        self, x: np.ndarray, snapshot: Snapshot, *, direction: str, eta: float, epoch: int, deadline: float
+        self,
+        x: np.ndarray,
+        snapshot: Snapshot,
+        *,
+        direction: str,
+        eta: float,
+        epoch: int,
+        deadline: float,
     ) -> np.ndarray: ...
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]: ...
@@ -224,7 +231,11 @@ def minimize(
     """
     run = _Run(execution, x, plan, trace)
     epoch = 0
-    more: dict[str, Any] = {"delay": delay_summary(np.zeros(0)), "direction": None, "learning_rate": None}
+    more: dict[str, Any] = {
+        "delay": delay_summary(np.zeros(0)),
+        "direction": None,
+        "learning_rate": None,
+    }
     try:
         previous = None
         while True:

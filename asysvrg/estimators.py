@@ -14,7 +14,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    check_scalar,
+    validate_data,
+)
 
 from asysvrg import threads
 from asysvrg._network import ACTIVATIONS, Network, Samples, aligned_zeros
@@ -245,7 +250,10 @@ class _AsySVRG(BaseEstimator):
         self.loss_ = rows[-1]["loss"]
         if outcome.reason == "interrupted":
             self.loss_ = min(row["loss"] for row in rows)
-            warnings.warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept", stacklevel=3)
+            warnings.warn(
+                f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept",
+                stacklevel=3,
+            )
         elif outcome.reason == "max_iter" and self.tol > 0:
             warnings.warn(
                 f"the loss was still falling by more than tol={self.tol} after max_iter={self.max_iter} epochs",
@@ -259,7 +267,13 @@ class _AsySVRG(BaseEstimator):
         for name in ("batch_size", "max_iter", "n_iter_no_change"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         check_scalar(self.sgd_epochs, "sgd_epochs", Integral, min_val=0)
-        check_scalar(self.learning_rate_init, "learning_rate_init", Real, min_val=0, include_boundaries="neither")
+        check_scalar(
+            self.learning_rate_init,
+            "learning_rate_init",
+            Real,
+            min_val=0,
+            include_boundaries="neither",
+        )
         for name, low in (("inner_steps", 1), ("max_delay", 0)):
             if getattr(self, name) is not None:
                 check_scalar(getattr(self, name), name, Integral, min_val=low)
@@ -312,7 +326,14 @@ class _AsySVRG(BaseEstimator):
 
     def _validate(self, X: Any, y: Any) -> tuple[Any, Any]:
         X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=np.dtype(self.dtype), order="C", multi_output=True, y_numeric=False
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=np.dtype(self.dtype),
+            order="C",
+            multi_output=True,
+            y_numeric=False,
         )
         return _canonical(X), y
 

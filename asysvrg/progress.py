@@ -48,7 +48,9 @@ def table(rows: list[Row], title: str = "", lines: int = 8) -> str:
     step = max(1, -(-(len(rows) - 1) // (lines - 1))) if len(rows) > 1 else 1
     chosen = [row for i, row in enumerate(rows) if i % step == 0 or i == len(rows) - 1]
     out = [title] if title else []
-    out.append(f"{'epoch':>6} {'seconds':>9} {'loss':>10} {'|grad|^2':>10} {'train err':>9} {'test err':>9} {'delay':>6}")
+    out.append(
+        f"{'epoch':>6} {'seconds':>9} {'loss':>10} {'|grad|^2':>10} {'train err':>9} {'test err':>9} {'delay':>6}"
+    )
     for row in chosen:
         test = "-" if row["test_error"] is None else f"{row['test_error']:.4f}"
         out.append(

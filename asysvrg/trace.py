@@ -40,7 +40,12 @@ def delay_summary(delays: np.ndarray) -> dict[str, float]:
     if delays.size == 0:
         return {"mean": 0.0, "p50": 0, "p99": 0, "max": 0}
     p50, p99 = np.percentile(delays, [50, 99], method="higher")
-    return {"mean": float(delays.mean()), "p50": int(p50), "p99": int(p99), "max": int(delays.max())}
+    return {
+        "mean": float(delays.mean()),
+        "p50": int(p50),
+        "p99": int(p99),
+        "max": int(delays.max()),
+    }
 
 
 def environment() -> dict[str, Any]:

@@ -14,8 +14,20 @@ from twin import Twin
 class Problem:
     """A random network and random samples, for the kernels and for the twin."""
 
-    def __init__(self, hidden=(7,), activation="relu", loss="softmax", dtype=np.float64, form="dense",
-                 weighted=False, n=300, p=21, outputs=5, alpha=0.03, seed=0):
+    def __init__(
+        self,
+        hidden=(7,),
+        activation="relu",
+        loss="softmax",
+        dtype=np.float64,
+        form="dense",
+        weighted=False,
+        n=300,
+        p=21,
+        outputs=5,
+        alpha=0.03,
+        seed=0,
+    ):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(n, p))
         if form != "dense":
@@ -67,7 +79,7 @@ class Problem:
 
 
 SETTINGS = [
-    dict(hidden=hidden, activation=activation, loss=loss, form=form, weighted=weighted)
+    {"hidden": hidden, "activation": activation, "loss": loss, "form": form, "weighted": weighted}
     for hidden, activation, loss, form, weighted in itertools.product(
         [(), (7,), (19, 6), (5, 40, 3)],
         ["relu", "tanh", "logistic", "identity"],

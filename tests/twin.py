@@ -3,6 +3,8 @@
 Formulas in float64, straight from the paper; nothing here is shared with csrc/ but the random draws.
 """
 
+import itertools
+
 import numpy as np
 from asysvrg._shared import draw_batch, draw_blocks
 
@@ -17,7 +19,7 @@ ACTIVATION = {
 def unpack(widths, x):
     """[(W_0, b_0), ...] from the flat vector, by the layout of csrc/types.h."""
     layers, at = [], 0
-    for w, v in zip(widths[:-1], widths[1:], strict=True):
+    for w, v in itertools.pairwise(widths):
         layers.append((x[at : at + w * v].reshape(w, v), x[at + w * v : at + w * v + v]))
         at += w * v + v
     assert at == len(x)
@@ -26,9 +28,7 @@ def unpack(widths, x):
 
 def is_weight(widths):
     """1 for every coordinate of a weight matrix, 0 for the biases."""
-    return np.concatenate(
-        [np.r_[np.ones(w * v), np.zeros(v)] for w, v in zip(widths[:-1], widths[1:], strict=True)]
-    )
+    return np.concatenate([np.r_[np.ones(w * v), np.zeros(v)] for w, v in itertools.pairwise(widths)])
 
 
 def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):

@@ -1,0 +1,194 @@
+"""The command `asysvrg`."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asysvrg import __version__, data, plots
+from asysvrg._network import ACTIVATIONS
+from asysvrg._shared import UPDATES
+from asysvrg.config import show_config
+from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.progress import table
+from asysvrg.trace import write_json
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return () if text in ("none", "") else tuple(int(size) for size in text.split(","))
+
+
+def _or(word: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A type for argparse: `word`, or a number."""
+
+    def parse(text: str) -> Any:
+        return text if text == word else kind(text)
+
+    parse.__name__ = f"{kind.__name__} or {word!r}"
+    return parse
+
+
+# Options that carry the estimator's names: type or choices, and help. Defaults are the estimator's.
+ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
+    ("hidden_layer_sizes", _sizes, "units of the hidden layers, as 100 or 100,50, or none"),
+    ("activation", list(ACTIVATIONS), "of the hidden layers"),
+    ("alpha", float, "the paper's C: alpha / 2 * sum of squared weights is added to the mean loss"),
+    ("solver", ["svrg", "sgd"], "direction of an update"),
+    ("batch_size", int, "samples in a mini-batch"),
+    ("learning_rate_init", float, "eta of SVRG; alpha of alpha / (1 + s)^decay in epochs of SGD"),
+    ("decay", float, "beta of the same"),
+    ("max_iter", int, "epochs"),
+    ("inner_steps", int, "m, updates in an epoch (default: one pass over the samples)"),
+    ("sgd_epochs", int, "epochs of SGD before SVRG (SGD_SVRG)"),
+    (
+        "coordinates",
+        _or("all", int),
+        "coordinates an update touches: all, or a random subset of so many",
+    ),
+    (
+        "block",
+        _or("line", int),
+        "of a subset, coordinates drawn together: 1, or line for a cache line",
+    ),
+    ("update", ["auto", *UPDATES], "memory mode"),
+    ("max_delay", int, "most updates that an applied update may have missed (default: no bound)"),
+    ("cache_size", float, "megabytes for the snapshot's activations; 0 to do without"),
+    (
+        "tol",
+        float,
+        "stop when the loss has not fallen by this in n_iter_no_change epochs; 0 for never",
+    ),
+    ("n_iter_no_change", int, "see --tol"),
+    ("target_loss", float, "stop at this objective"),
+    ("max_time", float, "stop after so many seconds"),
+    ("n_jobs", int, "threads (default: every core this process may use)"),
+    ("dtype", ["float32", "float64"], "of the arithmetic"),
+]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="asysvrg",
+        description="Asynchronous variance-reduced training of neural networks on CPUs.",
+    )
+    parser.add_argument("--version", action="version", version=f"asysvrg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="train a network", description="Trains a network on DATA.")
+    train.add_argument(
+        "data",
+        nargs="?",
+        default="digits",
+        metavar="DATA",
+        help="digits (default), mnist, fashion-mnist, cifar10-features, or a file or folder: "
+        "IDX (.gz), CIFAR-10 binary, .npz, svmlight, CSV",
+    )
+    source = train.add_argument_group("data")
+    source.add_argument("--data-home", metavar="DIR", help="where named sets are looked up (ASYSVRG_DATA_HOME)")
+    source.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="target column of a CSV file, name or index (default: last)",
+    )
+    source.add_argument("--train-size", type=int, metavar="N", help="train on so many samples")
+    source.add_argument("--test-size", type=int, metavar="N", help="test on so many samples; 0 for none")
+    source.add_argument(
+        "--task",
+        choices=["classification", "regression"],
+        help="default: regression for fractional targets",
+    )
+    method = train.add_argument_group("method (names and defaults of AsySVRGClassifier)")
+    defaults = inspect.signature(AsySVRGClassifier).parameters
+    for name, kind, text in ESTIMATOR_OPTIONS:
+        default = defaults[name].default
+        how = {"choices": kind} if isinstance(kind, list) else {"type": kind, "metavar": "X"}
+        shown = "" if default is None else f" (default: {','.join(map(str, np.atleast_1d(default)))})"
+        method.add_argument(f"--{name.replace('_', '-')}", default=default, help=text + shown, **how)
+    method.add_argument("--seed", type=int, default=0, metavar="X", help="start, draws and splits (default: 0)")
+    output = train.add_argument_group("output")
+    output.add_argument("--trace", metavar="FILE.json", help="write the trace")
+    output.add_argument("--plot", metavar="FILE.png", help="draw loss and errors against seconds")
+    output.add_argument("--quiet", action="store_true", help="no progress")
+    commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, threads")
+    return parser
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    for name in ("trace", "plot"):
+        path = getattr(args, name)
+        if path and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"--{name} {path}: there is no folder {Path(path).parent}")
+        if path and Path(path).is_dir():
+            raise ValueError(f"--{name} {path} is a folder; a file is expected")
+    if args.plot:
+        plots.require_matplotlib()
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains, shows, writes; returns the exit code."""
+    _check_outputs(args)
+    sets = data.load(
+        args.data,
+        data_home=args.data_home,
+        train_size=args.train_size,
+        test_size=args.test_size,
+        target=args.target,
+        seed=args.seed,
+    )
+    task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
+    kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
+    model = kind(
+        random_state=args.seed,
+        verbose=not args.quiet,
+        **{name: getattr(args, name) for name, _, _ in ESTIMATOR_OPTIONS},
+    )
+    model.fit(sets.X_train, sets.y_train, X_val=sets.X_test, y_val=sets.y_test)
+    history, settings = model.history_, model.history_["config"]
+    shape = "-".join(str(width) for width in settings["widths"])
+    method = f"{settings['solver']}, {settings['threads']} thread(s), update={settings['update']}"
+    print(table(history["epochs"], f"{sets.name}: {settings['samples']} samples, {shape}, {method}"))
+    print(f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}")
+    if args.trace:
+        write_json(args.trace, history)
+        print(f"trace: {args.trace}")
+    if args.plot:
+        plots.draw({f"{sets.name}, {shape}": {settings["solver"]: history}}, args.plot)
+        print(f"plot: {args.plot}")
+    return INTERRUPTED if model.stopped_ == "interrupted" else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `asysvrg`; returns the exit code.
+
+    0: done. 2: bad input, with one line on stderr. 130: interrupted.
+    """
+    args = _parser().parse_args(argv)
+
+    def one_line(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"asysvrg: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = one_line
+        try:
+            if args.command == "train":
+                return train(args)
+            show_config()
+            return 0
+        except (ValueError, TypeError, OSError) as error:
+            print(f"asysvrg {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            print(f"asysvrg {args.command}: interrupted", file=sys.stderr)
+            return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Figures from traces; matplotlib is imported only when one is drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+PANELS = (
+    ("loss", "training loss (whole objective)"),
+    ("train_error", "training error"),
+    ("test_error", "test error"),
+)
+
+
+def require_matplotlib() -> None:
+    """Raises ValueError with the way out where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ValueError("drawing needs matplotlib: pip install 'asysvrg[plot]'") from None
+
+
+def draw(figures: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+    """Draws loss, training and test error against seconds of training.
+
+    Parameters
+    ----------
+    figures : mapping of str to mapping of str to trace
+        A row of panels for each title, a curve for each of its traces (as in `history_`).
+    path : path
+        Where to write; the ending chooses the format.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 3.8 * len(figures)), layout="constrained")
+    grid = figure.subplots(len(figures), len(PANELS), squeeze=False)
+    for axes, (title, traces) in zip(grid, figures.items(), strict=True):
+        for panel, (column, label) in zip(axes, PANELS, strict=True):
+            for name, trace in traces.items():
+                rows = [row for row in trace["epochs"] if row[column] is not None]
+                panel.plot([row["seconds"] for row in rows], [row[column] for row in rows], label=name)
+            panel.set(
+                xlabel="seconds of training",
+                ylabel=label,
+                yscale="log" if column == "loss" else "linear",
+            )
+            if column == "loss":
+                panel.set_title(title, loc="left")
+                panel.legend()
+            else:
+                panel.set_ylim(0, _ceiling(traces, column))
+            panel.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def _ceiling(traces: Mapping[str, Any], column: str) -> float | None:
+    # The first epochs' errors would flatten the rest of the curve.
+    values = [row[column] for t in traces.values() for row in t["epochs"][1:] if row[column] is not None]
+    return 1.5 * sorted(values)[int(0.8 * len(values))] or None if values else None
