@@ -42,6 +42,13 @@ static inline int asv_try_lock(int32_t *lock) {
 
 static inline void asv_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
+/* Tells the processor that this thread only waits. */
+static inline void asv_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
 static inline int asv_flag_read(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 
 static inline void asv_flag_raise(int *flag, int value) { __atomic_store_n(flag, value, __ATOMIC_RELAXED); }

@@ -17,6 +17,7 @@
 #include "layers.h"
 #include "rng.h"
 
+enum { ASV_SPINS = 1000 };  /* looks at the stripes that are left before a thread gives way */
 enum { ASV_TILE = 8 * VEC }; /* coordinates whose directions are held at once */
 
 typedef struct {
@@ -223,12 +224,12 @@ ASV_INLINE void update_singles(const asv_inner *p, step_scratch *s, int64_t coun
 }
 
 /* All coordinates under one lock for each stripe: whole-vector stores, none lost. A thread that finds a stripe taken
- * goes on to another, and gives way only when all that it has left are taken. */
+ * goes on to another, and waits only when all that it has left are taken. */
 ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t) {
     int64_t d = p->net->d, stripes = stripes_of(d), left = stripes;
     int64_t from = asv_draw_below(asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_STRIPE), 0, stripes);
     for (int64_t i = 0; i < stripes; i++) s->pending[i >> 6] |= 1ULL << (i & 63);
-    while (left) {
+    for (int idle = 0; left;) {
         int64_t before = left;
         for (int64_t c = 0; c < stripes; c++) {
             int64_t i = from + c < stripes ? from + c : from + c - stripes;
@@ -240,7 +241,10 @@ ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t) {
             s->pending[i >> 6] &= ~(1ULL << (i & 63));
             left--;
         }
-        if (left == before) sched_yield();
+        /* Giving way at once would let another thread start from an x that this update is about to change. */
+        idle = left < before ? 0 : idle + 1;
+        if (idle) asv_pause();
+        if (idle > ASV_SPINS) sched_yield();
     }
 }
 
