@@ -1,0 +1,203 @@
+"""What threads may not change: no update lost, draws, delays within bounds, and the floor of convergence."""
+
+import numpy as np
+import pytest
+from asysvrg import AsySVRGClassifier
+from asysvrg._network import Network, Samples, aligned_zeros
+from asysvrg._shared import InnerLoop, atomic_adds, draw_batch, draw_blocks
+from conftest import Problem
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+THREADS = [1, 2, 4, 8, 16]
+
+
+def test_draws_depend_on_seed_epoch_and_iteration_only():
+    base = draw_batch(1, 2, 3, 1000, 10)
+    np.testing.assert_array_equal(base, draw_batch(1, 2, 3, 1000, 10))
+    for other in [(2, 2, 3), (1, 3, 3), (1, 2, 4)]:
+        assert (draw_batch(*other, 1000, 10) != base).any()
+    assert (draw_blocks(1, 2, 3, 1000, 10, 1) != base).any()
+
+
+def test_mini_batches_are_uniform_and_independent():
+    """Assumption 1: chi-squared of single draws and of neighbouring pairs; fixed seed, bound at 5 sigma."""
+    n, batches = 20, np.array([draw_batch(0, 0, t, 20, 10) for t in range(20_000)])
+    for cells in [
+        batches.ravel(),
+        (batches[:, :-1] * n + batches[:, 1:])[:, ::2].ravel(),
+        batches[1:, 0] * n + batches[:-1, 0],
+    ]:
+        bins = n if cells.max() < n else n * n
+        expected = len(cells) / bins
+        chi = ((np.bincount(cells, minlength=bins) - expected) ** 2 / expected).sum()
+        assert abs(chi - bins) < 5 * np.sqrt(2 * bins)
+
+
+@pytest.mark.parametrize(
+    ("d", "coordinates", "block"), [(103, 10, 1), (103, 10, 16), (103, 50, 16), (64, 63, 1), (1000, 100, 8)]
+)
+def test_blocks_are_distinct_and_every_coordinate_has_the_same_probability(d, coordinates, block):
+    times, hits = 20_000, np.zeros(d)
+    for t in range(times):
+        chosen = draw_blocks(5, 0, t, d, coordinates, block)
+        assert len(np.unique(chosen)) == len(chosen)
+        k = (chosen[:, None] * block + np.arange(block)).ravel()
+        hits[k[k < d]] += 1
+    p = coordinates / d
+    np.testing.assert_allclose(hits / times, p, atol=5 * np.sqrt(p * (1 - p) / times))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_concurrent_atomic_adds_are_all_there(dtype):
+    x = aligned_zeros((1,), dtype)
+    atomic_adds(Network((1, 1), "relu", "squared", dtype), x, 16 * 10**6, 16)
+    assert x[0] == 16 * 10**6  # below 2^24: exact in float32, too
+
+
+def drift(dtype, threads, update, coordinates, block, steps=3000):
+    """Inner iterations whose direction is the constant mu: the inputs are zero, and so are outputs and targets."""
+    network = Network((37, 90), "relu", "squared", dtype)
+    samples = Samples(np.zeros((5, 37), dtype), np.zeros((5, 90), dtype))
+    loop = InnerLoop(
+        network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, update=update,
+        max_delay=None, seed=3, threads=threads,
+    )  # fmt: skip
+    mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
+    mu[: 37 * 90] = -(2.0 ** np.arange(-4, 4)[np.arange(37 * 90) % 8])
+    delays = loop.run(x, steps, direction="svrg", eta=0.5, epoch=1, mu=mu, x_snap=x_snap)
+    assert (delays >= 0).all()
+    return x, mu
+
+
+@pytest.mark.parametrize("threads", [2, 4, 16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("update", "coordinates", "block"),
+    [("atomic", 0, 1), ("striped", 0, 1), ("atomic", 200, 1), ("atomic", 200, 16), ("striped", 200, 16)],
+)
+def test_no_update_is_lost(dtype, threads, update, coordinates, block):
+    steps = 3000
+    x, mu = drift(dtype, threads, update, coordinates, block, steps)
+    counts = np.full(len(x), steps)
+    if coordinates:
+        counts[:] = 0
+        for t in range(steps):
+            k = (draw_blocks(3, 1, t, len(x), coordinates, block)[:, None] * block + np.arange(block)).ravel()
+            counts[k[k < len(x)]] += 1
+    np.testing.assert_array_equal(x, -0.5 * mu * counts)  # powers of two: exact
+
+
+def test_plain_stores_are_refused_for_more_than_one_thread():
+    with pytest.raises(ValueError, match="loses updates"):
+        Problem().inner_loop(update="serial", threads=2)
+
+
+@pytest.mark.parametrize("coordinates", [0, 30])
+def test_one_thread_is_bit_repeatable_and_never_late(coordinates):
+    problem = Problem()
+    _, mu, cache = problem.snapshot(problem.x)
+    results = []
+    for _ in range(2):
+        x = problem.vector(problem.x)
+        loop = problem.inner_loop(coordinates)
+        delays = loop.run(x, 200, direction="svrg", eta=0.1, epoch=0, mu=mu, cache=cache)
+        results.append(x)
+        assert (delays == 0).all()
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_sweeps_are_bit_repeatable_for_a_number_of_threads(threads):
+    problem = Problem(dtype=np.float32, n=1000)
+    first, second = problem.snapshot(problem.x, threads), problem.snapshot(problem.x, threads)
+    assert first[0] == second[0]
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("threads", [2, 4, 16])
+@pytest.mark.parametrize("max_delay", [0, 1, 3])
+@pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (40, "atomic")])
+def test_max_delay_bounds_the_delay_of_every_update(threads, max_delay, coordinates, update):
+    problem = Problem(hidden=(30,), n=500)
+    _, mu, cache = problem.snapshot(problem.x)
+    x = problem.vector(problem.x)
+    loop = problem.inner_loop(coordinates, update=update, threads=threads, max_delay=max_delay)
+    delays = loop.run(x, 2000, direction="svrg", eta=0.01, epoch=0, mu=mu, cache=cache)
+    assert delays.min() == 0
+    assert delays.max() <= max_delay
+
+
+def test_delays_are_seen_when_threads_share_an_epoch():
+    """With more threads than one, some updates do come between a read and its own update."""
+    problem = Problem(hidden=(200,), n=500)
+    _, mu, cache = problem.snapshot(problem.x)
+    delays = problem.inner_loop(threads=4, update="striped").run(
+        problem.vector(problem.x), 3000, direction="svrg", eta=0.01, epoch=0, mu=mu, cache=cache
+    )
+    assert 0 < delays.mean() < 50
+    assert (delays >= 0).all()
+
+
+def test_a_deadline_in_the_past_leaves_x_alone():
+    problem = Problem()
+    _, mu, cache = problem.snapshot(problem.x)
+    x = problem.vector(problem.x)
+    delays = problem.inner_loop(threads=1).run(
+        x, 50, direction="svrg", eta=0.1, epoch=0, mu=mu, cache=cache, deadline=0
+    )
+    assert (delays == -1).all()
+    np.testing.assert_array_equal(x, problem.x)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+@pytest.fixture(scope="module")
+def optimum(digits):
+    """Of the same objective: mean loss + 0.05 / 2 |W|^2."""
+    X, y = digits
+    model = LogisticRegression(C=1 / (0.05 * len(X)), tol=1e-12, max_iter=10_000).fit(X, y)
+    return model.coef_, model.predict_proba(X)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize(
+    "coordinates",
+    [
+        {"coordinates": "all"},
+        {"coordinates": 64},
+        {"coordinates": 64, "block": "line"},
+        {"coordinates": "all", "update": "atomic"},
+    ],
+    ids=["all", "singles", "lines", "all-atomic"],
+)
+def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
+    digits, optimum, coordinates, threads
+):
+    X, y = digits
+    model = AsySVRGClassifier(
+        (), alpha=0.05, dtype="float64", max_iter=80, inner_steps=1000, tol=0, n_jobs=threads, random_state=0,
+        learning_rate_init=0.2 if coordinates["coordinates"] == "all" else 1.0, **coordinates,
+    ).fit(X, y)  # fmt: skip
+    assert model.history_["epochs"][-1]["gradient_norm_squared"] < 1e-20
+    weights, probabilities = optimum
+    np.testing.assert_allclose(model.coefs_[0].T, weights, atol=1e-6)
+    np.testing.assert_allclose(model.predict_proba(X), probabilities, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_floor_of_a_network_at_16_threads_is_within_ten_times_the_serial_one(digits):
+    X, y = digits
+    norms = []
+    for threads in (1, 16):
+        model = AsySVRGClassifier(
+            (12,), "tanh", alpha=0.05, dtype="float64", max_iter=900, tol=0, n_jobs=threads, random_state=0,
+            learning_rate_init=0.1,
+        ).fit(X, y)  # fmt: skip
+        norms.append(min(row["gradient_norm_squared"] for row in model.history_["epochs"]) ** 0.5)
+    assert norms[0] < 1e-12
+    assert norms[1] < 10 * norms[0]
