@@ -12,10 +12,13 @@
 
 #include "real.h"
 
-/* A batch's input: dense rows, or the non-zero entries of each row, which are also chained by column. */
+/* A batch's input. The products of the first layer take it as a dense matrix, or as the non-zero entries of each row;
+ * gradients take it by columns: from the data's own rows, or from chains of the entries of each column. */
 typedef struct {
     int64_t rows;
-    const real *dense; /* rows x p, or NULL */
+    const real *dense;      /* rows x p, or NULL: entries */
+    const real **row_start; /* rows pointers to dense data; NULL for CSR */
+    int chained;            /* whether chains were built */
     int64_t entries;
     int32_t *column, *row, *next; /* entries: column, row in the batch, next entry of the column + 1 (0: none) */
     real *value;
@@ -34,6 +37,7 @@ ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->res
 
 ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_samples *data, int64_t rows,
                             int gather_dense) {
+    if (data->rows) in->row_start = carve(base, used, (size_t)rows * sizeof(real *));
     if (data->skip_zeros) {
         size_t most = (size_t)(rows * data->longest);
         in->column = carve(base, used, most * sizeof(int32_t));
@@ -68,6 +72,7 @@ ASV_INLINE void append_row(input_t *in, const asv_samples *data, int64_t i) {
 }
 
 ASV_INLINE void chain_columns(input_t *in) {
+    in->chained = 1;
     in->entries = in->start[in->rows];
     for (int64_t r = 0; r < in->rows; r++)
         for (int64_t e = in->start[r]; e < in->start[r + 1]; e++) {
@@ -78,25 +83,27 @@ ASV_INLINE void chain_columns(input_t *in) {
 }
 
 ASV_INLINE void unchain_columns(input_t *in) {
+    if (!in->chained) return;
+    in->chained = 0;
     for (int64_t e = 0; e < in->entries; e++) in->head[in->column[e]] = 0;
 }
 
 /* Rows index[0..rows) of the data, or first, first + 1, ... where index is NULL. */
 ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *index, int64_t first, int64_t rows) {
     const real *x = data->rows;
-    if (!data->skip_zeros) {
-        in->rows = rows;
-        if (!index)
-            in->dense = x + first * data->p;
-        else
-            for (int64_t r = 0; r < rows; r++)
-                memcpy((real *)in->dense + r * data->p, x + index[r] * data->p, (size_t)data->p * sizeof(real));
-        return;
+    in->rows = rows;
+    if (x)
+        for (int64_t r = 0; r < rows; r++) in->row_start[r] = x + (index ? index[r] : first + r) * data->p;
+    if (data->skip_zeros) {
+        in->rows = 0;
+        in->start[0] = 0;
+        for (int64_t r = 0; r < rows; r++) append_row(in, data, index ? index[r] : first + r);
+    } else if (!index) {
+        in->dense = in->row_start[0];
+    } else {
+        for (int64_t r = 0; r < rows; r++)
+            memcpy((real *)in->dense + r * data->p, in->row_start[r], (size_t)data->p * sizeof(real));
     }
-    in->rows = 0;
-    in->start[0] = 0;
-    for (int64_t r = 0; r < rows; r++) append_row(in, data, index ? index[r] : first + r);
-    chain_columns(in);
 }
 
 /* Matrix of layer l >= 1 in a buffer that holds `capacity` rows of every layer's units. */
@@ -197,12 +204,12 @@ ASV_INLINE void backward(const asv_network *net, const parameters_t *x, int64_t 
     }
 }
 
-/* The two factors of one layer's gradient: sum over rows r of left[r, i] right[r, j]. */
+/* The two factors of one layer's gradient: sum over rows r of left[r][i] right[r, j]. */
 typedef struct {
-    int64_t rows, width_in, width_out;
-    const real *left;     /* rows x width_in, or NULL: the chains of `chained` */
-    const input_t *chained;
-    const real *right;    /* rows x width_out */
+    int64_t rows, width_out;
+    const real *const *left; /* rows pointers, or NULL: the chains of `input` */
+    const input_t *input;
+    const real *right; /* rows x width_out */
 } factors_t;
 
 /* Row i of the layer's weight gradient as a weighted sum of rows of `right`: which rows, with which values. */
@@ -210,15 +217,15 @@ ASV_INLINE int64_t row_terms(const factors_t *f, int64_t i, int32_t *which, real
     int64_t count = 0;
     if (f->left)
         for (int64_t r = 0; r < f->rows; r++) {
-            real v = f->left[r * f->width_in + i];
+            real v = f->left[r][i];
             which[count] = (int32_t)r;
             value[count] = v;
             count += v != 0;
         }
     else
-        for (int32_t e = f->chained->head[i]; e; e = f->chained->next[e - 1]) {
-            which[count] = f->chained->row[e - 1];
-            value[count++] = f->chained->value[e - 1];
+        for (int32_t e = f->input->head[i]; e; e = f->input->next[e - 1]) {
+            which[count] = f->input->row[e - 1];
+            value[count++] = f->input->value[e - 1];
         }
     return count;
 }

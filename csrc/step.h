@@ -24,6 +24,7 @@ typedef struct {
     int64_t *index; /* b */
     input_t in;
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
+    const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *rest;          /* private copy of all layers but the first */
     int32_t *which;      /* 2 b */
     real *value;         /* 2 b */
@@ -44,6 +45,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     carve_input(&s->in, base, &used, p->data, p->b, 1);
     s->acts = carve(base, &used, units);
     s->deltas = carve(base, &used, units);
+    s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
     s->which = carve(base, &used, 2 * b * sizeof(int32_t));
     s->value = carve(base, &used, 2 * b * sizeof(real));
     if (p->threads > 1) s->rest = carve(base, &used, (size_t)(net->d - rest_from(net)) * sizeof(real));
@@ -121,12 +123,20 @@ ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     for (int64_t j = 0; j < count; j++) delta[j] += delta[count + j];
 }
 
-ASV_INLINE factors_t factors_of(const asv_inner *p, step_scratch *s, int64_t l) {
+/* Lists where the rows of every layer's left factor start. */
+ASV_INLINE void list_rows(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     int64_t capacity = 2 * p->b;
-    factors_t f = {l && p->direction == ASV_SVRG ? capacity : p->b, net->width[l], net->width[l + 1],
-                   l ? units_of(net, s->acts, capacity, l) : s->in.dense, &s->in,
-                   units_of(net, s->deltas, capacity, l + 1)};
+    for (int64_t l = 1; l < net->layers; l++)
+        for (int64_t r = 0; r < capacity; r++)
+            s->left[l * capacity + r] = units_of(net, s->acts, capacity, l) + r * net->width[l];
+}
+
+ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64_t l) {
+    int64_t capacity = 2 * p->b;
+    const real *const *first = s->in.chained ? NULL : s->in.row_start;
+    factors_t f = {l && p->direction == ASV_SVRG ? capacity : p->b, p->net->width[l + 1],
+                   l ? s->left + l * capacity : first, &s->in, units_of(p->net, s->deltas, capacity, l + 1)};
     return f;
 }
 
@@ -191,10 +201,10 @@ ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int
     }
     int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
     if (f->left)
-        for (int64_t r = 0; r < f->rows; r++) sum += f->left[r * f->width_in + i] * f->right[r * v + j];
+        for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * v + j];
     else
-        for (int32_t e = f->chained->head[i]; e; e = f->chained->next[e - 1])
-            sum += f->chained->value[e - 1] * f->right[f->chained->row[e - 1] * v + j];
+        for (int32_t e = f->input->head[i]; e; e = f->input->next[e - 1])
+            sum += f->input->value[e - 1] * f->right[f->input->row[e - 1] * v + j];
     return sum;
 }
 
@@ -282,6 +292,8 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         for (int64_t r = 0; r < p->b; r++)
             __builtin_prefetch((const real *)p->cache + s.index[r] * asv_cache_stride(p->net));
     take_rows(&s.in, p->data, s.index, 0, p->b);
+    if (!p->data->rows) chain_columns(&s.in);
+    list_rows(p, &s);
     int64_t *claimed = p->counters, *completed = p->counters + ASV_COUNTER_STRIDE;
     for (;;) {
         int64_t read_at = asv_count_read(completed);
@@ -296,7 +308,7 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         if (asv_stopped(p->control, thread)) break;
         sched_yield();
     }
-    if (p->data->skip_zeros) unchain_columns(&s.in);
+    unchain_columns(&s.in);
 }
 
 void ASV_NAME(asv_atomic_subtract)(void *x, int64_t k, double delta) {

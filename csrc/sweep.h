@@ -32,15 +32,18 @@ ASV_INLINE void add_gradient(const asv_network *net, sweep_scratch *s, real *gra
     for (int64_t l = 0; l < net->layers; l++) {
         int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
         real *dW = gradient + net->weight[l], *db = gradient + net->bias[l];
-        factors_t f = {rows, w, v, l ? units_of(net, s->acts, ASV_BLOCK_ROWS, l) : s->in.dense, &s->in,
-                       units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
-        if (f.left)
-            matmul(net, 1, 0, w, v, rows, 1, f.left, w, f.right, v, 1, dW);
-        else
+        const real *left = l ? units_of(net, s->acts, ASV_BLOCK_ROWS, l) : s->in.dense;
+        factors_t f = {rows, v, NULL, &s->in, units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
+        if (left) {
+            matmul(net, 1, 0, w, v, rows, 1, left, w, f.right, v, 1, dW);
+        } else {
+            chain_columns(&s->in);
             for (int64_t i = 0; i < w; i++)
                 if (s->in.head[i])
                     row_sum(dW + i * v, dW + i * v, f.right, v, s->which, s->value,
                             row_terms(&f, i, s->which, s->value), v);
+            unchain_columns(&s->in);
+        }
         row_sum(db, db, f.right, v, s->which, s->value, bias_terms(&f, s->which, s->value), v);
     }
 }
@@ -84,7 +87,6 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
         if (sweep->gradient) add_gradient(net, &s, sweep->gradient);
         if (sweep->cache)
             for (int64_t r = 0; r < rows; r++) keep_row(net, &s, r, (real *)sweep->cache + (at + r) * stride);
-        if (data->skip_zeros) unchain_columns(&s.in);
         sweep->evaluated += rows;
     }
 }
