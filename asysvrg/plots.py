@@ -49,13 +49,12 @@ def draw(figures: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str])
             if column == "loss":
                 panel.set_title(title, loc="left")
                 panel.legend()
-            else:
-                panel.set_ylim(0, _ceiling(traces, column))
+            panel.set_ylim(top=_ceiling(traces, column), bottom=None if column == "loss" else 0)
             panel.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
 
 def _ceiling(traces: Mapping[str, Any], column: str) -> float | None:
-    # The first epochs' errors would flatten the rest of the curve.
+    # The first epochs would flatten the rest of the curve.
     values = [row[column] for t in traces.values() for row in t["epochs"][1:] if row[column] is not None]
-    return 1.5 * sorted(values)[int(0.8 * len(values))] or None if values else None
+    return 2 * sorted(values)[int(0.8 * len(values))] or None if values else None
