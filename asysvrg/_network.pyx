@@ -123,6 +123,9 @@ cdef class Network:
             raise ValueError(f"dtype is float32 or float64, got {self.dtype}")
         self.cache_width = asv_cache_stride(&self.net)
 
+    def __reduce__(self):
+        return Network, (self.widths, self.activation, self.loss, self.dtype)
+
     def layers(self, x):
         """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""
         return [(x[w].reshape(self.widths[i], self.widths[i + 1]), x[b]) for i, (w, b) in enumerate(self.slices)]

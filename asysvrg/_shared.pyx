@@ -57,6 +57,8 @@ cdef class InnerLoop:
                              f"got {threads}, {batch_size}, {block}, {coordinates}")
         if update == "serial" and threads > 1:
             raise ValueError("update='serial' loses updates with more than one thread")
+        if update == "striped" and 0 < coordinates < network.size:
+            raise ValueError("update='striped' is for updates of all coordinates; a subset takes 'atomic'")
         if samples.y is None or samples.data.p != network.widths[0]:
             raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
         self.network, self.samples = network, samples

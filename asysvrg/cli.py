@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,8 +24,24 @@ from asysvrg.trace import write_json
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+
 def _sizes(text: str) -> tuple[int, ...]:
-    return () if text in ("none", "") else tuple(int(size) for size in text.split(","))
+    try:
+        return () if text in ("none", "") else tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither sizes, as 100 or 100,50, nor none") from None
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
+    return int(text)
 
 
 def _or(word: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -76,7 +93,7 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="asysvrg",
         description="Asynchronous variance-reduced training of neural networks on CPUs.",
     )
@@ -112,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         how = {"choices": kind} if isinstance(kind, list) else {"type": kind, "metavar": "X"}
         shown = "" if default is None else f" (default: {','.join(map(str, np.atleast_1d(default)))})"
         method.add_argument(f"--{name.replace('_', '-')}", default=default, help=text + shown, **how)
-    method.add_argument("--seed", type=int, default=0, metavar="X", help="start, draws and splits (default: 0)")
+    method.add_argument("--seed", type=_seed, default=0, metavar="X", help="start, draws and splits (default: 0)")
     output = train.add_argument_group("output")
     output.add_argument("--trace", metavar="FILE.json", help="write the trace")
     output.add_argument("--plot", metavar="FILE.png", help="draw loss and errors against seconds")
@@ -124,12 +141,19 @@ def _parser() -> argparse.ArgumentParser:
 def _check_outputs(args: argparse.Namespace) -> None:
     for name in ("trace", "plot"):
         path = getattr(args, name)
-        if path and not Path(path).absolute().parent.is_dir():
+        if not path:
+            continue
+        folder = Path(path).absolute().parent
+        if not folder.is_dir():
             raise ValueError(f"--{name} {path}: there is no folder {Path(path).parent}")
-        if path and Path(path).is_dir():
-            raise ValueError(f"--{name} {path} is a folder; a file is expected")
+        if Path(path).exists() and not Path(path).is_file():
+            raise ValueError(f"--{name} {path} is a folder or a device; a file is expected")
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ValueError(f"--{name} {path}: cannot write to {folder} ({error.strerror})") from None
     if args.plot:
-        plots.require_matplotlib()
+        plots.require_matplotlib(args.plot)
 
 
 def train(args: argparse.Namespace) -> int:
@@ -182,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return train(args)
             show_config()
             return 0
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OverflowError, OSError, MemoryError) as error:
             print(f"asysvrg {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:

@@ -103,6 +103,10 @@ FAR_ABOVE = 2.0  # a loss beyond this many times the snapshot's ...
 ALLOWANCE = 0.1  # ... and above it by this share of the starting loss is taken for divergence
 
 
+def _finite(snapshot: Snapshot) -> bool:
+    return math.isfinite(snapshot.loss) and math.isfinite(snapshot.gradient_norm_squared)
+
+
 class _Run:
     """The state of `minimize`; each method is a line of the loop."""
 
@@ -124,7 +128,7 @@ class _Run:
             return self.execution.snapshot(self.x, direction="svrg")
 
     def diverged(self, new: Snapshot, old: Snapshot) -> bool:
-        if not math.isfinite(new.loss) or not math.isfinite(new.gradient_norm_squared):
+        if not _finite(new):
             return True
         allowance = ALLOWANCE * abs(self.trace.epochs[0]["loss"])
         return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
@@ -221,7 +225,7 @@ def minimize(
     Raises
     ------
     ValueError
-        If the loss is not finite at the start.
+        If the loss or its gradient is not finite at the start.
 
     Warns
     -----
@@ -241,9 +245,9 @@ def minimize(
         while True:
             seconds = run.clock.seconds
             snapshot = run.snapshot(epoch)
-            if previous is None and not math.isfinite(snapshot.loss):
+            if previous is None and not _finite(snapshot):
                 raise ValueError(
-                    "the loss is not finite at the initial parameters: scale the input "
+                    "the loss or its gradient is not finite at the initial parameters: scale the input "
                     "(for example with StandardScaler), or use dtype='float64'"
                 )
             more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)

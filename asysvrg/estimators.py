@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -29,6 +29,8 @@ from asysvrg.objective import Objective, initial_parameters
 from asysvrg.progress import progress_bar
 from asysvrg.shared import SharedExecution
 from asysvrg.trace import Trace
+
+_MOST = 2**31 - 1  # of anything counted: it fits the kernels' integers
 
 _PARAMETERS = """
     Parameters
@@ -167,6 +169,7 @@ class _AsySVRG(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.non_deterministic = self.n_jobs != 1
         return tags
 
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None):
@@ -241,7 +244,7 @@ class _AsySVRG(BaseEstimator):
 
     def _finish(self, network: Network, outcome: Outcome, trace: Trace) -> None:
         rows = trace.epochs
-        self._network, self._x = network, outcome.x
+        self._network = network
         layers = network.layers(outcome.x)
         self.coefs_ = [weights for weights, _ in layers]
         self.intercepts_ = [biases for _, biases in layers]
@@ -256,7 +259,7 @@ class _AsySVRG(BaseEstimator):
             )
         elif outcome.reason == "max_iter" and self.tol > 0:
             warnings.warn(
-                f"the loss was still falling by more than tol={self.tol} after max_iter={self.max_iter} epochs",
+                f"max_iter={self.max_iter} epochs were over before the loss stopped falling by tol={self.tol}",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -265,7 +268,7 @@ class _AsySVRG(BaseEstimator):
         for name in ("alpha", "decay", "tol", "cache_size"):
             check_scalar(getattr(self, name), name, Real, min_val=0)
         for name in ("batch_size", "max_iter", "n_iter_no_change"):
-            check_scalar(getattr(self, name), name, Integral, min_val=1)
+            check_scalar(getattr(self, name), name, Integral, min_val=1, max_val=_MOST)
         check_scalar(self.sgd_epochs, "sgd_epochs", Integral, min_val=0)
         check_scalar(
             self.learning_rate_init,
@@ -276,12 +279,16 @@ class _AsySVRG(BaseEstimator):
         )
         for name, low in (("inner_steps", 1), ("max_delay", 0)):
             if getattr(self, name) is not None:
-                check_scalar(getattr(self, name), name, Integral, min_val=low)
+                check_scalar(getattr(self, name), name, Integral, min_val=low, max_val=_MOST)
         for name, low in (("target_loss", None), ("max_time", 0)):
             if getattr(self, name) is not None:
                 check_scalar(getattr(self, name), name, Real, min_val=low)
+        for name in ("alpha", "learning_rate_init", "decay", "tol", "cache_size", "target_loss", "max_time"):
+            value, no_limit = getattr(self, name), name in ("cache_size", "max_time")
+            if value is not None and not (math.isfinite(value) or (no_limit and value == math.inf)):
+                raise ValueError(f"{name} is {value}; a finite number is expected")
         if self.coordinates != "all":
-            check_scalar(self.coordinates, "coordinates", Integral, min_val=1)
+            check_scalar(self.coordinates, "coordinates", Integral, min_val=1, max_val=_MOST)
         for name, known in (
             ("activation", list(ACTIVATIONS)),
             ("solver", ["svrg", "sgd"]),
@@ -289,7 +296,7 @@ class _AsySVRG(BaseEstimator):
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}")
-        if np.dtype(self.dtype) not in (np.float32, np.float64):
+        if self.dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"dtype is float32 or float64; got {self.dtype!r}")
         return Plan(
             solver=self.solver,
@@ -305,15 +312,16 @@ class _AsySVRG(BaseEstimator):
 
     def _hidden(self) -> tuple[int, ...]:
         sizes = self.hidden_layer_sizes
-        sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+        if not isinstance(sizes, Iterable):
+            sizes = (sizes,)
         for size in sizes:
             check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
-        return sizes
+        return tuple(int(size) for size in sizes)
 
     def _block(self) -> int:
         if self.block == "line":
             return 64 // np.dtype(self.dtype).itemsize
-        check_scalar(self.block, "block", Integral, min_val=1)
+        check_scalar(self.block, "block", Integral, min_val=1, max_val=_MOST)
         return self.block
 
     def _weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
@@ -342,23 +350,19 @@ class _AsySVRG(BaseEstimator):
             return None
         if X_val is None or y_val is None:
             raise ValueError("X_val and y_val are given together or not at all")
-        X = self._check_X(X_val)
+        X = self._check_X(X_val, self.dtype)
         y = self._encode_known(y_val)
         if len(y) != X.shape[0]:
             raise ValueError(f"X_val has {X.shape[0]} samples, y_val has {len(y)}")
         return Samples(X, y)
 
-    def _check_X(self, X: Any) -> Any:
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.dtype(self.dtype), order="C", reset=False)
-        return _canonical(X)
+    def _check_X(self, X: Any, dtype: Any) -> Any:
+        return _canonical(validate_data(self, X, accept_sparse="csr", dtype=np.dtype(dtype), order="C", reset=False))
 
     def _config(self, objective: Objective, execution: SharedExecution) -> dict[str, Any]:
-        config = {
-            name: value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
-            for name, value in self.get_params().items()
-        }
-        return config | {
+        return {name: _plain(value) for name, value in self.get_params().items()} | {
             "hidden_layer_sizes": list(self._hidden()),
+            "dtype": objective.network.dtype.name,
             "samples": objective.n,
             "widths": list(objective.network.widths),
             "parameters": objective.d,
@@ -371,12 +375,23 @@ class _AsySVRG(BaseEstimator):
         }
 
     def _outputs(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        samples = Samples(self._check_X(X))
-        outputs = aligned_zeros((samples.size, self.n_outputs_), self._network.dtype)
+        check_is_fitted(self, "coefs_")
+        network = self._network
+        samples = Samples(self._check_X(X, network.dtype))
+        # A copy for each call: what comes out of a pickle is not aligned as the kernels want it.
+        x = aligned_zeros((network.size,), network.dtype)
+        for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
+            into[0][:], into[1][:] = values
+        outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
         with threads.one_blas_thread():
-            self._network.sweep(samples, self._x, threads.count(self.n_jobs), outputs=outputs)
+            network.sweep(samples, x, threads.count(self.n_jobs), outputs=outputs)
         return outputs
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, (int, float, str, type(None))) else str(value)
 
 
 def _canonical(X: Any) -> Any:
@@ -410,10 +425,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     _loss = "softmax"
 
     def _encode(self, y: Any) -> np.ndarray:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y.ravel()
-        if y.ndim != 1:
-            raise ValueError(f"y has shape {y.shape}; one label for each sample is expected")
+        y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self.classes_, encoded = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -422,7 +434,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return encoded.astype(np.int32)
 
     def _encode_known(self, y: Any) -> np.ndarray:
-        y = check_array(y, ensure_2d=False, dtype=None)
+        y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y_val"))
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"y_val has labels that y has not: {unknown[:5].tolist()}")
@@ -456,7 +468,8 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         -------
         ndarray of shape (n_samples,)
         """
-        return self.classes_[self._outputs(X).argmax(axis=1)]
+        most_probable = self._outputs(X).argmax(axis=1)
+        return self.classes_[most_probable]
 
 
 class AsySVRGRegressor(RegressorMixin, _AsySVRG):

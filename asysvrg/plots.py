@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 PANELS = (
@@ -13,12 +14,17 @@ PANELS = (
 )
 
 
-def require_matplotlib() -> None:
-    """Raises ValueError with the way out where matplotlib is missing."""
+def require_matplotlib(path: str | os.PathLike[str] | None = None) -> None:
+    """Raises ValueError with the way out where matplotlib is missing, or cannot write a file named like `path`."""
     try:
-        import matplotlib  # noqa: F401
+        from matplotlib.figure import Figure
     except ImportError:
         raise ValueError("drawing needs matplotlib: pip install 'asysvrg[plot]'") from None
+    if path is not None:
+        ending = Path(path).suffix.lower().removeprefix(".")
+        known = Figure().canvas.get_supported_filetypes()
+        if ending not in known:
+            raise ValueError(f"cannot draw {path}: its name ends in none of {', '.join(sorted(known))}")
 
 
 def draw(figures: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import joblib
 from threadpoolctl import threadpool_limits
@@ -27,10 +28,10 @@ def count(n_jobs: int | None) -> int:
     ValueError
         For 0, and for more than one thread in a build without OpenMP.
     """
-    if n_jobs == 0 or not (n_jobs is None or isinstance(n_jobs, int)) or isinstance(n_jobs, bool):
+    if n_jobs == 0 or not (n_jobs is None or isinstance(n_jobs, Integral)) or isinstance(n_jobs, bool):
         raise ValueError(f"n_jobs is a number of threads, -1 for all cores, or None; got {n_jobs!r}")
     cores = joblib.cpu_count()
-    threads = cores if n_jobs is None else n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
+    threads = cores if n_jobs is None else int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
     if threads > 1 and not build_info()["openmp"]:
         if n_jobs is None or n_jobs < 0:
             return 1
