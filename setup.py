@@ -21,6 +21,10 @@ class BuildExt(build_ext):
     """build_ext that asks the compiler which OpenMP flags compile and link."""
 
     def build_extensions(self):
+        # A CFLAGS without -O takes the place of Python's own flags; an -O0 in it is meant.
+        if not any(flag.startswith("-O") for flag in self.compiler.compiler_so):
+            for extension in self.extensions:
+                extension.extra_compile_args.append("-O3")
         if not SERIAL:
             compile_flags, link_flags = self.openmp_flags()
             for extension in self.extensions:

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from asysvrg import AsySVRGClassifier
 from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop, atomic_adds, draw_batch, draw_blocks
 from conftest import Problem
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+
+from asysvrg import AsySVRGClassifier
 
 THREADS = [1, 2, 4, 8, 16]
 

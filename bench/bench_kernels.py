@@ -1,0 +1,105 @@
+"""The kernels by themselves: the full gradient, the two roads through inputs with zeros, the cost of the delays."""
+
+import ctypes
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asysvrg._network import aligned_zeros
+from bench_inner import THREADS
+from conftest import Inner, Problem, random_samples
+from scipy.linalg import blas
+
+from asysvrg import _network
+
+CSRC = Path(__file__).parents[1] / "csrc"
+ROADS = {"gemm": 0.0, "skip": 1.1}  # the share of non-zero inputs from which GEMM is taken
+
+
+def on_road(monkeypatch, road, *args, **kwargs):
+    monkeypatch.setattr(_network, "DENSE_ENOUGH", ROADS[road])
+    return Problem(*args, **kwargs)
+
+
+def full_gradient(problem, threads=1):
+    """A call of the sweep that takes a snapshot."""
+    network, d = problem.network, problem.network.size
+    parts = aligned_zeros((threads, d), network.dtype)
+    cache = aligned_zeros((problem.samples.size, network.cache_width), network.dtype)
+    return lambda: network.sweep(problem.samples, problem.start, threads, parts, cache)
+
+
+def plain_gemm(dtype, size=1000):
+    """A product of square matrices by BLAS, one thread, and its flops: the machine's rate."""
+    gemm = blas.sgemm if dtype == np.float32 else blas.dgemm
+    A = np.asfortranarray(np.random.default_rng(0).random((size, size), dtype=dtype))
+    return lambda: gemm(1.0, A, A), 2 * size**3
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("road", ROADS)
+def test_full_gradient(measure, mnist, monkeypatch, road, dtype, threads):
+    problem = on_road(monkeypatch, road, *mnist[1:], dtype=dtype)
+    gemm, gemm_flops = plain_gemm(dtype)
+    times, ratio = measure(full_gradient(problem, threads), against=gemm, rounds=15, threads=threads, data=mnist[0])
+    seconds = float(np.median(times))
+    inputs, hidden, outputs = problem.network.widths
+    # Two for each multiplication, zeros counted: forward, gradient, and backward through the last layer.
+    flops = 2 * problem.samples.size * (2 * inputs * hidden + 3 * hidden * outputs)
+    measure.note(samples_per_second=problem.samples.size / seconds, gflops=flops / seconds / 1e9)
+    measure.note(share_of_gemm_rate=flops / gemm_flops / ratio / threads)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8])
+@pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (384, 50)])
+@pytest.mark.parametrize("kernel", ["sweep", "single", "lines", "all"])
+def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
+    """Skipping zeros, in units of GEMM's time: below 1, skipping wins. Earns DENSE_ENOUGH."""
+    data = random_samples(4000, inputs, density)
+    skip, gemm = (on_road(monkeypatch, road, *data, hidden=hidden) for road in ["skip", "gemm"])
+    if kernel == "sweep":
+        _, ratio = measure(full_gradient(skip), against=full_gradient(gemm), rounds=20)
+    else:
+        skip, gemm = (Inner(problem, 100, coordinates=kernel, eta=0) for problem in [skip, gemm])
+        _, ratio = measure(skip.run, against=gemm.run)
+    measure.note(skip_over_gemm=ratio)
+
+
+COUNTERS = """
+#include "atomic.h"
+void count(int64_t *claimed, int64_t *completed, int32_t *delays, int64_t times) {
+    for (int64_t t = 0; t < times; t++) {
+        int64_t read_at = asv_count_read(completed);
+        int64_t turn = asv_claim(claimed, read_at, -1);
+        asv_count_up(completed);
+        delays[t & 1023] = (int32_t)(turn - read_at);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_delay_counters(measure, mnist, tmp_path, threads):
+    """What csrc/step.h does for the delay and nothing else, all threads at once, beside real iterations."""
+    (tmp_path / "counters.c").write_text(COUNTERS)
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler")
+    command = "cc -O3 -shared -fPIC counters.c -o counters.so -I"
+    subprocess.run([*command.split(" "), CSRC], cwd=tmp_path, check=True)
+    count = ctypes.CDLL(tmp_path / "counters.so").count
+    shared, delays, times = (ctypes.c_int64 * 32)(), [(ctypes.c_int32 * 1024)() for _ in range(threads)], 1_000_000
+    claimed, completed = ctypes.byref(shared), ctypes.byref(shared, 128)
+    real = Inner(Problem(*mnist[1:]), 1000, update="serial" if threads == 1 else "atomic", threads=threads)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def run():
+            list(pool.map(lambda own: count(claimed, completed, own, ctypes.c_int64(times)), delays))
+
+        seconds, ratio = measure(run, against=real.run, rounds=15, threads=threads)
+    # A thread's time for one count, by a thread's time for one iteration.
+    share = (ratio / times) / (threads / real.steps)
+    measure.note(nanoseconds=float(np.median(seconds)) / times * 1e9, share_of_iteration=share)
