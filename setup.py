@@ -49,12 +49,8 @@ class BuildExt(build_ext):
             source = Path(folder, "probe.c")
             source.write_text(PROBE)
             try:
-                objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, extra_postargs=compile_flags
-                )
-                self.compiler.link_executable(
-                    objects, str(Path(folder, "probe")), extra_postargs=link_flags
-                )
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_flags)
+                self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=link_flags)
             except (CompileError, LinkError):
                 return False
         return True

@@ -156,10 +156,10 @@ def draw_blocks(uint64_t seed, uint64_t epoch, uint64_t t, int64_t d, int64_t co
 
 def atomic_adds(Network network not None, x, int64_t times, int threads):
     """Adds 1 to every coordinate of x, `times` times in all, by concurrent atomic updates: none may be lost."""
-    cdef int64_t t, d = x.shape[0]
+    cdef int64_t _, d = x.shape[0]
     cdef void *shared = address(x, network.dtype, (d,))
     cdef const asv_kernels *kernels = network.kernels
-    for t in prange(times, num_threads=threads, schedule="dynamic", chunksize=64, nogil=True):
+    for _ in prange(times, num_threads=threads, schedule="dynamic", chunksize=64, nogil=True):
         add_one(kernels, shared, d)
 
 

@@ -46,9 +46,8 @@ def compare(name: str) -> dict[str, dict[str, Any]]:
 
 def closing_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Last row of every run."""
-    lines = [
-        f"{'data':<8}{'method':<10}{'threads':>8}{'epochs':>8}{'seconds':>9}{'loss':>9}{'train err':>11}{'test err':>10}"
-    ]
+    titles = ("threads", 8), ("epochs", 8), ("seconds", 9), ("loss", 9), ("train err", 11), ("test err", 10)
+    lines = [f"{'data':<8}{'method':<10}" + "".join(f"{title:>{width}}" for title, width in titles)]
     for name, traces in figures.items():
         for method, trace in traces.items():
             row = trace["epochs"][-1]

@@ -221,8 +221,8 @@ class _AsySVRG(BaseEstimator):
         )
         execution = SharedExecution(
             objective,
-            batch_size=min(self.batch_size, X.shape[0]),
-            inner_steps=self.inner_steps or math.ceil(X.shape[0] / self.batch_size),
+            batch_size=min(int(self.batch_size), X.shape[0]),
+            inner_steps=int(self.inner_steps or math.ceil(X.shape[0] / self.batch_size)),
             coordinates=0 if self.coordinates == "all" else self.coordinates,
             block=block,
             update=self.update,

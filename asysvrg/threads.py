@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Iterator
@@ -9,13 +10,13 @@ from contextlib import contextmanager
 from numbers import Integral
 
 import joblib
-from threadpoolctl import threadpool_limits
+from threadpoolctl import LibController, ThreadpoolController
 
 from asysvrg._network import build_info
 
 _lock = threading.Lock()
 _users = 0
-_limits: threadpool_limits | None = None
+_before: list[tuple[LibController, int]] = []
 _threads_before_fork = False
 _forked = False
 
@@ -57,18 +58,45 @@ os.register_at_fork(after_in_child=_after_fork)
 def one_blas_thread() -> Iterator[None]:
     """Holds BLAS to one thread while any thread is inside: the kernels call it from their own threads.
 
-    Counted, because two overlapping limits of threadpoolctl would restore each other's numbers.
+    Counted, because two overlapping limits of threadpoolctl would restore each other's numbers. A BLAS over OpenMP has
+    a number for each calling thread; that one is set and restored by each.
     """
-    global _users, _limits
+    global _users, _before
+    process, own = _libraries()
     with _lock:
         if _users == 0:
-            _limits = threadpool_limits(limits=1, user_api="blas")
+            _before = _limit(process)
         _users += 1
+    own_before = _limit(own)
     try:
         yield
     finally:
+        _set(own_before)
         with _lock:
             _users -= 1
             if _users == 0:
-                _limits.restore_original_limits()
-                _limits = None
+                _set(_before)
+
+
+@functools.cache
+def _libraries() -> tuple[list[LibController], list[LibController]]:
+    """BLAS libraries whose number of threads belongs to the process; those where it belongs to the calling thread."""
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    per_thread = [getattr(library, "threading_layer", "") == "openmp" for library in libraries]
+    return tuple([x for x, own in zip(libraries, per_thread, strict=True) if own == kind] for kind in (False, True))
+
+
+def _limit(libraries: list[LibController]) -> list[tuple[LibController, int]]:
+    before = [(library, library.num_threads) for library in libraries]
+    _set([(library, 1) for library in libraries])
+    return before
+
+
+def _set(numbers: list[tuple[LibController, int]]) -> None:
+    for library, number in numbers:
+        # Newer threadpoolctl ties OpenBLAS to the Python thread that first sets its number and ignores all others,
+        # silently. Whoever comes last here restores.
+        untie = getattr(library, "clear_controlling_thread", lambda force: None)
+        untie(force=True)
+        library.set_num_threads(number)
+        untie(force=True)

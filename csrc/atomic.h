@@ -7,19 +7,19 @@
 #include <stdint.h>
 
 /* x -= delta, none lost: a compare-and-swap, repeated while another thread came between. */
-#define ASV_DEFINE_ATOMIC_SUBTRACT(name, type)                                                                     \
-    static inline void name(type *x, type delta) {                                                                 \
-        type seen, wanted;                                                                                         \
-        __atomic_load(x, &seen, __ATOMIC_RELAXED);                                                                 \
-        do wanted = seen - delta;                                                                                  \
-        while (!__atomic_compare_exchange(x, &seen, &wanted, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));              \
+#define ASV_DEFINE_ATOMIC_SUBTRACT(name, type)                                                                         \
+    static inline void name(type *x, type delta) {                                                                     \
+        type seen, wanted;                                                                                             \
+        __atomic_load(x, &seen, __ATOMIC_RELAXED);                                                                     \
+        do wanted = seen - delta;                                                                                      \
+        while (!__atomic_compare_exchange(x, &seen, &wanted, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));                  \
     }
 
-#define ASV_DEFINE_RELAXED_LOAD(name, type)                                                                        \
-    static inline type name(const type *x) {                                                                       \
-        type seen;                                                                                                 \
-        __atomic_load(x, &seen, __ATOMIC_RELAXED);                                                                 \
-        return seen;                                                                                               \
+#define ASV_DEFINE_RELAXED_LOAD(name, type)                                                                            \
+    static inline type name(const type *x) {                                                                           \
+        type seen;                                                                                                     \
+        __atomic_load(x, &seen, __ATOMIC_RELAXED);                                                                     \
+        return seen;                                                                                                   \
     }
 
 static inline int64_t asv_count_read(const int64_t *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }

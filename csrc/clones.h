@@ -4,8 +4,7 @@
 
 /* One binary for every x86-64: the hot functions are compiled for three levels and chosen when the module loads.
  * Helpers are inlined into them, so that they are compiled for the same level. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(ASV_NO_CLONES)
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(ASV_NO_CLONES)
 #define ASV_HAS_CLONES
 #define ASV_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

@@ -4,8 +4,8 @@
  *
  *     dW_l = A_l' D_{l+1},   db_l = sum of the rows of D_{l+1},
  *
- * with A_l the activations of layer l (A_0 the input) and D_{l+1} the derivatives by layer l + 1's sums. Nobody forms dW_l
- * where fewer entries are enough: what is passed on is the two factors.
+ * with A_l the activations of layer l (A_0 the input) and D_{l+1} the derivatives by layer l + 1's sums. Nobody forms
+ * dW_l where fewer entries are enough: what is passed on is the two factors.
  */
 #ifndef ASYSVRG_LAYERS_H
 #define ASYSVRG_LAYERS_H

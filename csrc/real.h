@@ -63,7 +63,7 @@ ASV_INLINE void row_sum_lines(real *out, const real *start, const real *M, int64
 ASV_INLINE void row_sum(real *out, const real *start, const real *M, int64_t ld, const int32_t *which,
                         const real *value, int64_t terms, int64_t length) {
     int64_t j = 0;
-#define ASV_ROW_SUM(lines, keep) \
+#define ASV_ROW_SUM(lines, keep)                                                                                       \
     row_sum_lines(out + j, start ? start + j : NULL, M + j, ld, which, value, terms, lines, keep)
     for (; length - j > 3 * VEC; j += 4 * VEC) ASV_ROW_SUM(4, length - j < 4 * VEC ? length - j : 4 * VEC);
     if (length - j > 2 * VEC)

@@ -281,8 +281,8 @@ ASV_INLINE void update(const asv_inner *p, step_scratch *s, int64_t t) {
 }
 
 /* Iteration t, the body of Algorithm 1's loop. Its delay is the number of updates that were claimed before its own
- * and not complete when it read x: |J(t)| of Eq. (6), never counted too low. Where that would exceed max_delay, x^ is read
- * again, with the same draws, so that max_delay holds for every update carried out. */
+ * and not complete when it read x: |J(t)| of Eq. (6), never counted too low. Where that would exceed max_delay, x^ is
+ * read again, with the same draws, so that max_delay holds for every update carried out. */
 ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch, int thread) {
     if (asv_stopped(p->control, thread)) return;
     step_scratch s = {0};
@@ -311,8 +311,6 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
     unchain_columns(&s.in);
 }
 
-void ASV_NAME(asv_atomic_subtract)(void *x, int64_t k, double delta) {
-    atomic_subtract((real *)x + k, (real)delta);
-}
+void ASV_NAME(asv_atomic_subtract)(void *x, int64_t k, double delta) { atomic_subtract((real *)x + k, (real)delta); }
 
 #endif

@@ -81,8 +81,7 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
             else if (net->loss == ASV_SOFTMAX)
                 softmax(z + r * outputs, outputs);
         }
-        if (sweep->outputs)
-            memcpy((real *)sweep->outputs + at * outputs, z, (size_t)(rows * outputs) * sizeof(real));
+        if (sweep->outputs) memcpy((real *)sweep->outputs + at * outputs, z, (size_t)(rows * outputs) * sizeof(real));
         if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, ASV_BLOCK_ROWS, 0);
         if (sweep->gradient) add_gradient(net, &s, sweep->gradient);
         if (sweep->cache)

@@ -1,0 +1,4 @@
+#define ASV_DOUBLE 1
+#include "carved.h"
+
+#include "float64.c"

@@ -1,0 +1,251 @@
+/* Small problems for the kernels, without Python and without BLAS: what memory.c and threads.c have in common. */
+#ifndef ASYSVRG_HARNESS_H
+#define ASYSVRG_HARNESS_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rng.h"
+#include "types.h"
+
+#define CHECK(condition, ...)                                                                                          \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: not true: %s; ", __FILE__, __LINE__, #condition);                                  \
+            fprintf(stderr, __VA_ARGS__);                                                                              \
+            fputc('\n', stderr);                                                                                       \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+enum { MOST_SECONDS = 300 }; /* then something waits for ever */
+
+/* ---- Memory: a block for each array, of exactly its size, so that AddressSanitizer sees both of its ends. ---- */
+
+enum { EXACT = 0, SPARE = ASV_LINE }; /* bytes behind the end that a kernel may read: none in a caller's own arrays */
+enum { MOST_BLOCKS = 64, UNTOUCHED = 0xff };
+
+static struct {
+    unsigned char *start;
+    size_t bytes, spare;
+} blocks[MOST_BLOCKS];
+static int block_count;
+
+/* Zeros. The spare bytes are NaNs, which spread into the results if a kernel makes use of them. */
+static void *array(size_t bytes, size_t spare) {
+    void *start = NULL;
+    CHECK(block_count < MOST_BLOCKS, "raise MOST_BLOCKS");
+    CHECK(posix_memalign(&start, ASV_LINE, bytes + spare + !(bytes + spare)) == 0, "no memory");
+    memset(start, 0, bytes);
+    memset((char *)start + bytes, UNTOUCHED, spare);
+    blocks[block_count].start = start;
+    blocks[block_count].bytes = bytes;
+    blocks[block_count++].spare = spare;
+    return start;
+}
+
+static void release_all(void) {
+    while (block_count) {
+        block_count--;
+        for (size_t i = 0; i < blocks[block_count].spare; i++)
+            CHECK(blocks[block_count].start[blocks[block_count].bytes + i] == UNTOUCHED,
+                  "a kernel wrote %zu bytes behind the end of an array", i);
+        free(blocks[block_count].start);
+    }
+}
+
+/* ---- Fortran's gemm, as slow and as strict as the reference BLAS. ---- */
+
+#define DEFINE_GEMM(name, real)                                                                                        \
+    static void name(char *ta, char *tb, int *m, int *n, int *k, real *scale, real *A, int *lda, real *B, int *ldb,    \
+                     real *beta, real *C, int *ldc) {                                                                  \
+        int a_transposed = *ta == 'T', b_transposed = *tb == 'T';                                                      \
+        CHECK(*lda >= (a_transposed ? *k : *m) && *ldb >= (b_transposed ? *n : *k) && *ldc >= *m, "gemm's shapes");    \
+        for (int j = 0; j < *n; j++)                                                                                   \
+            for (int i = 0; i < *m; i++) {                                                                             \
+                real sum = 0, *c = C + (size_t)j * (size_t)*ldc + i;                                                   \
+                for (int l = 0; l < *k; l++)                                                                           \
+                    sum += A[a_transposed ? (size_t)i * (size_t)*lda + l : (size_t)l * (size_t)*lda + i] *             \
+                           B[b_transposed ? (size_t)l * (size_t)*ldb + j : (size_t)j * (size_t)*ldb + l];              \
+                *c = *scale * sum + (*beta != 0 ? *beta * *c : 0);                                                     \
+            }                                                                                                          \
+    }
+
+DEFINE_GEMM(gemm_f32, float)
+DEFINE_GEMM(gemm_f64, double)
+
+/* ---- Problems. ---- */
+
+enum form { DENSE, ZEROS, SPARSE }; /* ZEROS: dense rows, of which the kernels take the non-zero entries */
+
+typedef struct {
+    int precise; /* float64 */
+    int depth;   /* hidden layers: 0, 1 or 2 */
+    int activation, loss, form, weighted, direction, cached, update;
+    int64_t subset, block, max_delay, threads;
+} setting;
+
+/* More than one sweep's block of samples, more than one stripe of coordinates, rows longer than four cache lines,
+ * and nothing a multiple of anything. */
+enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAYERS = 3 };
+
+typedef struct {
+    setting is;
+    int64_t width[MOST_LAYERS + 1], weight[MOST_LAYERS], bias[MOST_LAYERS], unit[MOST_LAYERS + 1];
+    asv_network net;
+    asv_samples data;
+    asv_control control;
+    asv_inner inner;
+    const asv_kernels *kernels;
+    size_t real; /* bytes of a real */
+} problem;
+
+static double get(const problem *p, const void *a, int64_t i) {
+    return p->is.precise ? ((const double *)a)[i] : (double)((const float *)a)[i];
+}
+
+static void put(const problem *p, void *a, int64_t i, double value) {
+    if (p->is.precise)
+        ((double *)a)[i] = value;
+    else
+        ((float *)a)[i] = (float)value;
+}
+
+/* Uniform in [-1, 1). */
+static double uniform(uint64_t key, int64_t i) { return (double)(asv_draw(key, (uint64_t)i) >> 11) * 0x1p-52 - 1; }
+
+static void fill(const problem *p, void *a, int64_t count, uint64_t key, double scale) {
+    for (int64_t i = 0; i < count; i++) put(p, a, i, scale * uniform(key, i));
+}
+
+static void make_network(problem *p) {
+    asv_network *net = &p->net;
+    int64_t layers = p->is.depth + 1, d = 0, units = 0;
+    p->width[0] = P;
+    p->width[1] = WIDE;
+    p->width[2] = NARROW;
+    p->width[layers] = OUTPUTS;
+    for (int64_t l = 0; l < layers; l++) {
+        p->weight[l] = d;
+        p->bias[l] = d + p->width[l] * p->width[l + 1];
+        d = p->bias[l] + p->width[l + 1];
+        p->unit[l + 1] = units;
+        units += p->width[l + 1];
+    }
+    *net = (asv_network){
+        .layers = layers,
+        .width = p->width,
+        .weight = p->weight,
+        .bias = p->bias,
+        .unit = p->unit,
+        .units = units,
+        .d = d,
+        .activation = p->is.activation,
+        .loss = p->is.loss,
+        .gemm = p->is.precise ? (void *)gemm_f64 : (void *)gemm_f32,
+    };
+}
+
+/* Random samples; of the rows with zeros, one has no entry at all and the last one is full. */
+static void make_samples(problem *p) {
+    asv_samples *data = &p->data;
+    void *rows = array(N * P * p->real, EXACT);
+    int64_t entries = 0, *start = array((N + 1) * sizeof(int64_t), EXACT);
+    for (int64_t i = 0; i < N; i++) {
+        for (int64_t j = 0; j < P; j++) {
+            double x = uniform(1, i * P + j);
+            int kept = p->is.form == DENSE || i == N - 1 || (i != 3 && uniform(2, i * P + j) < -0.5);
+            put(p, rows, i * P + j, kept ? x : 0);
+            entries += kept;
+        }
+        start[i + 1] = entries;
+    }
+    *data = (asv_samples){.n = N, .p = P, .rows = rows, .longest = P, .skip_zeros = p->is.form != DENSE};
+    if (p->is.form == SPARSE) {
+        void *values = array((size_t)entries * p->real, EXACT);
+        int32_t *columns = array((size_t)entries * sizeof(int32_t), EXACT);
+        for (int64_t k = 0, e = 0; k < N * P; k++)
+            if (get(p, rows, k) != 0) {
+                put(p, values, e, get(p, rows, k));
+                columns[e++] = (int32_t)(k % P);
+            }
+        data->rows = NULL;
+        data->values = values;
+        data->columns = columns;
+        data->start = start;
+    }
+    if (p->is.loss == ASV_SOFTMAX) {
+        int32_t *labels = array(N * sizeof(int32_t), EXACT);
+        for (int64_t i = 0; i < N; i++) labels[i] = (int32_t)asv_draw_below(3, (uint64_t)i, OUTPUTS);
+        data->labels = labels;
+    } else {
+        void *targets = array(N * OUTPUTS * p->real, EXACT);
+        fill(p, targets, N * OUTPUTS, 4, 1);
+        data->targets = targets;
+    }
+    if (p->is.weighted) {
+        void *weight = array(N * p->real, EXACT);
+        for (int64_t i = 0; i < N; i++) put(p, weight, i, 1 + uniform(5, i));
+        data->weight = weight;
+    }
+}
+
+static problem make_problem(setting is) {
+    problem p = {.is = is};
+    p.real = is.precise ? sizeof(double) : sizeof(float);
+    p.kernels = is.precise ? &asv_kernels_f64 : &asv_kernels_f32;
+    p.control.deadline = INFINITY;
+    return p;
+}
+
+/* The rest of a problem points into the problem itself, which therefore stays where it is from here on. */
+static void make_inner(problem *p, int64_t steps) {
+    make_network(p);
+    make_samples(p);
+    int64_t stripes = (p->net.d + ASV_STRIPE - 1) / ASV_STRIPE;
+    size_t d = (size_t)p->net.d * p->real;
+    int32_t *delays = array((size_t)steps * sizeof(int32_t), EXACT);
+    for (int64_t t = 0; t < steps; t++) delays[t] = -1;
+    p->inner = (asv_inner){
+        .net = &p->net,
+        .data = &p->data,
+        .x = array(d, SPARE),
+        .x_snap = array(d, SPARE),
+        .alpha = 0.01,
+        .eta = 0.02,
+        .b = BATCH,
+        .subset = p->is.subset,
+        .block = p->is.block,
+        .max_delay = p->is.max_delay,
+        .threads = p->is.threads,
+        .seed = 7,
+        .epoch = 3,
+        .direction = p->is.direction,
+        .update = p->is.update,
+        .counters = array(2 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
+        .locks = array((size_t)stripes * ASV_LINE, EXACT),
+        .delays = delays,
+        .control = &p->control,
+    };
+    if (p->is.direction == ASV_SVRG) {
+        p->inner.mu = array(d, SPARE);
+        if (p->is.cached) p->inner.cache = array(N * (size_t)asv_cache_stride(&p->net) * p->real, SPARE);
+    }
+}
+
+/* Fields that differ by name only, for messages. */
+static const char *describe(const problem *p) {
+    static char text[200];
+    const setting *s = &p->is;
+    snprintf(text, sizeof(text),
+             "float%d, %d hidden layers, activation %d, loss %d, form %d, weighted %d, direction %d, cached %d, "
+             "update %d, subset %d, block %d, max_delay %d",
+             s->precise ? 64 : 32, s->depth, s->activation, s->loss, s->form, s->weighted, s->direction, s->cached,
+             s->update, (int)s->subset, (int)s->block, (int)s->max_delay);
+    return text;
+}
+
+#endif

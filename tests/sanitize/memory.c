@@ -1,0 +1,95 @@
+/* Every kernel on every kind of problem, for AddressSanitizer and UndefinedBehaviorSanitizer. */
+#include "harness.h"
+
+enum { STEPS = 200 };
+
+static int polls;
+
+static int poll(void) {
+    polls++;
+    return 0;
+}
+
+static double *no_nan(const problem *p, void *a, int64_t count) {
+    for (int64_t i = 0; i < count; i++) CHECK(isfinite(get(p, a, i)), "entry %d; %s", (int)i, describe(p));
+    return a;
+}
+
+/* Sweeps at x with everything that a sweep can do, and with as little as it can. Fills mu and the cache. */
+static void sweep(problem *p, int64_t first, int64_t last) {
+    const asv_network *net = &p->net;
+    void *scratch = array(p->kernels->sweep_scratch(net, &p->data), EXACT);
+    void *gradient = array((size_t)net->d * p->real, SPARE), *outputs = array(N * OUTPUTS * p->real, EXACT);
+    asv_samples unlabelled = p->data;
+    asv_sweep all = {.net = net, .data = &p->data, .x = p->inner.x, .gradient = gradient, .outputs = outputs};
+    asv_sweep loss = {.net = net, .data = &p->data, .x = p->inner.x};
+    asv_sweep predict = {.net = net, .data = &unlabelled, .x = p->inner.x, .outputs = outputs};
+    all.cache = (void *)p->inner.cache;
+    unlabelled.labels = NULL;
+    unlabelled.targets = unlabelled.weight = NULL;
+    p->kernels->sweep(&all, first, last, scratch, 0, &p->control);
+    p->kernels->sweep(&loss, first, last, scratch, 0, &p->control);
+    p->kernels->sweep(&predict, first, last, scratch, 0, &p->control);
+    CHECK(all.evaluated == last - first && all.loss == loss.loss && isfinite(loss.loss), "%s", describe(p));
+    no_nan(p, gradient, net->d);
+    no_nan(p, outputs, N * OUTPUTS);
+    if (p->inner.mu)
+        for (int64_t k = 0; k < net->d; k++)
+            put(p, (void *)p->inner.mu, k, get(p, p->inner.mu, k) + get(p, gradient, k) / N);
+}
+
+static void run(setting is) {
+    problem p = make_problem(is);
+    make_inner(&p, STEPS);
+    fill(&p, p.inner.x, p.net.d, 6, 0.3);
+    memcpy((void *)p.inner.x_snap, p.inner.x, (size_t)p.net.d * p.real);
+    p.control.poll = poll;
+    sweep(&p, 0, N - 1);
+    sweep(&p, N - 1, N);
+    void *scratch = array(p.kernels->step_scratch(&p.inner), EXACT);
+    for (int64_t t = 0; t < STEPS; t++) p.kernels->step(&p.inner, t, scratch, 0);
+    no_nan(&p, p.inner.x, p.net.d);
+    for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
+    CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
+    /* A stopped loop touches nothing. */
+    p.control.deadline = 0;
+    p.inner.delays[0] = -1;
+    p.kernels->step(&p.inner, 0, scratch, 0);
+    CHECK(p.inner.delays[0] == -1 && p.control.stop == ASV_OUT_OF_TIME, "%s", describe(&p));
+    p.kernels->atomic_subtract(p.inner.x, p.net.d - 1, 1);
+    release_all();
+}
+
+int main(void) {
+    alarm(MOST_SECONDS);
+    static const struct {
+        int64_t subset, block;
+    } coordinates[] = {{0, 1}, {50, 1}, {100, 16}, {90, 7}};
+    int count = 0;
+    for (int i = 0; i < 2 * 2 * 3 * 3; i++)
+        for (int direction = 0; direction < 3; direction++)
+            for (int c = 0; c < 4; c++)
+                for (int update = ASV_SERIAL; update <= ASV_STRIPED; update++) {
+                    if (update == ASV_STRIPED && coordinates[c].subset) continue; /* stripes are for all of them */
+                    run((setting){
+                        .precise = i & 1,
+                        .loss = i & 2 ? ASV_SQUARED : ASV_SOFTMAX,
+                        .depth = i / 4 % 3,
+                        .form = i / 12,
+                        /* What the rest does not depend on takes turns; 5 and 3 keep it out of step with the loops. */
+                        .activation = count / 5 % 4,
+                        .weighted = count / 3 % 2,
+                        .direction = direction ? ASV_SVRG : ASV_SGD,
+                        .cached = direction == 1,
+                        .update = update,
+                        .subset = coordinates[c].subset,
+                        .block = coordinates[c].block,
+                        .max_delay = count % 7 ? -1 : 0,
+                        .threads = update == ASV_SERIAL ? 1 : 2, /* 2: with a private copy of the upper layers */
+                    });
+                    count++;
+                }
+    CHECK(polls > 0, "the kernels never polled");
+    printf("memory: %d settings, %d steps each\n", count, STEPS);
+    return 0;
+}

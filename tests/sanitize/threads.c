@@ -1,0 +1,108 @@
+/* Threads on one x, for ThreadSanitizer, and the accounting: no update may be lost.
+ *
+ * All samples weigh nothing, so that grad f_i is zero and v = mu, a constant: every update subtracts exactly eta mu_k
+ * from each of its coordinates, and x ends where the number of updates says, whatever the threads read in between.
+ * eta and mu are such that the sums are exact in either precision. */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "harness.h"
+
+enum { THREADS = 4, STEPS = 200 };
+
+typedef struct {
+    problem *p;
+    void *scratch;
+    int number;
+} worker;
+
+static atomic_llong next_step;
+static pthread_barrier_t start;
+
+static void *work(void *argument) {
+    worker *w = argument;
+    pthread_barrier_wait(&start);
+    for (;;) {
+        int64_t t = atomic_fetch_add(&next_step, 1);
+        if (t >= STEPS) return NULL;
+        w->p->kernels->step(&w->p->inner, t, w->scratch, w->number);
+    }
+}
+
+static double mu_of(int64_t k) { return 1 + (double)(k % 7); }
+
+/* Updates of each coordinate, by the kernels' own draws. */
+static void count_updates(const problem *p, int64_t *updates) {
+    int64_t d = p->net.d, block = p->is.block;
+    if (!p->is.subset) {
+        for (int64_t k = 0; k < d; k++) updates[k] = STEPS;
+        return;
+    }
+    int64_t *chosen = array((size_t)asv_most_blocks(d, p->is.subset, block) * sizeof(int64_t), EXACT);
+    uint64_t *marks = array((size_t)(d / block / 64 + 1) * sizeof(uint64_t), EXACT);
+    for (uint64_t t = 0; t < STEPS; t++) {
+        int64_t count = asv_draw_blocks(p->inner.seed, p->inner.epoch, t, d, p->is.subset, block, chosen, marks);
+        for (int64_t c = 0; c < count; c++)
+            for (int64_t k = chosen[c] * block; k < (chosen[c] + 1) * block && k < d; k++) updates[k]++;
+    }
+}
+
+static void run(setting is) {
+    problem p = make_problem(is);
+    make_inner(&p, STEPS);
+    void *weight = array(N * p.real, EXACT);
+    p.data.weight = weight;
+    p.inner.alpha = 0;
+    p.inner.eta = 0x1p-6;
+    for (int64_t k = 0; k < p.net.d; k++) {
+        put(&p, p.inner.x, k, 1);
+        put(&p, (void *)p.inner.mu, k, mu_of(k));
+    }
+    worker workers[THREADS];
+    pthread_t handles[THREADS];
+    atomic_store(&next_step, 0);
+    pthread_barrier_init(&start, NULL, THREADS);
+    for (int i = 0; i < THREADS; i++) {
+        workers[i] = (worker){&p, array(p.kernels->step_scratch(&p.inner), EXACT), i};
+        CHECK(pthread_create(&handles[i], NULL, work, &workers[i]) == 0, "no thread");
+    }
+    for (int i = 0; i < THREADS; i++) pthread_join(handles[i], NULL);
+    pthread_barrier_destroy(&start);
+
+    int64_t *updates = array((size_t)p.net.d * sizeof(int64_t), EXACT);
+    count_updates(&p, updates);
+    for (int64_t k = 0; k < p.net.d; k++)
+        CHECK(get(&p, p.inner.x, k) == 1 - (double)updates[k] * mu_of(k) / 64, "coordinate %d is %g, not %g; %s",
+              (int)k, get(&p, p.inner.x, k), 1 - (double)updates[k] * mu_of(k) / 64, describe(&p));
+    for (int64_t t = 0; t < STEPS; t++)
+        CHECK(p.inner.delays[t] >= 0 && (is.max_delay < 0 || p.inner.delays[t] <= is.max_delay),
+              "step %d has delay %d; %s", (int)t, p.inner.delays[t], describe(&p));
+    release_all();
+}
+
+int main(void) {
+    alarm(MOST_SECONDS);
+    static const struct {
+        int update;
+        int64_t subset, block;
+    } modes[] = {{ASV_ATOMIC, 0, 1}, {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16}, {ASV_STRIPED, 0, 1}};
+    int count = 0;
+    for (int i = 0; i < 2 * 3 * 3; i++)
+        for (int m = 0; m < 4; m++, count++)
+            run((setting){
+                .precise = i & 1,
+                .depth = i / 2 % 3,
+                .form = i / 6,
+                .activation = ASV_RELU,
+                .loss = count / 5 % 2 ? ASV_SQUARED : ASV_SOFTMAX,
+                .direction = ASV_SVRG,
+                .cached = count / 3 % 2,
+                .update = modes[m].update,
+                .subset = modes[m].subset,
+                .block = modes[m].block,
+                .max_delay = count % 5 ? -1 : 2,
+                .threads = THREADS,
+            });
+    printf("threads: %d settings, %d steps by %d threads each; no update lost\n", count, STEPS, THREADS);
+    return 0;
+}

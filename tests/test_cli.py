@@ -1,0 +1,430 @@
+"""The command line: options, outputs, exit codes, Ctrl-C, and the commands of the README's promises."""
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asysvrg
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, plots
+from asysvrg.progress import describe, progress_bar, table
+
+QUICK = ["--hidden-layer-sizes", "20", "--max-iter", "3", "--n-jobs", "1"]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A working folder that is not the repository."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(Path(asysvrg.__file__).parents[1])}
+
+
+def command(*arguments, cwd):
+    """`python -m asysvrg ...` in another process."""
+    return subprocess.run(
+        [sys.executable, "-m", "asysvrg", *arguments],
+        env=environment(), cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def options():
+    """What `asysvrg train` takes, by name."""
+    args = vars(cli._parser().parse_args(["train"]))
+    return {name: value for name, value in args.items() if name != "command"}
+
+
+def test_options_are_the_estimators_parameters_with_their_defaults():
+    given = options()
+    for kind in (AsySVRGClassifier, AsySVRGRegressor):
+        parameters = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
+        del parameters["random_state"], parameters["verbose"]  # --seed, --quiet
+        assert parameters == {name: given.get(name, "missing") for name in parameters}
+    assert [name for name, _, _ in cli.ESTIMATOR_OPTIONS] == list(parameters)
+    others = {"data", "data_home", "target", "train_size", "test_size", "task", "seed", "trace", "plot", "quiet"}
+    assert set(given) == set(parameters) | others
+
+
+def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
+    seen = {}
+
+    class Caught(Exception):
+        pass
+
+    def fit(self, X, y, **options):
+        seen.update(self.get_params())
+        raise Caught
+
+    values = {
+        "hidden_layer_sizes": ((30, 20), "30,20"), "activation": ("tanh", "tanh"), "alpha": (0.5, "0.5"),
+        "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"),
+        "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"), "coordinates": (40, "40"),
+        "block": ("line", "line"), "update": ("atomic", "atomic"), "max_delay": (3, "3"), "cache_size": (0.5, "0.5"),
+        "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),
+        "n_jobs": (1, "1"), "dtype": ("float64", "float64"),
+    }  # fmt: skip
+    assert set(values) == {name for name, _, _ in cli.ESTIMATOR_OPTIONS}
+    monkeypatch.setattr(AsySVRGClassifier, "fit", fit)
+    arguments = [f"--{name.replace('_', '-')}={text}" for name, (_, text) in values.items()]
+    with pytest.raises(Caught):
+        cli.main(["train", *arguments, "--seed", "5", "--quiet"])
+    assert seen == {name: value for name, (value, _) in values.items()} | {"random_state": 5, "verbose": False}
+    with pytest.raises(Caught):
+        cli.main(["train", "--hidden-layer-sizes", "none", "--coordinates", "all", "--block", "4"])
+    assert (seen["hidden_layer_sizes"], seen["coordinates"], seen["block"]) == ((), "all", 4)
+    assert (seen["random_state"], seen["verbose"]) == (0, True)
+
+
+def test_train_digits_from_another_folder(tmp_path):
+    """The newcomer's command, with the outputs that it can write."""
+    result = command("train", *QUICK, "--trace", "trace.json", "--plot", "figure.png", cwd=tmp_path)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "digits: 1437 samples, 64-20-10, svrg, 1 thread(s), update=serial"
+    assert lines[1].split()[:3] == ["epoch", "seconds", "loss"]
+    assert [line.split()[0] for line in lines[2:6]] == ["0", "1", "2", "3"]
+    assert lines[6].startswith("stopped after 3 epochs (max_iter), objective ")
+    assert lines[7:] == ["trace: trace.json", "plot: figure.png"]
+    progress = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in progress[:4]] == [f"epoch {s}/3" for s in range(4)]
+    assert progress[4].startswith("asysvrg: warning: max_iter=3 epochs")
+    assert len(progress) == 5
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    assert set(trace) == {"config", "environment", "epochs", "delay_histogram"}
+    assert trace["config"]["hidden_layer_sizes"] == [20]
+    assert trace["epochs"][-1]["loss"] < 0.5 * trace["epochs"][0]["loss"]
+    assert trace["epochs"][-1]["test_error"] < 0.2
+    assert sum(trace["delay_histogram"]) == 3 * trace["config"]["inner_steps"]
+    assert (tmp_path / "figure.png").read_bytes().startswith(PNG)
+    assert sorted(os.listdir(tmp_path)) == ["figure.png", "trace.json"]
+
+
+def test_seed_determines_the_run(elsewhere, capsys):
+    objectives = []
+    for seed in ("0", "0", "1"):
+        assert cli.main(["train", *QUICK, "--seed", seed, "--quiet"]) == 0
+        objectives.append(capsys.readouterr().out.split()[-1])
+    assert objectives[0] == objectives[1] != objectives[2]
+
+
+def test_quiet_says_nothing_on_the_way(elsewhere, capsys):
+    assert cli.main(["train", *QUICK, "--tol", "0", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "objective" in out
+
+
+def test_no_test_set(elsewhere, capsys):
+    assert cli.main(["train", *QUICK, "--train-size", "300", "--test-size", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert "digits: 300 samples" in out
+    assert "test error" not in err
+    assert out.splitlines()[3].split()[5] == "-"
+
+
+def test_regression(elsewhere, capsys):
+    path = elsewhere / "table.csv"
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    np.savetxt(path, np.column_stack([X, X @ [1, 2, 3]]), delimiter=",", header="a,b,c,y", comments="")
+    arguments = ["--hidden-layer-sizes", "none", "--alpha", "0", "--n-jobs", "1", "--quiet", "--trace", "t.json"]
+    assert cli.main(["train", str(path), *arguments]) == 0
+    assert "table.csv: 160 samples, 3-1," in capsys.readouterr().out
+    assert json.loads(Path("t.json").read_text())["epochs"][-1]["test_error"] < 1e-3  # 1 - R^2 of a linear truth
+    assert cli.main(["train", str(path), *arguments, "--target", "a"]) == 0
+
+
+def test_regression_on_integer_targets_where_it_is_asked_for(elsewhere, capsys):
+    """The targets of `diabetes` are whole numbers from 25 to 346: R^2 of least squares on its features is near 0.5."""
+    arguments = [*QUICK, "--task", "regression", "--hidden-layer-sizes", "none", "--alpha", "0", "--max-iter", "300"]
+    assert cli.main(["train", "diabetes", *arguments, "--tol", "0", "--quiet", "--trace", "t.json"]) == 0
+    assert "diabetes: 353 samples, 10-1," in capsys.readouterr().out
+    assert json.loads(Path("t.json").read_text())["epochs"][-1]["train_error"] < 0.6
+
+
+def test_a_diverging_run_says_so_in_one_line(elsewhere, capsys):
+    arguments = ["--hidden-layer-sizes", "none", "--learning-rate-init", "1e4", "--max-iter", "3", "--tol", "0"]
+    assert cli.main(["train", *arguments, "--quiet"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("asysvrg: warning: the loss rose far above")
+
+
+def test_sparse_data(data_home, elsewhere, capsys):
+    path = os.path.join(data_home, "svmlight", "a1a")
+    arguments = ["--hidden-layer-sizes", "none", "--max-iter", "10", "--alpha", "1e-3", "--quiet", "--trace", "t.json"]
+    assert cli.main(["train", path, *arguments]) == 0
+    trace = json.loads(Path("t.json").read_text())
+    assert trace["config"]["skips_zeros"]
+    assert trace["config"]["widths"][-1] == 2
+    assert trace["epochs"][-1]["test_error"] < 0.2  # a quarter of the people are of the smaller class
+    assert "a1a: 1284 samples" in capsys.readouterr().out
+
+
+# Bad input: code 2, one line, nothing trained.
+
+
+def nan_file(folder):
+    path = folder / "nan.csv"
+    path.write_text("a,b,y\n1,2,0\n3,nan,1\n5,6,0\n")
+    return str(path)
+
+
+BAD = [
+    (["no-such-data"], "no file or folder 'no-such-data'"),
+    (["digit"], "did you mean digits"),
+    ([nan_file], "row 1, column 1"),
+    (["--train-size", "5000"], "train_size"),
+    (["--train-size", "0"], "train_size"),
+    (["--test-size", "-1"], "test_size"),
+    (["--target", "a"], "target"),
+    (["--alpha", "-1"], "alpha"),
+    (["--alpha", "nan"], "alpha is nan"),
+    (["--learning-rate-init", "0"], "learning_rate_init"),
+    (["--max-iter", "0"], "max_iter"),
+    (["--batch-size", "-3"], "batch_size"),
+    (["--inner-steps", "99999999999999999999"], "inner_steps"),
+    (["--coordinates", "0"], "coordinates"),
+    (["--max-delay", "-1"], "max_delay"),
+    (["--max-time", "-1"], "max_time"),
+    (["--n-jobs", "0"], "n_jobs"),
+    (["--update", "serial", "--n-jobs", "2"], "update='serial'"),
+    (["--hidden-layer-sizes", "0"], "hidden_layer_sizes"),
+    (["--hidden-layer-sizes", "1000000000,1000000000"], "2**31"),
+    (["--trace", "no/such/folder.json"], "no folder no/such"),
+    (["--trace", "."], "--trace . is a folder"),
+    (["--trace", "/dev/null"], "a device"),
+    (["--plot", "no/such/folder.png"], "no folder no/such"),
+    (["--plot", "figure.txt"], "ends in none of"),
+    (["--plot", "figure"], "ends in none of"),
+    # argparse's own
+    (["--hidden-layer-sizes", "foo"], "'foo' is neither sizes, as 100 or 100,50, nor none"),
+    (["--hidden-layer-sizes", "100,"], "'100,'"),
+    (["--alpha", "much"], "--alpha: invalid float value: 'much'"),
+    (["--coordinates", "some"], "--coordinates: invalid int or 'all' value: 'some'"),
+    (["--block", "page"], "--block: invalid int or 'line' value: 'page'"),
+    (["--activation", "sine"], "invalid choice: 'sine'"),
+    (["--seed", "-1"], "'-1' is no whole number from 0"),
+    (["--seed", str(2**32)], "is no whole number from 0"),
+]
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def fail(*args, **options):
+        pytest.fail("training started")
+
+    monkeypatch.setattr("asysvrg.estimators.minimize", fail)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=str)
+def test_bad_input_is_answered_by_code_2_and_one_line(arguments, words, elsewhere, capsys):
+    arguments = [a(elsewhere) if callable(a) else a for a in arguments]
+    there = os.listdir()
+    try:
+        code = cli.main(["train", *arguments])
+    except SystemExit as stop:  # argparse's way
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("asysvrg train: error: ")
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert os.listdir() == there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        (["train", "--no-such-option"], "asysvrg: error: unrecognized arguments: --no-such-option"),
+        (["fly"], "asysvrg: error: argument COMMAND: invalid choice: 'fly'"),
+        ([], "asysvrg: error: the following arguments are required: COMMAND"),
+    ],
+)
+def test_bad_usage(arguments, start, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(start)
+    assert len(err.splitlines()) == 1
+
+
+def test_bad_input_has_no_traceback_in_a_process_of_its_own(tmp_path):
+    result = command("train", nan_file(tmp_path), cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("asysvrg train: error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_folder_that_cannot_be_written_to_is_found_before_training(elsewhere, monkeypatch, capsys):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")  # as root, no folder refuses
+
+    monkeypatch.setattr(cli.tempfile, "TemporaryFile", refuse)
+    assert cli.main(["train", "--trace", "trace.json"]) == 2
+    assert capsys.readouterr().err == (
+        f"asysvrg train: error: --trace trace.json: cannot write to {elsewhere} (Permission denied)\n"
+    )
+
+
+@pytest.mark.usefixtures("no_training")
+def test_drawing_without_matplotlib_is_found_before_training(elsewhere, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["train", "--plot", "figure.png"]) == 2
+    assert "pip install 'asysvrg[plot]'" in capsys.readouterr().err
+
+
+# Other commands, and what is printed.
+
+
+def test_info(capsys):
+    assert cli.main(["info"]) == 0
+    shown = dict(line.strip().split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert shown["asysvrg"] == asysvrg.__version__
+    assert {"openmp", "simd", "threads", "blas", "cores", "python", "numpy", "scipy"} <= set(shown)
+    assert int(shown["threads"]) >= 1
+
+
+def test_version_and_help(tmp_path, capsys):
+    result = command("--version", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, f"asysvrg {asysvrg.__version__}\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in text for name in options() if name != "data")
+
+
+def rows(losses):
+    delay = {"mean": 0.5, "p50": 0, "p99": 2, "max": 2}
+    return [
+        {
+            "epoch": s, "seconds": s / 10, "loss": loss, "train_error": 0.1, "test_error": None if s % 2 else 0.2,
+            "gradient_norm_squared": 1e-3, "delay": delay,
+        }
+        for s, loss in enumerate(losses)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 21, 101, 1000])
+def test_table_is_short_and_has_the_first_and_the_last_row(count):
+    lines = table(rows(np.linspace(2, 1, count)), "title").splitlines()
+    shown = [int(line.split()[0]) for line in lines[2:]]
+    assert lines[0] == "title"
+    assert len({len(line) for line in lines[1:]}) == 1
+    assert (shown[0], shown[-1]) == (0, count - 1)
+    assert min(count, 5) <= len(shown) <= 9
+    assert shown == sorted(set(shown))
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress_bar(True, 2) as show:
+        for row in rows([2.0, 1.5, 1.25]):
+            show(row)
+    err = capsys.readouterr().err
+    assert "2/2" in err
+    assert describe(rows([1.25])[0]) in err
+
+
+def test_progress_describes_a_row():
+    first, second = rows([2.0, 1.5])
+    assert describe(first) == "loss 2.0000, train error 0.1000, test error 0.2000, delay 0.5"
+    assert describe(second) == "loss 1.5000, train error 0.1000, delay 0.5"
+
+
+@pytest.mark.parametrize("name", ["figure.png", "figure.svg"])
+def test_figures(tmp_path, name):
+    pytest.importorskip("matplotlib")
+    traces = {"SGD": {"epochs": rows([2.0, 1.0, 0.5])}, "SVRG": {"epochs": rows([2.0])}}
+    without_test = {"SVRG": {"epochs": [row | {"test_error": None} for row in rows([2.0, 1.0])]}}
+    plots.draw({"one": traces, "two": without_test}, tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(PNG) if name.endswith("png") else b"<svg" in content
+    assert len(content) > 10_000
+
+
+# Ctrl-C.
+
+
+def test_ctrl_c_prints_the_table_writes_the_trace_and_ends_with_130(tmp_path):
+    child = subprocess.Popen(
+        [sys.executable, "-m", "asysvrg", "train", "--max-iter", "1000000", "--tol", "0", "--trace", "trace.json"],
+        env=environment(), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        for line in child.stderr:
+            if line.startswith("epoch 2/"):
+                break
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=30)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 130
+    assert "Traceback" not in err
+    assert "asysvrg: warning: training interrupted in epoch" in err
+    assert "(interrupted), objective" in out
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    losses = [row["loss"] for row in trace["epochs"]]
+    assert len(losses) >= 3
+    assert f"objective {min(losses):.5f}" in out
+
+
+def test_ctrl_c_before_training(monkeypatch, capsys):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.data, "load", interrupt)
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr() == ("", "asysvrg train: interrupted\n")
+
+
+# "Must be shown", 1.
+
+MNIST = [
+    *["train", "mnist", "--train-size", "10000", "--test-size", "2000", "--hidden-layer-sizes", "100"],
+    *["--alpha", "1e-3", "--batch-size", "10", "--inner-steps", "1000", "--quiet", "--trace", "trace.json"],
+]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_home")
+def test_mnist_all_coordinates(elsewhere):
+    """At this rate the path is chaotic, and threads make it another one each time. Of 18 runs on two cores one ended at
+    0.1304 and two at 4.05% and 4.1% (means: 0.123 and 3.8%), so that the promise is kept by one of three runs with a
+    probability of 0.997; each of them must come near."""
+    arguments = ["--coordinates", "all", "--learning-rate-init", "0.1", "--max-iter", "20"]
+    for _ in range(3):
+        assert cli.main([*MNIST, *arguments]) == 0
+        last = json.loads(Path("trace.json").read_text())["epochs"][-1]
+        assert last["loss"] < 0.14
+        assert last["test_error"] < 0.046
+        if last["loss"] < 0.130 and last["test_error"] < 0.04:
+            return
+    pytest.fail("three runs, and none below 0.130 and 4%")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_home")
+def test_mnist_1000_coordinates(elsewhere):
+    arguments = ["--coordinates", "1000", "--learning-rate-init", "1", "--max-iter", "100", "--n-jobs", "4"]
+    assert cli.main([*MNIST, *arguments]) == 0
+    trace = json.loads(Path("trace.json").read_text())
+    assert trace["config"]["threads"] == 4
+    assert trace["epochs"][-1]["loss"] < 0.16
+    assert all(row["delay"]["max"] > 0 for row in trace["epochs"][1:])
+    assert sum(trace["delay_histogram"]) == 100 * 1000

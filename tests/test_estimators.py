@@ -1,0 +1,757 @@
+"""The estimators beside scikit-learn's, and beside their own formulas in NumPy."""
+
+import copy
+import inspect
+import json
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info, threadpool_limits
+from twin import ACTIVATION
+
+import asysvrg
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, estimators, threads
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+ESTIMATORS = [AsySVRGClassifier, AsySVRGRegressor]
+ROOT = str(Path(asysvrg.__file__).parents[1])
+
+
+def data(kind, n=120, p=11, outputs=4, form="dense", seed=0):
+    """X with zeros in it, and labels 0, 2, 4, ... or targets."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) * (rng.random((n, p)) < 0.5)
+    scores = X @ rng.normal(size=(p, outputs)) + 0.3 * rng.normal(size=(n, outputs))
+    y = 2 * scores.argmax(1) if kind is AsySVRGClassifier else scores.squeeze()
+    return sparse.csr_array(X) if form == "csr" else X, y
+
+
+def forward(model, X):
+    """Probabilities or predictions, from coefs_ and intercepts_ alone."""
+    a = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
+    activation = ACTIVATION[model.history_["config"]["activation"]][0]
+    for i, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        a = a @ W.astype(float) + b
+        a = activation(a) if i + 1 < len(model.coefs_) else a
+    if isinstance(model, AsySVRGClassifier):
+        a = np.exp(a - a.max(1, keepdims=True))
+        return a / a.sum(1, keepdims=True)
+    return a
+
+
+def objective(model, X, y, weight=None):
+    """Mean loss + alpha / 2 * sum of squared weights."""
+    outputs = forward(model, X)
+    if isinstance(model, AsySVRGClassifier):
+        losses = -np.log(outputs[np.arange(len(y)), np.searchsorted(model.classes_, y)])
+    else:
+        losses = ((outputs - y.reshape(len(y), -1)) ** 2).sum(1) / 2
+    squares = sum((W.astype(float) ** 2).sum() for W in model.coefs_)
+    return np.average(losses, weights=weight) + model.alpha / 2 * squares
+
+
+def small(kind, *args, **options):
+    """An estimator that is quickly through, on one thread."""
+    return kind(*args, **{"max_iter": 3, "n_jobs": 1, "random_state": 0} | options)
+
+
+# Attributes and predictions.
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (5, 6, 7)], ids=str)
+@pytest.mark.parametrize(("kind", "peer"), [(AsySVRGClassifier, MLPClassifier), (AsySVRGRegressor, MLPRegressor)])
+def test_attributes_are_scikit_learns(kind, peer, hidden):
+    X, y = data(kind)
+    model = small(kind, hidden).fit(X, y)
+    expected = peer(hidden_layer_sizes=hidden, max_iter=2).fit(X, y)
+    assert [W.shape for W in model.coefs_] == [W.shape for W in expected.coefs_]
+    assert [b.shape for b in model.intercepts_] == [b.shape for b in expected.intercepts_]
+    assert (model.n_features_in_, model.n_outputs_) == (expected.n_features_in_, expected.n_outputs_)
+    assert not hasattr(model, "feature_names_in_")
+    assert model.predict(X).shape == expected.predict(X).shape
+    if kind is AsySVRGClassifier:
+        np.testing.assert_array_equal(model.classes_, expected.classes_)
+        assert model.predict_proba(X).shape == expected.predict_proba(X).shape
+    assert (model.n_iter_, model.stopped_, len(model.history_["epochs"])) == (3, "max_iter", 4)
+
+
+def test_names_and_defaults_shared_with_scikit_learn():
+    ours, theirs = (inspect.signature(kind).parameters for kind in (AsySVRGClassifier, MLPClassifier))
+    assert list(ours)[:2] == list(theirs)[:2]
+    for name in ("hidden_layer_sizes", "activation", "alpha", "tol", "n_iter_no_change", "random_state", "verbose"):
+        assert ours[name].default == theirs[name].default
+    assert inspect.signature(AsySVRGRegressor) == inspect.signature(AsySVRGClassifier)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "outputs", "hidden", "activation"),
+    [
+        (AsySVRGClassifier, 2, (), "relu"),
+        (AsySVRGClassifier, 5, (9,), "tanh"),
+        (AsySVRGRegressor, 1, (6, 5), "logistic"),
+        (AsySVRGRegressor, 3, (9,), "relu"),
+    ],
+)
+def test_predictions_and_loss_follow_from_the_coefficients(
+    kind, outputs, hidden, activation, weighted, form, dtype, n_jobs
+):
+    X, y = data(kind, outputs=outputs, form=form)
+    weight = np.random.default_rng(5).random(len(y)) if weighted else None
+    model = small(kind, hidden, activation, alpha=0.01, dtype=dtype, n_jobs=n_jobs).fit(X, y, sample_weight=weight)
+    tol = 1e-12 if dtype == "float64" else 1e-5
+    expected = forward(model, X)
+    if kind is AsySVRGClassifier:
+        np.testing.assert_allclose(model.predict_proba(X), expected, atol=tol)
+        np.testing.assert_allclose(model.predict_log_proba(X), np.log(expected), atol=100 * tol)
+        labels = model.classes_[model.predict_proba(X).argmax(1)]
+        np.testing.assert_array_equal(model.predict(X), labels)
+        assert model.score(X, y, weight) == accuracy_score(y, labels, sample_weight=weight)
+        error = 1 - model.score(X, y, weight)
+    else:
+        np.testing.assert_allclose(model.predict(X), expected.reshape(y.shape), atol=10 * tol)
+        assert model.score(X, y, weight) == pytest.approx(r2_score(y, expected, sample_weight=weight), abs=10 * tol)
+        if outputs > 1:  # of a network whose targets share one loss: their squares are summed, not averaged
+            weights = np.ones(len(y)) if weight is None else weight
+            centred = y - np.average(y, axis=0, weights=weights)
+            error = (weights @ (expected - y) ** 2).sum() / (weights @ centred**2).sum()
+        else:
+            error = 1 - model.score(X, y, weight)
+    assert model.coefs_[0].dtype == model.intercepts_[0].dtype == model._network.dtype == dtype
+    assert model.loss_ == pytest.approx(objective(model, X, y, weight), rel=10 * tol)
+    assert model.history_["epochs"][-1]["loss"] == model.loss_
+    assert model.history_["epochs"][-1]["train_error"] == pytest.approx(error, abs=10 * tol)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_test_error_is_the_error_on_the_validation_set(kind):
+    X, y = data(kind)
+    model = small(kind, (6,)).fit(X[:80], y[:80], X_val=X[80:], y_val=y[80:].tolist())
+    error = 1 - model.score(X[80:], y[80:])
+    if kind is AsySVRGRegressor:  # see above
+        rest = y[80:]
+        error = ((model.predict(X[80:]) - rest) ** 2).sum() / ((rest - rest.mean(0)) ** 2).sum()
+    assert model.history_["epochs"][-1]["test_error"] == pytest.approx(error, rel=1e-5)
+    np.testing.assert_array_equal(model.coefs_[0], small(kind, (6,)).fit(X[:80], y[:80]).coefs_[0])
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_one_thread_is_repeatable_by_its_random_state(kind):
+    X, y = data(kind)
+    options = {"coordinates": 30, "sgd_epochs": 1}
+    first, second, other = (small(kind, (8,), random_state=state, **options).fit(X, y) for state in (3, 3, 4))
+    np.testing.assert_array_equal(first.coefs_[0], second.coefs_[0])
+    assert (first.coefs_[0] != other.coefs_[0]).any()
+    state = np.random.RandomState(3)
+    np.testing.assert_array_equal(first.coefs_[0], small(kind, (8,), random_state=state, **options).fit(X, y).coefs_[0])
+
+
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_the_trajectory_is_the_same_for_csr_and_without_the_cache(kind, solver):
+    X, y = data(kind)
+    options = {"solver": solver, "dtype": "float64", "max_iter": 5}
+    model = small(kind, (8,), "tanh", **options).fit(X, y)
+    assert model.history_["config"]["snapshot_cache"]
+    uncached = small(kind, (8,), "tanh", cache_size=0, **options).fit(X, y)
+    assert not uncached.history_["config"]["snapshot_cache"]
+    index64 = sparse.csr_array(X)
+    index64.indices, index64.indptr = index64.indices.astype(np.int64), index64.indptr.astype(np.int64)
+    unsorted = sparse.coo_array(X).tocsr()[:, ::-1][:, ::-1]
+    others = [small(kind, (8,), "tanh", **options).fit(form, y) for form in (sparse.csc_matrix(X), index64, unsorted)]
+    for other in (uncached, *others):
+        losses = [[row["loss"] for row in trained.history_["epochs"]] for trained in (model, other)]
+        np.testing.assert_allclose(*losses, rtol=1e-9)
+        np.testing.assert_allclose(model.coefs_[0], other.coefs_[0], atol=1e-9)
+        np.testing.assert_allclose(forward(model, X), forward(other, X), atol=1e-9)
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_the_callers_arrays_stay_as_they_are(kind, form):
+    X, y = data(kind)
+    weight = np.arange(len(y)) % 3.0
+    X = X if form == "dense" else sparse.csr_array(X)[:, ::-1]
+    before = copy.deepcopy((X, y, weight))
+    small(kind, (4,), dtype="float64").fit(X, y, sample_weight=weight, X_val=X, y_val=y).predict(X)
+    for now, then in zip((y, weight), before[1:], strict=True):
+        np.testing.assert_array_equal(now, then)
+    if form == "dense":
+        np.testing.assert_array_equal(X, before[0])
+    else:
+        np.testing.assert_array_equal(X.indices, before[0].indices)
+
+
+# Optima of convex problems, and what weights mean.
+
+CONVEX = {"alpha": 0.1, "dtype": "float64", "tol": 0, "max_iter": 100, "inner_steps": 100, "learning_rate_init": 0.1}
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+def test_optimum_of_softmax_regression_is_logistic_regressions(outputs):
+    X, y = data(AsySVRGClassifier, outputs=outputs)
+    model = small(AsySVRGClassifier, (), **CONVEX).fit(X, y)
+    # With two classes scikit-learn has one weight vector w for W_1 - W_0: |w|^2 is then 2 (|W_0|^2 + |W_1|^2).
+    C = 1 / (CONVEX["alpha"] * len(y)) * (2 if outputs == 2 else 1)
+    expected = LogisticRegression(C=C, tol=1e-12, max_iter=10_000).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), atol=1e-6)
+    weights = model.coefs_[0].T if outputs > 2 else model.coefs_[0].T[1:] - model.coefs_[0].T[:1]
+    np.testing.assert_allclose(weights, expected.coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_optimum_of_linear_regression_is_ridges(outputs):
+    X, y = data(AsySVRGRegressor, outputs=outputs)
+    model = small(AsySVRGRegressor, (), **CONVEX).fit(X, y)
+    expected = Ridge(alpha=CONVEX["alpha"] * len(y), tol=1e-12).fit(X, y)
+    np.testing.assert_allclose(model.coefs_[0].T.reshape(expected.coef_.shape), expected.coef_, atol=1e-6)
+    np.testing.assert_allclose(model.intercepts_[0], np.atleast_1d(expected.intercept_), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_integer_weights_are_repeated_rows(kind):
+    X, y = data(kind, n=60)
+    weight = np.arange(60) % 4
+    weighted = small(kind, (), **CONVEX).fit(X, y, sample_weight=weight)
+    repeated = small(kind, (), **CONVEX).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight, axis=0))
+    np.testing.assert_allclose(weighted.coefs_[0], repeated.coefs_[0], atol=1e-6)
+    np.testing.assert_allclose(weighted.intercepts_[0], repeated.intercepts_[0], atol=1e-6)
+    unweighted = small(kind, (), **CONVEX).fit(X, y)
+    assert np.abs(weighted.coefs_[0] - unweighted.coefs_[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_zero_weights_are_absent_rows(kind, form):
+    X, y = data(kind, form=form)
+    weight = np.random.default_rng(1).random(len(y))
+    weight[::3] = 0
+    keep = weight > 0
+    weighted = small(kind, (7,)).fit(X, y, sample_weight=weight)
+    absent = small(kind, (7,)).fit(X[keep], y[keep], sample_weight=weight[keep])
+    scaled = small(kind, (7,)).fit(X[keep], y[keep], sample_weight=64 * weight[keep])
+    np.testing.assert_array_equal(weighted.coefs_[0], absent.coefs_[0])
+    np.testing.assert_allclose(weighted.coefs_[0], scaled.coefs_[0], atol=1e-6)
+
+
+# Kinds of data.
+
+
+@pytest.mark.parametrize(
+    "names", [["no", "yes"], [True, False], [-1, 1], [0.0, 1.0], ["cat", "dog", "eel"], np.array(["b", "a"], dtype="O")]
+)
+def test_labels_of_any_kind(names):
+    X, y = data(AsySVRGClassifier, outputs=len(names))
+    names = np.asarray(names)
+    model = small(AsySVRGClassifier, (8,), max_iter=40).fit(X, names[y // 2], X_val=X, y_val=names[y // 2])
+    np.testing.assert_array_equal(model.classes_, np.unique(names))
+    assert model.predict(X).dtype == names.dtype
+    assert model.score(X, names[y // 2]) > 0.9
+    assert model.history_["epochs"][-1]["test_error"] == pytest.approx(1 - model.score(X, names[y // 2]))
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_frames(kind):
+    X, y = data(kind, outputs=2)
+    frame = pd.DataFrame(X, columns=[f"column {i}" for i in range(X.shape[1])])
+    target = pd.Series(y) if y.ndim == 1 else pd.DataFrame(y)
+    model = small(kind, (5,)).fit(frame, target, X_val=frame, y_val=target)
+    assert model.feature_names_in_.tolist() == frame.columns.tolist()
+    np.testing.assert_array_equal(model.coefs_[0], small(kind, (5,)).fit(X, y).coefs_[0])
+    with pytest.warns(UserWarning, match="feature names"):
+        np.testing.assert_array_equal(model.predict(frame.to_numpy(copy=True)), model.predict(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame.rename(columns=str.upper))
+
+
+def test_a_column_of_labels_is_taken_for_labels():
+    X, y = data(AsySVRGClassifier)
+    with pytest.warns(UserWarning, match="column-vector"):
+        model = small(AsySVRGClassifier, (5,)).fit(X, y[:, None], X_val=X, y_val=y[:, None])
+    assert model.predict(X).shape == y.shape
+    assert model.history_["epochs"][-1]["test_error"] == pytest.approx(1 - model.score(X, y))
+
+
+def test_numbers_from_numpy_are_numbers():
+    X, y = data(AsySVRGClassifier)
+    options = {
+        "hidden_layer_sizes": np.array([5, 4]), "max_iter": np.int64(2), "alpha": np.float32(0.5), "dtype": np.float64,
+        "batch_size": np.int32(7), "inner_steps": np.int64(9), "coordinates": np.int64(20), "block": np.int64(4),
+    }  # fmt: skip
+    model = AsySVRGClassifier(n_jobs=np.int64(1), random_state=0, **options).fit(X, y)
+    config = json.loads(json.dumps(model.history_))["config"]
+    assert config["hidden_layer_sizes"] == [5, 4]
+    for name in ("max_iter", "alpha", "batch_size", "inner_steps", "coordinates", "block"):
+        assert config[name] == options[name]
+    assert config["dtype"] == "float64"
+
+
+def test_history_says_what_was_chosen():
+    X, y = data(AsySVRGClassifier)
+    model = small(AsySVRGClassifier, (8,), n_jobs=2, batch_size=1000).fit(X, y)
+    config = model.history_["config"]
+    assert set(model.get_params()) < set(config)
+    assert (config["threads"], config["update"], config["batch_size"], config["inner_steps"]) == (2, "striped", 120, 1)
+    assert (config["samples"], config["widths"], config["parameters"]) == (120, [11, 8, 4], 12 * 8 + 9 * 4)
+    assert config["skips_zeros"] is False
+    assert small(AsySVRGClassifier, n_jobs=2, coordinates=9).fit(X, y).history_["config"]["update"] == "atomic"
+    config = small(AsySVRGClassifier).fit(X * (X > 1), y).history_["config"]
+    assert (config["threads"], config["update"], config["skips_zeros"]) == (1, "serial", True)
+    assert config["inner_steps"] == 12
+    environment = model.history_["environment"]
+    assert environment["asysvrg"] == asysvrg.__version__
+    assert {"python", "numpy", "scipy", "processor", "cores", "openmp", "simd"} <= set(environment)
+
+
+# Being one of scikit-learn's.
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_clone_and_parameters(kind):
+    X, y = data(kind)
+    model = kind((3, 4), "tanh", alpha=0.5, n_jobs=1, max_iter=2).fit(X, y)
+    twin = clone(model)
+    assert twin.get_params() == model.get_params()
+    assert not hasattr(twin, "coefs_")
+    with pytest.raises(NotFittedError):
+        twin.predict(X)
+    assert twin.set_params(alpha=0.25).alpha == 0.25
+    with pytest.raises(ValueError, match="nonsense"):
+        twin.set_params(nonsense=1)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_parameters_set_after_fit_do_not_change_the_fitted_model(kind):
+    X, y = data(kind)
+    model = small(kind, (8,), "tanh", dtype="float64").fit(X, y)
+    before = model.predict(X)
+    model.set_params(dtype="float32", activation="relu", hidden_layer_sizes=(), solver="sgd")
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_an_estimator_whose_fit_failed_is_not_fitted():
+    X, y = data(AsySVRGClassifier)
+    model = small(AsySVRGClassifier, dtype="float32")
+    with pytest.raises(ValueError, match="not finite at the initial parameters"):
+        model.fit(X * 1e30, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_pickles_and_copies_predict_the_same(kind, dtype):
+    X, y = data(kind)
+    model = small(kind, (9, 3), dtype=dtype).fit(X, y)
+    model.set_params(activation="tanh")  # not what was fitted
+    expected = model.predict(X)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(other.predict(X), expected)
+        np.testing.assert_array_equal(other.coefs_[1], model.coefs_[1])
+        assert (other.loss_, other.history_) == (model.loss_, model.history_)
+        np.testing.assert_array_equal(other.fit(X, y).coefs_[0], clone(model).fit(X, y).coefs_[0])
+    unfitted = pickle.loads(pickle.dumps(kind(alpha=0.5)))
+    assert unfitted.alpha == 0.5
+
+
+def test_coefficients_may_be_edited():
+    X, y = data(AsySVRGRegressor)
+    model = small(AsySVRGRegressor, ()).fit(X, y)
+    model.intercepts_[0][:] += 1
+    np.testing.assert_allclose(model.predict(X), forward(model, X), atol=1e-5)
+
+
+def python(code, *arguments):
+    """Runs code in a fresh interpreter; a hang is an error."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        env=os.environ | {"PYTHONPATH": ROOT},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_pickle_is_read_by_another_process(tmp_path):
+    X, y = data(AsySVRGClassifier)
+    model = small(AsySVRGClassifier, (9,)).fit(X, y)
+    (tmp_path / "model").write_bytes(pickle.dumps((model, X, model.predict_proba(X))))
+    result = python(
+        """
+        import pickle, sys
+        model, X, expected = pickle.load(open(sys.argv[1], "rb"))
+        print((model.predict_proba(X) == expected).all())
+        """,
+        str(tmp_path / "model"),
+    )
+    assert result.stdout == "True\n", result.stderr
+
+
+@pytest.mark.slow
+def test_in_a_pipeline_and_a_parallel_grid_search(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", ROOT)  # for joblib's workers
+    X, y = data(AsySVRGClassifier, n=200)
+    pipeline = make_pipeline(StandardScaler(with_mean=False), small(AsySVRGClassifier, (8,), max_iter=20))
+    search = GridSearchCV(pipeline, {"asysvrgclassifier__alpha": [1e-4, 30.0]}, cv=2, n_jobs=2).fit(X, y)
+    assert search.best_params_ == {"asysvrgclassifier__alpha": 1e-4}
+    assert search.best_score_ > 0.6
+    expected = clone(pipeline).fit(X, y)
+    np.testing.assert_array_equal(search.predict(X), expected.predict(X))
+
+
+# Mini-batches are drawn by the rows' numbers, so that repeating or removing rows changes the draws. The optimum is the
+# same: test_integer_weights_are_repeated_rows.
+EXPECTED_FAILURES = {
+    f"check_sample_weight_equivalence_on_{form}_data": "other rows, other mini-batches" for form in ("dense", "sparse")
+}
+
+
+def expected_failures(estimator):
+    if isinstance(estimator, AsySVRGRegressor) and estimator.dtype == "float32":
+        return EXPECTED_FAILURES | {"check_regressor_multioutput": "predictions have the fitted dtype, here float32"}
+    return EXPECTED_FAILURES
+
+
+@parametrize_with_checks(
+    [
+        AsySVRGClassifier(max_iter=5, n_jobs=1),
+        AsySVRGRegressor(max_iter=5, n_jobs=1),
+        AsySVRGRegressor(max_iter=5, n_jobs=1, dtype="float64"),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+# Threads, processes, BLAS.
+
+
+def test_fit_in_a_forked_child_of_a_parallel_parent():
+    """GNU OpenMP's threads do not survive a fork: a parallel region in the child would wait for ever."""
+    result = python(
+        """
+        import os, warnings
+        from sklearn.datasets import load_iris
+        from asysvrg import AsySVRGClassifier
+        warnings.simplefilter("ignore")
+        X, y = load_iris(return_X_y=True)
+        model = AsySVRGClassifier((8,), max_iter=30, n_jobs=4, random_state=0).fit(X, y)
+        assert model.history_["config"]["threads"] == 4
+        child = os.fork()
+        if child == 0:
+            model.predict(X)
+            score = model.fit(X, y).score(X, y)
+            os._exit(0 if score > 0.9 and model.history_["config"]["threads"] == 1 else 3)
+        print(os.waitpid(child, 0)[1], model.score(X, y) > 0.9)
+        """
+    )
+    assert result.stdout == "0 True\n", result.stderr
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_python_threads_fit_at_the_same_time(n_jobs):
+    """Results with one thread each are those of one after the other, bit by bit."""
+    jobs = [(kind, data(kind, n=400), state) for kind in ESTIMATORS for state in (0, 1)]
+    options = {"n_jobs": n_jobs, "inner_steps": 1000, "max_iter": 6, "learning_rate_init": 0.02}
+    expected = [small(kind, (10,), random_state=state, **options).fit(*Xy) for kind, Xy, state in jobs]
+    before, fitted, inside = threadpool_info(), {}, []
+    start = threading.Barrier(len(jobs))
+
+    def fit(number):
+        kind, Xy, state = jobs[number]
+        start.wait()
+        model = small(kind, (10,), random_state=state, **options)
+        fitted[number] = model.fit(*Xy, callback=lambda row: inside.extend(blas_threads()))
+
+    workers = [threading.Thread(target=fit, args=(number,)) for number in range(len(jobs))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert threadpool_info() == before
+    assert set(inside) == {1}
+    for number, model in enumerate(expected):
+        if n_jobs == 1:
+            np.testing.assert_array_equal(fitted[number].coefs_[0], model.coefs_[0])
+        else:
+            assert fitted[number].loss_ == pytest.approx(model.loss_, rel=0.2)
+
+
+def test_blas_threads_are_given_back_by_whoever_comes_last():
+    """threadpoolctl 3.7 and later: OpenBLAS obeys the Python thread that set it first, and silently no other."""
+    before = blas_threads()
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with threads.one_blas_thread():
+            inside.set()
+            leave.wait(timeout=60)
+
+    worker = threading.Thread(target=stay)
+    with threads.one_blas_thread():
+        worker.start()
+        assert inside.wait(timeout=60)
+        assert set(blas_threads()) == {1}
+    assert set(blas_threads()) == {1}  # the worker still needs it
+    leave.set()
+    worker.join()
+    assert blas_threads() == before
+    worker = threading.Thread(target=stay)
+    inside.clear()
+    leave.clear()
+    worker.start()  # alone, after the main thread was the first
+    assert inside.wait(timeout=60)
+    assert set(blas_threads()) == {1}
+    leave.set()
+    worker.join()
+    with threadpool_limits(limits=1, user_api="blas"):  # others' limits work as ever
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+def test_blas_threads_are_given_back_after_a_failure():
+    before = threadpool_info()
+    X, y = data(AsySVRGClassifier)
+
+    def fail(row):
+        raise RuntimeError("of the callback")
+
+    with pytest.raises(RuntimeError, match="of the callback"):
+        small(AsySVRGClassifier).fit(X, y, callback=fail)
+    assert threadpool_info() == before
+
+
+# Stops and warnings, as far as they are the estimator's.
+
+
+def test_an_interrupt_warns_and_keeps_the_best_model():
+    X, y = data(AsySVRGClassifier)
+
+    def interrupt(row):
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted in epoch 4; the best model is kept") as caught:
+        model = small(AsySVRGClassifier, (8,), solver="sgd", learning_rate_init=2.0, max_iter=9).fit(
+            X, y, callback=interrupt
+        )
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    losses = [row["loss"] for row in model.history_["epochs"]]
+    assert (model.stopped_, model.n_iter_, len(losses)) == ("interrupted", 3, 4)
+    assert model.loss_ == min(losses)
+    assert model.loss_ == pytest.approx(objective(model, X, y), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_iter": 2}, "max_iter"),
+        ({"max_iter": 1000}, "tol"),
+        ({"target_loss": 1.0, "max_iter": 1000}, "target_loss"),
+        ({"max_time": 0.05, "max_iter": 10**6, "tol": 0}, "max_time"),
+    ],
+    ids=str,
+)
+def test_stops(options, reason):
+    X, y = data(AsySVRGClassifier)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = small(AsySVRGClassifier, (8,), alpha=0.01, **options).fit(X, y)
+    assert model.stopped_ == reason
+    assert [w.category for w in caught] == ([ConvergenceWarning] if reason == "max_iter" else [])
+    if reason == "target_loss":
+        losses = [row["loss"] for row in model.history_["epochs"]]
+        assert losses[-1] <= 1 < losses[-2]
+
+
+def test_no_warning_at_max_iter_where_no_tol_was_asked_for():
+    X, y = data(AsySVRGClassifier)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small(AsySVRGClassifier, tol=0).fit(X, y)
+
+
+def test_verbose_says_a_line_an_epoch_where_there_is_no_terminal(capsys):
+    X, y = data(AsySVRGClassifier)
+    small(AsySVRGClassifier, verbose=True).fit(X, y, X_val=X, y_val=y)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"epoch {s}/3" for s in range(4)]
+    assert all("loss" in line and "train error" in line and "test error" in line for line in lines)
+    small(AsySVRGClassifier).fit(X, y)
+    assert capsys.readouterr() == ("", "")
+
+
+# What cannot be trained is refused before any thread starts.
+
+BAD_PARAMETERS = [
+    ({"alpha": -1}, ValueError, "alpha"),
+    ({"alpha": "much"}, TypeError, "alpha"),
+    ({"alpha": float("nan")}, ValueError, "alpha"),
+    ({"alpha": float("inf")}, ValueError, "alpha"),
+    ({"decay": -0.5}, ValueError, "decay"),
+    ({"tol": -1e-3}, ValueError, "tol"),
+    ({"cache_size": -1}, ValueError, "cache_size"),
+    ({"batch_size": 0}, ValueError, "batch_size"),
+    ({"batch_size": 2.5}, TypeError, "batch_size"),
+    ({"max_iter": 0}, ValueError, "max_iter"),
+    ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change"),
+    ({"sgd_epochs": -1}, ValueError, "sgd_epochs"),
+    ({"inner_steps": 0}, ValueError, "inner_steps"),
+    ({"inner_steps": 10**20}, ValueError, "inner_steps"),
+    ({"max_delay": -1}, ValueError, "max_delay"),
+    ({"learning_rate_init": 0}, ValueError, "learning_rate_init"),
+    ({"learning_rate_init": float("nan")}, ValueError, "learning_rate_init"),
+    ({"learning_rate_init": None}, TypeError, "learning_rate_init"),
+    ({"target_loss": "low"}, TypeError, "target_loss"),
+    ({"target_loss": float("nan")}, ValueError, "target_loss"),
+    ({"max_time": -1}, ValueError, "max_time"),
+    ({"coordinates": 0}, ValueError, "coordinates"),
+    ({"coordinates": "some"}, TypeError, "coordinates"),
+    ({"block": 0}, ValueError, "block"),
+    ({"block": "page"}, TypeError, "block"),
+    ({"block": 10**20}, ValueError, "block"),
+    ({"activation": "sine"}, ValueError, "activation is one of relu, tanh, logistic, identity; got 'sine'"),
+    ({"solver": "adam"}, ValueError, "solver is one of svrg, sgd; got 'adam'"),
+    ({"update": "wild"}, ValueError, "update is one of auto, serial, atomic, striped; got 'wild'"),
+    ({"update": "serial", "n_jobs": 2}, ValueError, "loses updates"),
+    ({"dtype": "float16"}, ValueError, "dtype is float32 or float64; got 'float16'"),
+    ({"dtype": "no such type"}, ValueError, "dtype is float32 or float64"),
+    ({"dtype": None}, ValueError, "dtype is float32 or float64"),
+    ({"n_jobs": 0}, ValueError, "n_jobs"),
+    ({"n_jobs": 1.5}, ValueError, "n_jobs"),
+    ({"hidden_layer_sizes": (5, 0)}, ValueError, "hidden_layer_sizes"),
+    ({"hidden_layer_sizes": -1}, ValueError, "hidden_layer_sizes"),
+    ({"hidden_layer_sizes": None}, TypeError, "hidden_layer_sizes"),
+    ({"hidden_layer_sizes": "100"}, TypeError, "hidden_layer_sizes"),
+    ({"hidden_layer_sizes": (10**9, 10**9)}, ValueError, "fewer than 2\\*\\*31"),
+    ({"random_state": -1}, ValueError, "Seed"),
+]
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def fail(*args, **options):
+        pytest.fail("training started")
+
+    monkeypatch.setattr(estimators, "minimize", fail)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(("options", "error", "words"), BAD_PARAMETERS, ids=str)
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_bad_parameters(kind, options, error, words):
+    with pytest.raises(error, match=words) as caught:
+        small(kind, **options).fit(*data(kind))
+    assert "\n" not in str(caught.value)
+
+
+def spoilt(values, bad, at=(3, 2)):
+    values = np.array(values, dtype=float)
+    values[at] = bad
+    return values
+
+
+X, LABELS = data(AsySVRGClassifier)
+_, TARGETS = data(AsySVRGRegressor)
+Y = {AsySVRGClassifier: LABELS, AsySVRGRegressor: TARGETS}
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"X": spoilt(X, np.nan)}, "NaN"),
+        ({"X": spoilt(X, np.inf)}, "infinity"),
+        ({"X": spoilt(X, 1e300)}, "too large for dtype\\('float32'\\)"),
+        ({"X": sparse.csr_array(spoilt(X, np.nan))}, "NaN"),
+        ({"X": X[:0]}, "0 sample"),
+        ({"X": X[:, :0]}, "0 feature"),
+        ({"X": X[:, 0]}, "Expected 2D array, got 1D array"),
+        ({"X": X[:-1]}, "inconsistent numbers of samples"),
+        ({"sample_weight": -np.ones(len(X))}, "Negative"),
+        ({"sample_weight": np.zeros(len(X))}, "zero for every sample|at least one non-zero"),
+        ({"sample_weight": np.full(len(X), np.nan)}, "NaN"),
+        ({"sample_weight": np.ones(3)}, "shape"),
+        ({"X_val": X}, "X_val and y_val are given together"),
+        ({"y_val": LABELS}, "X_val and y_val are given together"),
+        ({"X_val": X[:5], "y_val": LABELS[:4]}, "5 samples, y_val has 4"),
+        ({"X_val": X[:5, 1:], "y_val": LABELS[:5]}, "10 features"),
+        ({"X_val": spoilt(X, np.nan), "y_val": LABELS}, "NaN"),
+    ],
+)
+def test_bad_data(kind, change, words):
+    arguments = {"X": X, "y": Y[kind]} | change
+    if kind is AsySVRGRegressor and np.ndim(change.get("y_val")) and "X_val" in change:
+        arguments["y_val"] = TARGETS[: len(change["y_val"])]
+    with pytest.raises(ValueError, match=words):
+        small(kind).fit(**arguments)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        (AsySVRGClassifier, {"y": np.zeros(len(X), int)}, "one class only"),
+        (AsySVRGClassifier, {"y": np.linspace(0, 1, len(X))}, "continuous"),
+        (AsySVRGClassifier, {"y": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
+        (AsySVRGClassifier, {"y": spoilt(LABELS, np.nan, 4)}, "NaN"),
+        (AsySVRGClassifier, {"X_val": X, "y_val": LABELS + 2}, r"y_val has labels that y has not: \[8\]"),
+        (AsySVRGClassifier, {"X_val": X, "y_val": LABELS.astype(str)}, "y_val has labels that y has not"),
+        (AsySVRGClassifier, {"X_val": X, "y_val": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
+        (AsySVRGRegressor, {"y": spoilt(TARGETS, np.nan)}, "y contains NaN"),
+        (AsySVRGRegressor, {"y": np.full(len(X), "a")}, "could not convert"),
+        (AsySVRGRegressor, {"X_val": X, "y_val": TARGETS[:, 1:]}, "y_val has 3 targets, y has 4"),
+        (AsySVRGRegressor, {"X_val": X, "y_val": spoilt(TARGETS, np.inf)}, "y_val contains infinity"),
+    ],
+)
+def test_bad_targets(kind, change, words):
+    with pytest.raises(ValueError, match=words):
+        small(kind).fit(**{"X": X, "y": Y[kind]} | change)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_bad_data_for_predict(kind):
+    model = small(kind).fit(X, Y[kind])
+    for bad, words in ((X[:, 1:], "10 features"), (spoilt(X, np.nan), "NaN"), (X[0], "2D")):
+        with pytest.raises(ValueError, match=words):
+            model.predict(bad)
+    with pytest.raises(NotFittedError):
+        kind().predict(X)
+
+
+def test_digits_are_learnt():
+    X, y = load_digits(return_X_y=True)
+    model = AsySVRGClassifier(max_iter=20, tol=0, random_state=0).fit(X[:1200] / 16, y[:1200])
+    assert model.score(X[1200:] / 16, y[1200:]) > 0.9

@@ -1,0 +1,322 @@
+"""The package as a whole: layers, what is built and shipped, and the kernels under sanitizers."""
+
+import ast
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asysvrg._network import build_info
+
+import asysvrg
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "asysvrg"
+IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
+# Imports go down this list only: never up, and never from one module of a line to another.
+LAYERS = [
+    {"_csrc", "_version"},
+    {"_network", "fetch"},
+    {"_shared", "formats", "objective", "threads", "trace"},
+    {"config", "data", "epochs", "plots", "progress", "shared"},
+    {"estimators"},
+    {"__init__"},
+    {"cli", "demo"},
+    {"__main__"},
+]
+LAYER = {module: level for level, layer in enumerate(LAYERS) for module in layer}
+MODULES = sorted({path.stem for path in PACKAGE.glob("*.p[yx]*") if path.suffix in (".py", ".pyx", ".pxd")})
+
+
+def run(*command, cwd=ROOT, check=True, **variables):
+    """Runs a command without what a surrounding `make` or virtual environment sets; returns its output."""
+    drop = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHONPATH", "VIRTUAL_ENV", "CSRC", "BUILD", "VENV"}
+    environment = {k: v for k, v in os.environ.items() if k not in drop} | variables
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, f"{command} returned {done.returncode}:\n{done.stdout[-6000:]}"
+    return done if not check else done.stdout
+
+
+# ---- Rules about the sources. ----
+
+
+def imported(module):
+    """Modules of the package that a module imports, inside its functions too."""
+    found = set()
+    source = PACKAGE / f"{module}.py"
+    if source.exists():
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {tuple(alias.name.split(".")) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                start = ["asysvrg"] * node.level + (node.module.split(".") if node.module else [])
+                found |= {(*start, alias.name) for alias in node.names}
+    else:
+        for path in PACKAGE.glob(f"{module}.p[yx]*"):
+            names = re.findall(r"^\s*(?:from|c?import)\s+(asysvrg[\w.]*)", path.read_text(), re.MULTILINE)
+            found |= {tuple(name.split(".")) for name in names}
+    names = {path[1] if len(path) > 1 and path[1] in MODULES else "__init__" for path in found if path[0] == "asysvrg"}
+    return names - {module}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_only(module):
+    assert module in LAYER, f"asysvrg/{module}: give it a place in LAYERS"
+    upward = {name for name in imported(module) if LAYER.get(name, len(LAYERS)) >= LAYER[module]}
+    assert not upward, f"asysvrg/{module} imports {sorted(upward)}, which is not below it"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "places"),
+    [
+        (r"__atomic_|__sync_|stdatomic|#pragma omp", {"csrc/atomic.h"}),
+        (r"cdef extern", {"asysvrg/_csrc.pxd"}),
+        (r"\bprange\b", {"asysvrg/_network.pyx", "asysvrg/_shared.pyx"}),
+        (r"omp\.h|omp_get", {"csrc/build.h"}),
+        (r"cimport numpy", set()),
+    ],
+)
+def test_has_one_place(pattern, places):
+    sources = [path for path in (*ROOT.glob("csrc/*"), *PACKAGE.glob("*.p[yx]*")) if path.suffix != ".pyc"]
+    found = {str(path.relative_to(ROOT)) for path in sources if re.search(pattern, path.read_text())}
+    assert found == places
+
+
+def test_kernels_own_nothing():
+    for path in ROOT.glob("csrc/*"):
+        code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        calls = re.findall(r"\b(?:[mc]alloc|realloc|free|alloca|\w*printf|f?puts|exit|abort)\s*\(", code)
+        assert not calls, f"{path.name}: {calls}"
+        assert "Python.h" not in code
+        assert not re.findall(r"^static (?!inline|const)[^(]*;", code, re.MULTILINE), f"{path.name} keeps state"
+
+
+def test_mpi_is_imported_inside_functions_only():
+    for path in PACKAGE.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        inside = {
+            id(node)
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for node in ast.walk(function)
+        }
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert id(node) in inside or not any(name.split(".")[0] == "mpi4py" for name in names), path.name
+
+
+def test_compiler_flags_suit_every_machine():
+    assert not re.findall(r"-march|-mtune|-mcpu|-Ofast|-ffast-math|-O[0-3]", (ROOT / "setup.py").read_text())
+
+
+# ---- The build that is being tested. ----
+
+
+def test_build_has_openmp():
+    assert build_info()["openmp"] > 0
+
+
+def test_import_leaves_subnormals_alone():
+    """-ffast-math, were it ever linked, would flush them to zero in the whole process."""
+    assert np.float32(1e-42) * np.float32(0.5) > 0
+    assert np.float64(1e-310) * 0.5 > 0
+
+
+@pytest.mark.skipif(not IN_TREE, reason="the package under test is not the one in this tree")
+def test_build_is_not_stale():
+    shared = [*ROOT.glob("csrc/*.h"), *PACKAGE.glob("*.pxd"), ROOT / "setup.py"]
+    for name, own in [("_network", ROOT.glob("csrc/*.c")), ("_shared", ())]:
+        built = Path(sys.modules[f"asysvrg.{name}"].__file__).stat().st_mtime
+        newer = [path.name for path in (*shared, *own, PACKAGE / f"{name}.pyx") if path.stat().st_mtime > built]
+        assert not newer, f"{name} is older than {newer}: run `make test`, which rebuilds"
+
+
+# ---- Distributions. ----
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """The source distribution and, built from it, the wheel."""
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", folder, ROOT)
+    [sdist], [wheel] = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_sdist_holds_all_sources(distributions):
+    with tarfile.open(distributions[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {"LICENSE", "README.md", "Makefile", "pyproject.toml", "setup.py", "asysvrg/py.typed"}
+    for pattern in (
+        "csrc/*.[ch]",
+        "asysvrg/*.py",
+        "asysvrg/*.p[yx][xd]",
+        "tests/*.py",
+        "tests/sanitize/*",
+        "bench/*.py",
+    ):
+        wanted |= {str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)}
+    assert wanted <= names
+    unwanted = [
+        name for name in names if re.search(r"asysvrg/.*\.c$|\.(so|o|pyc)$|^(build|bench/results|\.venv)/", name)
+    ]
+    assert not unwanted
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_wheel_holds_what_is_needed_to_run(distributions):
+    with zipfile.ZipFile(distributions[1]) as archive:
+        names = archive.namelist()
+    modules = {f"asysvrg/{path.name}" for path in PACKAGE.glob("*.py")}
+    assert modules | {"asysvrg/py.typed"} <= set(names)
+    assert sum(name.endswith(".so") for name in names) == 2
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if not re.match(r"asysvrg(-[^/]*\.dist-info)?/", name)]
+    assert not [name for name in names if re.search(r"\.(pyx|pxd|c|h)$", name)]
+
+
+FIT = """
+import sys
+from pathlib import Path
+import asysvrg
+from asysvrg._network import build_info
+from sklearn.datasets import load_digits
+
+assert Path(sys.prefix) in Path(asysvrg.__file__).parents, asysvrg.__file__
+assert build_info()["openmp"] > 0
+X, y = load_digits(return_X_y=True)
+model = asysvrg.AsySVRGClassifier(hidden_layer_sizes=(20,), max_iter=5, n_jobs=2, random_state=0)
+assert model.fit(X / 16, y).score(X / 16, y) > 0.9
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_wheel_in_an_empty_environment(distributions, tmp_path):
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", distributions[1], PIP_DISABLE_PIP_VERSION_CHECK="1")
+    run(python, "-c", FIT, cwd=tmp_path)
+    shown = run(tmp_path / "venv/bin/asysvrg", "info", cwd=tmp_path)
+    assert re.search(r"openmp: yes", shown)
+
+
+# ---- Compilers without OpenMP. ----
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The sources that a build needs, with what Cython made of them, so that only the C compiler runs again."""
+    pytest.importorskip("Cython")
+    for folder in ("asysvrg", "csrc"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / name, tmp_path)
+    return tmp_path
+
+
+BUILD_EXT = (sys.executable, "setup.py", "build_ext", "--inplace", "--parallel", "2")
+
+
+@pytest.mark.slow
+def test_compiler_without_openmp_fails_loudly(copy):
+    compiler = copy / "cc"
+    compiler.write_text('#!/bin/sh\nfor flag; do [ "$flag" = -fopenmp ] && exit 1; done\nexec gcc "$@"\n')
+    compiler.chmod(0o755)
+    done = run(*BUILD_EXT, cwd=copy, check=False, CC=str(compiler))
+    assert done.returncode != 0
+    assert "ASYSVRG_NO_OPENMP=1" in done.stdout.splitlines()[-1]
+    assert not list(copy.glob("asysvrg/*.so"))
+
+
+SERIAL_FIT = """
+from asysvrg import AsySVRGClassifier
+from asysvrg._network import build_info
+from sklearn.datasets import load_digits
+
+assert build_info()["openmp"] == 0
+X, y = load_digits(return_X_y=True)
+model = AsySVRGClassifier(hidden_layer_sizes=(20,), max_iter=5, random_state=0)
+assert model.set_params(n_jobs=1).fit(X / 16, y).score(X / 16, y) > 0.9
+assert model.set_params(n_jobs=None).fit(X / 16, y).history_["config"]["threads"] == 1
+try:
+    model.set_params(n_jobs=2).fit(X, y)
+except ValueError as error:
+    assert "OpenMP" in str(error)
+else:
+    raise AssertionError("two threads without OpenMP")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_build_without_openmp_is_for_one_thread(copy):
+    run(*BUILD_EXT, cwd=copy, ASYSVRG_NO_OPENMP="1", CFLAGS="-O1")
+    run(sys.executable, "-c", SERIAL_FIT, cwd=copy)
+
+
+# ---- The kernels under sanitizers (Makefile, tests/sanitize). ----
+
+
+@pytest.fixture(scope="module")
+def sanitizers(tmp_path_factory):
+    """Skips where the compiler cannot link with the sanitizers."""
+    if platform.system() != "Linux" or not shutil.which("make") or not shutil.which("gcc"):
+        pytest.skip("the sanitizers are tried with gcc and make on Linux")
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "probe.c").write_text("int main(void) { return 0; }\n")
+    for kinds in ("address,undefined", "thread"):
+        done = run("gcc", f"-fsanitize={kinds}", "probe.c", "-o", "probe", cwd=folder, check=False)
+        if done.returncode:
+            pytest.skip(f"gcc has no libraries for -fsanitize={kinds}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("sanitizers")
+def test_kernels_are_clean(tmp_path):
+    shown = run("make", "sanitize", f"BUILD={tmp_path}")
+    assert "memory: " in shown
+    assert "no update lost" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("sanitizers")
+@pytest.mark.parametrize(
+    ("target", "header", "right", "wrong"),
+    [
+        ("sanitize-memory", "step.h", "s->value = carve(base, &used, 2 * b *", "s->value = carve(base, &used, b *"),
+        ("sanitize-threads", "step.h", "!asv_try_lock(lock)", "0"),
+    ],
+    ids=["short scratch", "no lock"],
+)
+def test_sanitizers_see_a_planted_bug(tmp_path, target, header, right, wrong):
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    source = tmp_path / "csrc" / header
+    assert source.read_text().count(right) == 1, "the line to break has changed: update this test"
+    source.write_text(source.read_text().replace(right, wrong))
+    done = run("make", "-j2", target, f"CSRC={tmp_path}/csrc", f"BUILD={tmp_path}/build", check=False)
+    assert done.returncode != 0
+    assert "Sanitizer" in done.stdout or "not true" in done.stdout or "wrote behind" in done.stdout
