@@ -450,6 +450,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):  # half of it is written by then
         write_json(path, {"epochs": [2], "other": object()})
     assert json.loads(path.read_text()) == {"epochs": [1]}
+    assert os.listdir(tmp_path) == ["trace.json"]
     write_json(str(path), {"epochs": [3]})
     assert json.loads(path.read_text()) == {"epochs": [3]}
-    assert os.listdir(tmp_path) == ["trace.json"]

