@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
 from asysvrg import AsySVRGClassifier, data, plots
-from asysvrg.fetch import home
+from asysvrg.fetch import home, missing
 
 # Both settings take the best of a small grid of rates for each method, found by hand with one thread.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -61,7 +61,7 @@ def closing_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
 def main(path: str = "demo.png") -> None:
     """Trains on the bundled digits and, where its files are found, on MNIST; draws `path`."""
     figures = {"digits": compare("digits")}
-    if (home() / "mnist").is_dir():
+    if not missing("mnist"):
         figures["mnist"] = compare("mnist")
     else:
         print(f"\nno MNIST in {home()}: set ASYSVRG_DATA_HOME, or `asysvrg train mnist` downloads it", file=sys.stderr)

@@ -47,6 +47,15 @@ def find_idx(folder: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def missing(name: str, data_home: str | os.PathLike | None = None) -> list[str]:
+    """Files of a named data set that are not in place."""
+    if name not in DOWNLOADS:
+        file = f"{name}.npz"
+        return [] if (home(data_home) / file).is_file() else [file]
+    folder = home(data_home) / name
+    return [file for file in DOWNLOADS[name][1] if find_idx(folder, file.removesuffix(".gz")) is None]
+
+
 def locate(name: str, data_home: str | os.PathLike | None = None) -> Path:
     """Find a named data set, and download what is missing of it.
 
@@ -69,9 +78,10 @@ def locate(name: str, data_home: str | os.PathLike | None = None) -> Path:
     OSError
         If the set is neither there nor to be had; the message says where to put it by hand.
     """
+    absent = missing(name, data_home)
     if name not in DOWNLOADS:
         path = home(data_home) / f"{name}.npz"
-        if not path.is_file():
+        if absent:
             raise FileNotFoundError(
                 f"{name} has no public address to download from, and {path} does not exist: put "
                 "the file there, or name another folder by data_home or ASYSVRG_DATA_HOME"
@@ -79,9 +89,8 @@ def locate(name: str, data_home: str | os.PathLike | None = None) -> Path:
         return path
     folder = home(data_home) / name
     address, files = DOWNLOADS[name]
-    for file, md5 in files.items():
-        if find_idx(folder, file.removesuffix(".gz")) is None:
-            _download(address + file, md5, folder)
+    for file in absent:
+        _download(address + file, files[file], folder)
     return folder
 
 
