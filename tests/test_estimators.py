@@ -512,7 +512,7 @@ def test_python_threads_fit_at_the_same_time(n_jobs):
 
 
 def test_blas_threads_are_given_back_by_whoever_comes_last():
-    """threadpoolctl 3.7 and later: OpenBLAS obeys the Python thread that set it first, and silently no other."""
+    """threadpoolctl 3.8: OpenBLAS obeys the Python thread that set it first, and silently no other."""
     before = blas_threads()
     inside, leave = threading.Event(), threading.Event()
 
