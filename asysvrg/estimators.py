@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterable
-from numbers import Integral, Real
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    check_scalar,
     validate_data,
 )
 
 from asysvrg import threads
-from asysvrg._network import ACTIVATIONS, Network, Samples, aligned_zeros
-from asysvrg._shared import UPDATES
-from asysvrg.epochs import Outcome, Plan, minimize
-from asysvrg.objective import Objective, initial_parameters
-from asysvrg.progress import progress_bar
-from asysvrg.shared import SharedExecution
+from asysvrg._network import Network, Samples, aligned_zeros
+from asysvrg.epochs import Outcome
+from asysvrg.settings import check
 from asysvrg.trace import Trace
-
-_MOST = 2**31 - 1  # of anything counted: it fits the kernels' integers
+from asysvrg.training import train
 
 _PARAMETERS = """
     Parameters
@@ -197,48 +190,27 @@ class _AsySVRG(BaseEstimator):
         ValueError
             For parameters or data that cannot be trained on, before any thread starts.
         """
-        plan = self._plan()
-        n_threads = threads.count(self.n_jobs)
-        hidden, block = self._hidden(), self._block()
+        settings = check(self)
         X, y = self._validate(X, y)
         weight = self._weights(sample_weight, X)
         y = self._encode(y)
         if weight is not None and (weight == 0).any():
             keep = np.flatnonzero(weight)
             X, y, weight = X[keep], y[keep], weight[keep]
-        network = Network((X.shape[1], *hidden, self.n_outputs_), self.activation, self._loss, self.dtype)
         if weight is not None:
             weight *= len(weight) / weight.sum(dtype=np.float64)
-        validation = self._validation(X_val, y_val)
-        random_state = check_random_state(self.random_state)
-        x = initial_parameters(network, random_state)
-        objective = Objective(
+        widths = (X.shape[1], *settings.hidden, self.n_outputs_)
+        network = Network(widths, settings.activation, self._loss, settings.dtype)
+        outcome, trace = train(
+            settings,
             network,
             Samples(X, y, weight),
-            alpha=float(self.alpha),
-            threads=n_threads,
-            cache_bytes=self.cache_size * 2**20,
+            config={name: _plain(value) for name, value in self.get_params().items()},
+            validation=self._validation(X_val, y_val),
+            random_state=check_random_state(self.random_state),
+            callback=callback,
+            verbose=self.verbose,
         )
-        execution = SharedExecution(
-            objective,
-            batch_size=min(int(self.batch_size), X.shape[0]),
-            inner_steps=int(self.inner_steps or math.ceil(X.shape[0] / self.batch_size)),
-            coordinates=0 if self.coordinates == "all" else self.coordinates,
-            block=block,
-            update=self.update,
-            max_delay=self.max_delay,
-            seed=int(random_state.randint(np.iinfo(np.int32).max)),
-        )
-        trace = Trace(self._config(objective, execution))
-        with threads.one_blas_thread(), progress_bar(self.verbose, plan.max_iter) as show:
-            outcome = minimize(
-                execution,
-                x,
-                plan,
-                trace,
-                test_error=None if validation is None else lambda x: objective.error(x, validation),
-                callback=lambda row: bool(show(row)) or (callback is not None and callback(row)),
-            )
         self._finish(network, outcome, trace)
         return self
 
@@ -263,66 +235,6 @@ class _AsySVRG(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    def _plan(self) -> Plan:
-        for name in ("alpha", "decay", "tol", "cache_size"):
-            check_scalar(getattr(self, name), name, Real, min_val=0)
-        for name in ("batch_size", "max_iter", "n_iter_no_change"):
-            check_scalar(getattr(self, name), name, Integral, min_val=1, max_val=_MOST)
-        check_scalar(self.sgd_epochs, "sgd_epochs", Integral, min_val=0)
-        check_scalar(
-            self.learning_rate_init,
-            "learning_rate_init",
-            Real,
-            min_val=0,
-            include_boundaries="neither",
-        )
-        for name, low in (("inner_steps", 1), ("max_delay", 0)):
-            if getattr(self, name) is not None:
-                check_scalar(getattr(self, name), name, Integral, min_val=low, max_val=_MOST)
-        for name, low in (("target_loss", None), ("max_time", 0)):
-            if getattr(self, name) is not None:
-                check_scalar(getattr(self, name), name, Real, min_val=low)
-        for name in ("alpha", "learning_rate_init", "decay", "tol", "cache_size", "target_loss", "max_time"):
-            value, no_limit = getattr(self, name), name in ("cache_size", "max_time")
-            if value is not None and not (math.isfinite(value) or (no_limit and value == math.inf)):
-                raise ValueError(f"{name} is {value}; a finite number is expected")
-        if self.coordinates != "all":
-            check_scalar(self.coordinates, "coordinates", Integral, min_val=1, max_val=_MOST)
-        for name, known in (
-            ("activation", list(ACTIVATIONS)),
-            ("solver", ["svrg", "sgd"]),
-            ("update", ["auto", *UPDATES]),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}")
-        if self.dtype not in ("float32", "float64", np.float32, np.float64):
-            raise ValueError(f"dtype is float32 or float64; got {self.dtype!r}")
-        return Plan(
-            solver=self.solver,
-            max_iter=self.max_iter,
-            sgd_epochs=self.sgd_epochs,
-            learning_rate=float(self.learning_rate_init),
-            decay=float(self.decay),
-            tol=float(self.tol),
-            n_iter_no_change=self.n_iter_no_change,
-            target_loss=-math.inf if self.target_loss is None else float(self.target_loss),
-            max_time=math.inf if self.max_time is None else float(self.max_time),
-        )
-
-    def _hidden(self) -> tuple[int, ...]:
-        sizes = self.hidden_layer_sizes
-        if not isinstance(sizes, Iterable):
-            sizes = (sizes,)
-        for size in sizes:
-            check_scalar(size, "hidden_layer_sizes", Integral, min_val=1)
-        return tuple(int(size) for size in sizes)
-
-    def _block(self) -> int:
-        if self.block == "line":
-            return 64 // np.dtype(self.dtype).itemsize
-        check_scalar(self.block, "block", Integral, min_val=1, max_val=_MOST)
-        return self.block
 
     def _weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
         if sample_weight is None:
@@ -358,21 +270,6 @@ class _AsySVRG(BaseEstimator):
 
     def _check_X(self, X: Any, dtype: Any) -> Any:
         return _canonical(validate_data(self, X, accept_sparse="csr", dtype=np.dtype(dtype), order="C", reset=False))
-
-    def _config(self, objective: Objective, execution: SharedExecution) -> dict[str, Any]:
-        return {name: _plain(value) for name, value in self.get_params().items()} | {
-            "hidden_layer_sizes": list(self._hidden()),
-            "dtype": objective.network.dtype.name,
-            "samples": objective.n,
-            "widths": list(objective.network.widths),
-            "parameters": objective.d,
-            "threads": objective.threads,
-            "batch_size": execution.batch_size,
-            "inner_steps": execution.inner_steps,
-            "update": execution.update,
-            "snapshot_cache": objective.has_cache,
-            "skips_zeros": objective.samples.skips_zeros,
-        }
 
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "coefs_")

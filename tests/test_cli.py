@@ -223,7 +223,7 @@ def no_training(monkeypatch):
     def fail(*args, **options):
         pytest.fail("training started")
 
-    monkeypatch.setattr("asysvrg.estimators.minimize", fail)
+    monkeypatch.setattr("asysvrg.training.minimize", fail)
 
 
 @pytest.mark.usefixtures("no_training")

@@ -669,7 +669,7 @@ def no_training(monkeypatch):
     def fail(*args, **options):
         pytest.fail("training started")
 
-    monkeypatch.setattr(estimators, "minimize", fail)
+    monkeypatch.setattr(estimators, "train", fail)
 
 
 @pytest.mark.usefixtures("no_training")
