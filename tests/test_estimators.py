@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from twin import ACTIVATION
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, estimators, threads
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = [AsySVRGClassifier, AsySVRGRegressor]
@@ -669,7 +669,7 @@ def no_training(monkeypatch):
     def fail(*args, **options):
         pytest.fail("training started")
 
-    monkeypatch.setattr(estimators, "train", fail)
+    monkeypatch.setattr("asysvrg.training.minimize", fail)
 
 
 @pytest.mark.usefixtures("no_training")
