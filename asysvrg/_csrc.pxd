@@ -72,7 +72,7 @@ cdef extern from "types.h":
         const void *mu
         const void *cache
         double eta
-        double alpha
+        const double *alpha
         int64_t b
         int64_t subset
         int64_t block

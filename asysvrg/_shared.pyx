@@ -27,8 +27,9 @@ cdef class InnerLoop:
     network : Network
     samples : Samples
         With labels or targets.
-    alpha : float
-        Weight of the l2 term, alpha / 2 * sum of squared weights.
+    alpha : float or array of shape (inputs + layers - 1,)
+        Weight of the l2 term, alpha / 2 * sum of squared weights; one for each row of the first layer's matrix, then
+        one for each further layer, where they differ.
     batch_size : int
         b, drawn with replacement (Assumption 1).
     coordinates : int
@@ -48,7 +49,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _scratch, _counters, _locks
+    cdef object _alpha, _scratch, _counters, _locks
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads):
@@ -64,7 +65,9 @@ cdef class InnerLoop:
         self.network, self.samples = network, samples
         memset(&self.inner, 0, sizeof(self.inner))
         self.inner.net, self.inner.data = &network.net, &samples.data
-        self.inner.alpha, self.inner.b = alpha, batch_size
+        shape = (network.widths[0] + len(network.widths) - 2,)
+        self._alpha = np.ascontiguousarray(np.broadcast_to(np.asarray(alpha, dtype=np.float64), shape))
+        self.inner.alpha, self.inner.b = <const double *>address(self._alpha, np.float64, shape), batch_size
         self.inner.subset = coordinates if coordinates < network.size else 0
         self.inner.block, self.inner.update = block, UPDATES[update]
         self.inner.max_delay = -1 if max_delay is None else max_delay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,20 +39,21 @@ class Snapshot:
 
 
 class Objective:
-    """f(x) = 1/n sum_i w_i loss_i(x) + alpha/2 sum of squared weights; biases are free.
+    """f(x) = 1/n sum_i w_i loss_i(x) + sum of alpha/2 times squared weights; biases are free.
 
     Parameters
     ----------
     network : Network
     samples : Samples
         With labels or targets; weights of mean 1.
-    alpha : float
+    alpha : float or array of shape (inputs + layers - 1,)
+        For all weights; or for each row of the first layer's matrix, then for each further layer.
     threads : int
     cache_bytes : float
         The most memory that a snapshot's cache may take; with more it is left out.
     """
 
-    def __init__(self, network: Network, samples: Samples, *, alpha: float, threads: int, cache_bytes: float):
+    def __init__(self, network: Network, samples: Samples, *, alpha: float | np.ndarray, threads: int, cache_bytes: float):
         self.network, self.samples = network, samples
         self.alpha, self.threads = alpha, threads
         self.n, self.d = samples.size, network.size
@@ -78,18 +80,28 @@ class Objective:
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged x is the epoch loop's business
             np.sum(self._gradients, axis=0, out=self._mu)
             self._mu /= self.n
-            for weights, biases in self.network.slices:
-                squares += float(np.vdot(x[weights], x[weights]))
-                gradient = self._mu[weights] + self.alpha * x[weights]
+            for alpha, (weights, biases) in zip(self._alphas(), self.network.slices, strict=True):
+                W = x[weights].reshape(len(alpha), -1)
+                squares += float((alpha * W * W).sum())
+                gradient = self._mu[weights].reshape(W.shape) + alpha * W
                 norm += float(np.vdot(gradient, gradient) + np.vdot(self._mu[biases], self._mu[biases]))
         return Snapshot(
             self.vector(x),
-            loss / self.n + self.alpha / 2 * squares,
+            loss / self.n + squares / 2,
             self._relative_error(self.samples, errors),
             self._mu,
             norm,
             cache,
         )
+
+    def _alphas(self) -> Iterator[np.ndarray]:
+        """Each layer's alpha as a column: one for each row, or one for all."""
+        inputs = self.network.widths[0]
+        alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1).astype(self.network.dtype)
+        yield alpha[:inputs, None]
+        for layer in range(1, len(self.network.slices)):
+            width = self.network.widths[layer]
+            yield np.full((width, 1), alpha[inputs + layer - 1])
 
     def error(self, x: np.ndarray, samples: Samples) -> float:
         """Error on other samples (1 - score)."""

@@ -149,6 +149,11 @@ ASV_INLINE int64_t layer_of(const asv_network *net, int64_t k) {
 /* Unsigned and narrow where it can be: a 64-bit division costs several times as much. */
 ASV_INLINE int64_t quotient(int64_t a, int64_t b) { return a >> 32 ? a / b : (uint32_t)a / (uint32_t)b; }
 
+/* alpha of row i of W_l. */
+ASV_INLINE real l2_of(const asv_inner *p, int64_t l, int64_t i) {
+    return (real)p->alpha[l ? p->net->width[0] + l - 1 : i];
+}
+
 /* x_k -= eta (g_k + mu_k + decay x_k) for `length` coordinates from k on. */
 ASV_INLINE void subtract(const asv_inner *p, int64_t k, const real *g, int64_t length, real decay, int atomic) {
     real *x = (real *)p->x + k;
@@ -181,7 +186,7 @@ ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int
             while (k < stop) {
                 int64_t length = stop - k < ASV_TILE ? stop - k : ASV_TILE;
                 row_sum(g, NULL, f.right + j, v, s->which, s->value, terms, length);
-                subtract(p, k, g, length, is_weight ? (real)p->alpha : 0, atomic);
+                subtract(p, k, g, length, is_weight ? l2_of(p, l, i) : 0, atomic);
                 k += length;
                 j += length;
             }
@@ -189,17 +194,18 @@ ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int
     }
 }
 
-/* Entry k of the direction's data part, for single coordinates. */
-ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int64_t k, int *is_weight) {
+/* Entry k of the direction's data part, for single coordinates. *row: its row of W_l, or -1 for a bias. */
+ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int64_t k, int64_t *row) {
     int64_t v = f->width_out;
     real sum = 0;
-    *is_weight = k < net->bias[l];
-    if (!*is_weight) {
+    *row = -1;
+    if (k >= net->bias[l]) {
         const real *right = f->right + (k - net->bias[l]);
         for (int64_t r = 0; r < f->rows; r++) sum += right[r * v];
         return sum;
     }
     int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
+    *row = i;
     if (f->left)
         for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * v + j];
     else
@@ -217,11 +223,11 @@ ASV_INLINE void update_singles(const asv_inner *p, step_scratch *s, int64_t coun
     const real *mu = p->mu;
     for (int64_t c = 0; c < count; c++) {
         int64_t k = s->chosen[c], l = layer_of(net, k);
-        int is_weight;
+        int64_t row;
         factors_t f = factors_of(p, s, l);
-        real v = entry(net, &f, l, k, &is_weight);
+        real v = entry(net, &f, l, k, &row);
         if (mu) v += mu[k];
-        if (is_weight) v += (real)p->alpha * load_relaxed(x + k);
+        if (row >= 0) v += l2_of(p, l, row) * load_relaxed(x + k);
         s->change[c] = (real)p->eta * v;
     }
     for (int64_t c = 0; c < count; c++) {

@@ -83,7 +83,8 @@ typedef struct {
     const void *x_snap; /* ASV_SVRG without a cache: x~ */
     const void *mu;     /* ASV_SVRG: grad f(x~) without its l2 term (see step.h); ASV_SGD: NULL */
     const void *cache;  /* ASV_SVRG: what a sweep kept at x~, or NULL */
-    double eta, alpha;
+    double eta;
+    const double *alpha; /* l2: a number for each row of W_0, then for each further W_l */
     int64_t b;
     int64_t subset;    /* B coordinates an update touches; 0: all */
     int64_t block;     /* coordinates drawn together, from a multiple of it on: 1, or those of a cache line */

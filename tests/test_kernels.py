@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from asysvrg._network import aligned_zeros
+from asysvrg.objective import Objective
 from conftest import Problem
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
@@ -65,3 +66,20 @@ def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
         )
         np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         assert (delays == 0).all()
+
+
+@pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (24, 16)], ids=str)
+@pytest.mark.parametrize("hidden", [(), (7,), (5, 4)], ids=str)
+def test_an_l2_weight_for_each_row_and_layer(coordinates, hidden):
+    alpha = np.random.default_rng(3).random(9 + len(hidden))
+    problem = Problem(hidden=hidden, n=60, p=9, alpha=alpha)
+    _, mu, cache = problem.snapshot(problem.x)
+    count, block = coordinates
+    x = problem.vector(problem.x)
+    problem.inner_loop(count, block).run(x, 25, direction="svrg", eta=0.02, epoch=3, mu=mu, cache=cache)
+    expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, count, block, seed=7, epoch=3)
+    np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
+    objective = Objective(problem.network, problem.samples, alpha=alpha, threads=1, cache_bytes=0)
+    snapshot = objective.snapshot(x, keep_cache=False)
+    assert snapshot.loss == pytest.approx(problem.twin.loss(x), rel=1e-10)
+    assert snapshot.gradient_norm_squared == pytest.approx((problem.twin.gradient(x) ** 2).sum(), rel=1e-10)

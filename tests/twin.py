@@ -26,9 +26,12 @@ def unpack(widths, x):
     return layers
 
 
-def is_weight(widths):
-    """1 for every coordinate of a weight matrix, 0 for the biases."""
-    return np.concatenate([np.r_[np.ones(w * v), np.zeros(v)] for w, v in itertools.pairwise(widths)])
+def l2_of_coordinates(widths, alpha):
+    """alpha of every coordinate: a number, or one for each row of W_0 and then for each further layer."""
+    alpha = np.broadcast_to(alpha, widths[0] + len(widths) - 2)
+    rows = [np.repeat(alpha[: widths[0]], widths[1])]
+    rows += [np.full(w * v, a) for w, v, a in zip(widths[1:-1], widths[2:], alpha[widths[0] :], strict=True)]
+    return np.concatenate([np.r_[r, np.zeros(v)] for r, v in zip(rows, widths[1:], strict=True)])
 
 
 def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
@@ -65,7 +68,7 @@ class Twin:
 
     def __init__(self, widths, activation, loss, X, y, alpha=0.0, weight=None):
         self.setting, self.data = (widths, activation, loss), (X, y, weight)
-        self.alpha, self.decay = alpha, alpha * is_weight(widths)
+        self.decay = l2_of_coordinates(widths, alpha)
 
     def per_sample(self, x, index=slice(None)):
         X, y, weight = self.data

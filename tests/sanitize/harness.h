@@ -209,12 +209,15 @@ static void make_inner(problem *p, int64_t steps) {
     size_t d = (size_t)p->net.d * p->real;
     int32_t *delays = array((size_t)steps * sizeof(int32_t), EXACT);
     for (int64_t t = 0; t < steps; t++) delays[t] = -1;
+    int64_t rates = p->net.width[0] + p->net.layers - 1;
+    double *alpha = array((size_t)rates * sizeof(double), EXACT);
+    for (int64_t i = 0; i < rates; i++) alpha[i] = 0.01;
     p->inner = (asv_inner){
         .net = &p->net,
         .data = &p->data,
         .x = array(d, SPARE),
         .x_snap = array(d, SPARE),
-        .alpha = 0.01,
+        .alpha = alpha,
         .eta = 0.02,
         .b = BATCH,
         .subset = p->is.subset,

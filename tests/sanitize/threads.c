@@ -52,7 +52,7 @@ static void run(setting is) {
     make_inner(&p, STEPS);
     void *weight = array(N * p.real, EXACT);
     p.data.weight = weight;
-    p.inner.alpha = 0;
+    p.inner.alpha = array((size_t)(p.net.width[0] + p.net.layers - 1) * sizeof(double), EXACT);
     p.inner.eta = 0x1p-6;
     for (int64_t k = 0; k < p.net.d; k++) {
         put(&p, p.inner.x, k, 1);
