@@ -20,6 +20,9 @@ demo: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot ## train on digits, a
 test: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot $(VENV)/.with-test ## the whole suite; ARGS="-m 'not slow'" for the short one
 	$(PY) -m pytest $(ARGS)
 
+fuzz: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-test ## damaged files for ten minutes; SECONDS=... for another time
+	ASYSVRG_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest tests/test_fuzz.py
+
 bench: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench ## the benchmarks; results in bench/results/
 	mkdir -p bench/results
 	$(PY) -m pytest bench --benchmark-only --benchmark-json=bench/results/$$(date +%Y%m%d-%H%M%S).json $(ARGS)
@@ -34,11 +37,12 @@ dist: $(VENV)/.with-dist ## source distribution, and the wheel built from it, in
 	rm -rf dist
 	$(PY) -m build
 
-clean: ## remove all that was made, the virtual environment too
-	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache .ruff_cache .benchmarks .hypothesis demo.png
+clean: ## remove all that was made, the virtual environment too; results of benchmarks stay
+	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .benchmarks .hypothesis demo.png
 	rm -f asysvrg/*.so asysvrg/*.c asysvrg/*.html
+	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test bench lint dist clean sanitize sanitize-memory sanitize-threads
+.PHONY: help demo test fuzz bench lint dist clean sanitize sanitize-memory sanitize-threads
 
 # ---- The environment. Stamps in it say what has been done; a change of pyproject.toml starts it afresh. ----
 

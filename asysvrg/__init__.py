@@ -16,5 +16,6 @@ The paper's letters and the parameters' names:
 from asysvrg._version import __version__
 from asysvrg.config import show_config
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.persistence import load
 
-__all__ = ["AsySVRGClassifier", "AsySVRGRegressor", "__version__", "show_config"]
+__all__ = ["AsySVRGClassifier", "AsySVRGRegressor", "__version__", "load", "show_config"]

@@ -11,6 +11,7 @@ cdef extern from "types.h":
         ASV_IDENTITY
         ASV_SOFTMAX
         ASV_SQUARED
+        ASV_BINARY
         ASV_SGD
         ASV_SVRG
         ASV_SERIAL

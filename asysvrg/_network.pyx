@@ -11,13 +11,13 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 import numpy as np
 
 from asysvrg._csrc cimport (
-    ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX, ASV_SQUARED, ASV_TANH,
+    ASV_BINARY, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX, ASV_SQUARED, ASV_TANH,
     asv_cache_stride, asv_control, asv_kernels_f32, asv_kernels_f64, asv_openmp_version, asv_simd_level, asv_sweep,
     asv_thread_number,
 )
 
 ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
-LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED}
+LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED, "binary": ASV_BINARY}
 DENSE_ENOUGH = 0.25  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
 
 
@@ -80,7 +80,9 @@ cdef class Network:
     widths : sequence of int
         Inputs, hidden units of each layer, outputs; at least two numbers.
     activation : {"relu", "tanh", "logistic", "identity"}
-    loss : {"softmax", "squared"}
+    loss : {"softmax", "squared", "binary"}
+        Cross-entropy of one label out of several; half the squared residuals; cross-entropy of each of several labels
+        that are there or not, summed.
     dtype : float32 or float64
     """
 
@@ -130,6 +132,12 @@ cdef class Network:
         """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""
         return [(x[w].reshape(self.widths[i], self.widths[i + 1]), x[b]) for i, (w, b) in enumerate(self.slices)]
 
+    def copy(self, x):
+        """A copy of x on cache lines of its own."""
+        copied = aligned_zeros((self.size,), self.dtype)
+        copied[:] = x
+        return copied
+
     def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None):
         """Sums the loss over all samples; with it, where arrays are given, gradient, snapshot cache and outputs.
 
@@ -153,6 +161,8 @@ cdef class Network:
             raise ValueError(f"threads must be at least 1, got {threads}")
         if samples.data.p != self.widths[0]:
             raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
+        if samples.X.dtype != self.dtype:
+            raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
         cdef int64_t n = samples.data.n, blocks = threads
         cdef int k
         cdef asv_control control

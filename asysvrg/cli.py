@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import inspect
+import io
+import signal
 import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from scipy import sparse
 
 from asysvrg import __version__, data, plots
 from asysvrg._network import ACTIVATIONS
 from asysvrg._shared import UPDATES
 from asysvrg.config import show_config
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.persistence import load
 from asysvrg.progress import table
-from asysvrg.trace import write_json
+from asysvrg.trace import replacing, write_json
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,11 +68,11 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ("alpha", float, "the paper's C: alpha / 2 * sum of squared weights is added to the mean loss"),
     ("solver", ["svrg", "sgd"], "direction of an update"),
     ("batch_size", int, "samples in a mini-batch"),
-    ("learning_rate_init", float, "eta of SVRG; alpha of alpha / (1 + s)^decay in epochs of SGD"),
+    ("learning_rate_init", _or("auto", float), "eta of SVRG; alpha of alpha / (1 + s)^decay in epochs of SGD"),
     ("decay", float, "beta of the same"),
     ("max_iter", int, "epochs"),
     ("inner_steps", int, "m, updates in an epoch (default: one pass over the samples)"),
-    ("sgd_epochs", int, "epochs of SGD before SVRG (SGD_SVRG)"),
+    ("sgd_epochs", int, "epochs of SGD before SVRG (SGD_SVRG; default: 2 with an automatic rate, else 0)"),
     (
         "coordinates",
         _or("all", int),
@@ -85,8 +92,13 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
         "stop when the loss has not fallen by this in n_iter_no_change epochs; 0 for never",
     ),
     ("n_iter_no_change", int, "see --tol"),
+    ("early_stopping", bool, "stop by the test score, and keep the parameters for which it was best"),
+    ("validation_fraction", float, "share of the samples held out for --early-stopping where there is no test set"),
     ("target_loss", float, "stop at this objective"),
     ("max_time", float, "stop after so many seconds"),
+    ("checkpoint_dir", str, "folder in which the state is kept after every epoch"),
+    ("resume", bool, "go on from the checkpoint in --checkpoint-dir; start where there is none yet"),
+    ("class_weight", ["balanced"], "balanced: classes of equal weight"),
     ("n_jobs", int, "threads (default: every core this process may use)"),
     ("dtype", ["float32", "float64"], "of the arithmetic"),
 ]
@@ -127,20 +139,39 @@ def _parser() -> argparse.ArgumentParser:
     for name, kind, text in ESTIMATOR_OPTIONS:
         default = defaults[name].default
         how = {"choices": kind} if isinstance(kind, list) else {"type": kind, "metavar": "X"}
-        shown = "" if default is None else f" (default: {','.join(map(str, np.atleast_1d(default)))})"
+        if kind is bool:
+            how = {"action": "store_true"}
+        elif kind is str:
+            how["metavar"] = "DIR"
+        shown = "" if default is None or kind is bool else f" (default: {','.join(map(str, np.atleast_1d(default)))})"
         method.add_argument(f"--{name.replace('_', '-')}", default=default, help=text + shown, **how)
     method.add_argument("--seed", type=_seed, default=0, metavar="X", help="start, draws and splits (default: 0)")
     output = train.add_argument_group("output")
+    output.add_argument("--save", metavar="FILE", help="write the model, for asysvrg predict and asysvrg.load")
     output.add_argument("--trace", metavar="FILE.json", help="write the trace")
     output.add_argument("--plot", metavar="FILE.png", help="draw loss and errors against seconds")
     output.add_argument("--quiet", action="store_true", help="no progress")
+    predict = commands.add_parser(
+        "predict", help="predict with a saved model", description="Predicts the rows of DATA."
+    )
+    predict.add_argument("data", metavar="DATA", help="a file as for train, or a named set, of which the test rows")
+    predict.add_argument("--model", required=True, metavar="FILE", help="what train --save wrote")
+    predict.add_argument("--output", metavar="FILE.csv", help="where to write (default: standard output)")
+    predict.add_argument("--proba", action="store_true", help="the probability of each class")
+    predict.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="target column of a CSV file, which is left out (default: the last where there is one column more than "
+        "the model has inputs)",
+    )
+    predict.add_argument("--data-home", metavar="DIR", help="where named sets are looked up (ASYSVRG_DATA_HOME)")
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, threads")
     return parser
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    for name in ("trace", "plot"):
-        path = getattr(args, name)
+    for name in ("save", "trace", "plot", "output"):
+        path = getattr(args, name, None)
         if not path:
             continue
         folder = Path(path).absolute().parent
@@ -152,7 +183,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise ValueError(f"--{name} {path}: cannot write to {folder} ({error.strerror})") from None
-    if args.plot:
+    if getattr(args, "plot", None):
         plots.require_matplotlib(args.plot)
 
 
@@ -180,6 +211,9 @@ def train(args: argparse.Namespace) -> int:
     method = f"{settings['solver']}, {settings['threads']} thread(s), update={settings['update']}"
     print(table(history["epochs"], f"{sets.name}: {settings['samples']} samples, {shape}, {method}"))
     print(f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}")
+    if args.save:
+        model.save(args.save)
+        print(f"model: {args.save}")
     if args.trace:
         write_json(args.trace, history)
         print(f"trace: {args.trace}")
@@ -189,30 +223,104 @@ def train(args: argparse.Namespace) -> int:
     return INTERRUPTED if model.stopped_ == "interrupted" else 0
 
 
+def predict(args: argparse.Namespace) -> int:
+    """Predicts with a saved model; returns the exit code."""
+    _check_outputs(args)
+    model = load(args.model)
+    if args.proba and not hasattr(model, "predict_proba"):
+        raise ValueError(f"--proba: {args.model} is a model of real targets, which has no probabilities")
+    X = _as_wide_as(model.n_features_in_, _rows(args, model.n_features_in_), args.data)
+    outputs = model.predict_proba(X) if args.proba else model.predict(X)
+    if args.proba:
+        header = [str(label) for label in model.classes_]
+    else:
+        header = ["prediction"] if outputs.ndim == 1 else [f"prediction {i}" for i in range(outputs.shape[1])]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(header)
+    lines.writerows(outputs.reshape(len(outputs), -1).tolist())
+    if args.output:
+        with replacing(args.output) as file:
+            file.write(text.getvalue().encode())
+        print(f"predictions: {args.output}")
+    else:
+        print(text.getvalue(), end="")
+    return 0
+
+
+def _rows(args: argparse.Namespace, n_features: int) -> Any:
+    """The rows to predict, without the target column."""
+    if args.data in data.NAMES:
+        return data.load(args.data, data_home=args.data_home, target=args.target).X_test
+    if args.target is not None:
+        return data.load_file(args.data, args.target)[0]
+    try:
+        X, _ = data.load_file(args.data, False)  # a CSV file: all columns
+    except ValueError as error:
+        try:
+            return data.load_file(args.data)[0]  # another format, or a last column of labels
+        except ValueError:
+            raise error from None
+    return X if X.shape[1] != n_features + 1 else data.load_file(args.data)[0]
+
+
+def _as_wide_as(width: int, X: Any, name: str) -> Any:
+    """X with as many columns as the model has inputs: a svmlight file may not use the last ones."""
+    if sparse.issparse(X) and X.shape[1] < width:
+        return sparse.csr_matrix((X.data, X.indices, X.indptr), shape=(X.shape[0], width))
+    if X.shape[1] != width:
+        raise ValueError(f"{name} has {X.shape[1]} features; the model was trained on {width}")
+    return X
+
+
+@contextmanager
+def _terminated() -> Iterator[list[int]]:
+    """Makes SIGTERM what Ctrl-C is: training ends with the best model. The list holds the signal once it came."""
+    came: list[int] = []
+
+    def interrupt(number: int, _: Any) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `asysvrg`; returns the exit code.
 
-    0: done. 2: bad input, with one line on stderr. 130: interrupted.
+    0: done. 2: bad input, with one line on stderr. 130: interrupted. 143: the same, by SIGTERM.
     """
     args = _parser().parse_args(argv)
 
     def one_line(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"asysvrg: warning: {message}", file=sys.stderr)
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _terminated() as came:
         warnings.showwarning = one_line
         try:
-            if args.command == "train":
-                return train(args)
-            show_config()
-            return 0
+            code = COMMANDS[args.command](args)
         except (ValueError, TypeError, OverflowError, OSError, MemoryError) as error:
             print(f"asysvrg {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
             print(f"asysvrg {args.command}: interrupted", file=sys.stderr)
-            return INTERRUPTED
+            code = INTERRUPTED
+        return TERMINATED if code == INTERRUPTED and came else code
 
+
+def _info(_: argparse.Namespace) -> int:
+    show_config()
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"train": train, "predict": predict, "info": _info}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -56,10 +56,14 @@ class Plan:
         beta of the same.
     tol, n_iter_no_change : float, int
         Stop when the loss has not fallen by `tol` below its best in so many epochs; tol 0 for never.
+    early_stopping : bool
+        Look at the validation set's error instead, and end with the parameters for which it was lowest.
     target_loss : float
         Stop at a loss of at most this.
     max_time : float
         Stop after so many seconds, in the middle of an epoch if need be.
+    first : int
+        Number of the first epoch: the run is the continuation of one of so many epochs.
     """
 
     solver: str
@@ -69,8 +73,10 @@ class Plan:
     decay: float = 0.0
     tol: float = 0.0
     n_iter_no_change: int = 10
+    early_stopping: bool = False
     target_loss: float = -math.inf
     max_time: float = math.inf
+    first: int = 0
 
     def direction(self, epoch: int) -> str:
         return "sgd" if self.solver == "sgd" or epoch < self.sgd_epochs else "svrg"
@@ -88,17 +94,46 @@ class Outcome:
     Attributes
     ----------
     x : array of shape (d,)
-        The last parameters; after an interrupt, those with the lowest loss recorded.
+        The last parameters; after an interrupt, those with the lowest loss recorded; with early stopping, those with
+        the lowest error on the validation set.
     epochs : int
-        Epochs carried out.
+        Epochs carried out, the plan's `first` included.
     reason : {"max_iter", "tol", "target_loss", "max_time", "callback", "interrupted"}
+    loss : float
+        At x.
+    shrink : float
+        What roll-backs left of the learning rate.
     """
 
     x: np.ndarray
     epochs: int
     reason: str
+    loss: float
+    shrink: float = 1.0
 
 
+@dataclass
+class State:
+    """What an epoch leaves to the next one: with samples and settings, all that a run needs to go on.
+
+    Attributes
+    ----------
+    x : array of shape (d,)
+        Parameters when the row of `epoch` was recorded.
+    best : array of shape (d,)
+        Those with the lowest loss so far, or error on the validation set with early stopping.
+    epoch : int
+    numbers : dict
+        Clock, counts and the memory of the stopping rule: the attributes of the run that `KEPT` names.
+    """
+
+    x: np.ndarray
+    best: np.ndarray
+    epoch: int
+    numbers: dict[str, Any]
+
+
+KEPT = ("seconds", "shrink", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest", "warned")
 FAR_ABOVE = 2.0  # a loss beyond this many times the snapshot's ...
 ALLOWANCE = 0.1  # ... and above it by this share of the starting loss is taken for divergence
 
@@ -115,9 +150,27 @@ class _Run:
         self.clock, self.started = Clock(), time.monotonic()
         self.shrink = 1.0  # halved at each roll-back
         self.sample_gradients = 0
-        self.best: Snapshot | None = None
-        self.last_gain, self.lowest = 0, math.inf
+        self.best, self.best_value, self.best_loss = x, math.inf, math.inf
+        self.last_gain, self.lowest = plan.first, math.inf
         self.warned = False
+        self.cut = False  # whether max_time was over before the epoch was
+
+    @property
+    def seconds(self) -> float:
+        return self.clock.seconds
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self.clock.seconds = seconds
+
+    def state(self, epoch: int, snapshot: Snapshot) -> State:
+        return State(snapshot.x, self.best, epoch, {name: getattr(self, name) for name in KEPT})
+
+    def restore(self, state: State) -> None:
+        self.x[:] = state.x
+        self.best = state.best
+        for name in KEPT:
+            setattr(self, name, state.numbers[name])
 
     def snapshot(self, epoch: int) -> Snapshot:
         """x~ <- x with its full gradient: training time only where the next epoch needs it."""
@@ -140,7 +193,7 @@ class _Run:
                 f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
                 f"learning rate, {self.shrink * self.plan.eta(epoch):.3g}. A smaller learning_rate_init avoids this",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=7,
             )
             self.warned = True
         self.x[:] = old.x
@@ -148,11 +201,12 @@ class _Run:
         return self.snapshot(epoch)
 
     def record(self, epoch: int, snapshot: Snapshot, seconds: float, **more: Any) -> dict[str, Any]:
-        if self.best is None or snapshot.loss <= self.best.loss:
-            self.best = snapshot
-        if snapshot.loss < self.lowest - self.plan.tol:
+        value = more["test_error"] if self.plan.early_stopping else snapshot.loss
+        if (value, snapshot.loss) <= (self.best_value, self.best_loss):
+            self.best, self.best_value, self.best_loss = snapshot.x, value, snapshot.loss
+        if value < self.lowest - self.plan.tol:
             self.last_gain = epoch
-            self.lowest = snapshot.loss
+            self.lowest = value
         row = {
             "epoch": epoch,
             "seconds": seconds,
@@ -176,6 +230,15 @@ class _Run:
             return "tol"
         return "max_iter" if epoch == plan.max_iter else None
 
+    def outcome(self, epoch: int, reason: str, last: Snapshot | None) -> Outcome:
+        """The last parameters; without them, and with early stopping, the best ones."""
+        loss = self.best_loss
+        if last is None or self.plan.early_stopping:
+            self.x[:] = self.best
+        else:
+            loss = last.loss
+        return Outcome(self.x, epoch, reason, loss, self.shrink)
+
     def inner(self, epoch: int, snapshot: Snapshot) -> dict[str, Any]:
         """m updates of x; returns what the next row says of them."""
         direction, eta = self.plan.direction(epoch), self.shrink * self.plan.eta(epoch)
@@ -189,6 +252,7 @@ class _Run:
                 epoch=epoch,
                 deadline=self.started + self.plan.max_time,
             )
+        self.cut = time.monotonic() >= self.started + self.plan.max_time
         self.sample_gradients += full + each * len(delays)
         self.trace.count_delays(delays)
         return {"delay": delay_summary(delays), "direction": direction, "learning_rate": eta}
@@ -202,6 +266,8 @@ def minimize(
     *,
     test_error: Callable[[np.ndarray], float] | None = None,
     callback: Callable[[dict[str, Any]], Any] | None = None,
+    start: State | None = None,
+    keep: Callable[[State], Any] | None = None,
 ) -> Outcome:
     """Minimises f from x by the plan's epochs.
 
@@ -217,6 +283,10 @@ def minimize(
         Error of given parameters on a validation set.
     callback : callable, optional
         Called with each new row; a true answer stops the run.
+    start : State, optional
+        Go on from there instead of from x; the trace has the rows up to there.
+    keep : callable, optional
+        Called with the state after each complete epoch, when its row is in the trace.
 
     Returns
     -------
@@ -234,37 +304,44 @@ def minimize(
         goes on from the snapshot with half the learning rate.
     """
     run = _Run(execution, x, plan, trace)
-    epoch = 0
+    epoch = plan.first
     more: dict[str, Any] = {
         "delay": delay_summary(np.zeros(0)),
         "direction": None,
         "learning_rate": None,
     }
+    if start is not None:
+        run.restore(start)
+        epoch = start.epoch
     try:
         previous = None
         while True:
-            seconds = run.clock.seconds
+            seconds = run.seconds
             snapshot = run.snapshot(epoch)
             if previous is None and not _finite(snapshot):
                 raise ValueError(
                     "the loss or its gradient is not finite at the initial parameters: scale the input "
                     "(for example with StandardScaler), or use dtype='float64'"
                 )
-            more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
-            if more["rolled_back"]:
-                snapshot = run.roll_back(previous, epoch)
-            row = run.record(epoch, snapshot, seconds, **more)
-            if test_error is not None:
-                row["test_error"] = test_error(x)
-            stopped = "callback" if callback is not None and callback(row) else None
+            stopped = None
+            if start is not None and epoch == start.epoch:
+                run.seconds = seconds  # recorded before, and counted
+            else:
+                more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
+                if more["rolled_back"]:
+                    snapshot = run.roll_back(previous, epoch)
+                more["test_error"] = None if test_error is None else test_error(x)
+                row = run.record(epoch, snapshot, seconds, **more)
+                if keep is not None and not run.cut:
+                    keep(run.state(epoch, snapshot))
+                stopped = "callback" if callback is not None and callback(row) else None
             reason = stopped or run.reason_to_stop(epoch, snapshot)
             if reason:
-                return Outcome(x, epoch, reason)
+                return run.outcome(epoch, reason, snapshot)
             more = run.inner(epoch, snapshot)
             previous = snapshot
             epoch += 1
     except KeyboardInterrupt:
-        if run.best is None:
+        if run.best_loss == math.inf:
             raise
-        x[:] = run.best.x
-        return Outcome(x, epoch, "interrupted")
+        return run.outcome(epoch, "interrupted", None)

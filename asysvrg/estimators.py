@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from asysvrg import threads
-from asysvrg._network import Network, Samples, aligned_zeros
-from asysvrg.epochs import Outcome
-from asysvrg.settings import check
-from asysvrg.trace import Trace
-from asysvrg.training import train
+from asysvrg import labels
+from asysvrg.base import _AsySVRG
 
 _PARAMETERS = """
     Parameters
@@ -36,18 +23,22 @@ _PARAMETERS = """
         The paper's C: the objective is mean loss + alpha / 2 * sum of squared weights; biases are free.
     solver : {"svrg", "sgd"}, default="svrg"
         Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient.
-    batch_size : int, default=10
+    batch_size : int, default=20
         Samples in a mini-batch, drawn with replacement.
-    learning_rate_init : float, default=0.05
-        eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD.
+    learning_rate_init : float or "auto", default="auto"
+        eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD. "auto": from the curvature of
+        mini-batches at the start, in inputs and targets that are scaled inside where they are far from 1; the
+        objective is the same, and so are the meanings of `coefs_` and `alpha`.
     decay : float, default=0.0
         beta of the same schedule.
-    max_iter : int, default=50
+    max_iter : int, default=12
         Epochs, of inner_steps updates each.
     inner_steps : int, default=None
-        m, updates between two snapshots; None for one pass, ceil(n / batch_size).
-    sgd_epochs : int, default=0
-        Epochs of SGD before SVRG takes over (the paper's SGD_SVRG); counted in max_iter.
+        m, updates between two snapshots; None for one pass, ceil(n / batch_size), and with learning_rate_init="auto"
+        for at least 25.
+    sgd_epochs : int, default=None
+        Epochs of SGD before SVRG takes over (the paper's SGD_SVRG); counted in max_iter. None for 2 with
+        learning_rate_init="auto", else 0.
     coordinates : "all" or int, default="all"
         Coordinates that an update touches: all, or a random subset of so many (B).
     block : int or "line", default=1
@@ -68,12 +59,32 @@ _PARAMETERS = """
         Stop when the loss has not fallen by tol in n_iter_no_change epochs; 0 to go on to max_iter.
     n_iter_no_change : int, default=10
         See tol.
+    early_stopping : bool, default=False
+        Look at the validation score instead of the loss: stop when it has not risen by tol in n_iter_no_change epochs,
+        and keep the parameters with which it was highest. The validation set is `X_val, y_val` of `fit`, or else
+        validation_fraction of the samples, which are then not trained on.
+    validation_fraction : float, default=0.1
+        See early_stopping.
     target_loss : float, default=None
         Stop when the objective is at most this.
     max_time : float, default=None
         Seconds (of wall-clock time) after which to stop, in the middle of an epoch if need be.
+    checkpoint_dir : path, default=None
+        Folder in which the state is kept after every epoch, for `resume`. It is made where it is not there yet, and
+        belongs to one run at a time.
+    resume : bool, default=False
+        Go on from the checkpoint in `checkpoint_dir`; start where the folder is empty. With one thread, and
+        `random_state` an int or as it was, the result is that of a run without interruption, bit for bit.
+        A checkpoint of other data, another network or another method is refused; limits (max_iter, tol, target_loss,
+        max_time) and n_jobs may be others. max_time counts from the resumption.
+    class_weight : dict or "balanced", default=None
+        Of classes, multiplied into the samples' weights: a dict {label: weight}, or "balanced" for weights by which
+        all classes weigh the same. Classifier only.
+    warm_start : bool, default=False
+        Whether another `fit` goes on from the parameters of the one before.
     n_jobs : int, default=None
-        Threads. None or -1 for every core this process may use.
+        Threads. -1 for every core this process may use (by affinity and cgroup quota). None for the same, or for one
+        thread where there is too little work for more (mini-batch x parameters below 500,000).
     random_state : int, RandomState instance or None, default=None
         Start and draws. With one thread it determines the result; with more, threads' timing has a say, too.
     verbose : bool, default=False
@@ -93,7 +104,7 @@ _ATTRIBUTES = """
     loss_ : float
         Objective at the fitted parameters.
     n_iter_ : int
-        Epochs carried out.
+        Epochs carried out, those of `partial_fit` included.
     stopped_ : str
         Why the run ended: "max_iter", "tol", "target_loss", "max_time", "callback" or "interrupted".
     n_outputs_ : int
@@ -103,208 +114,13 @@ _ATTRIBUTES = """
 """
 
 
-class _AsySVRG(BaseEstimator):
-    """What the classifier and the regressor share: settings, fit, raw predictions."""
-
-    _loss: str
-
-    def __init__(
-        self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        alpha=1e-4,
-        solver="svrg",
-        batch_size=10,
-        learning_rate_init=0.05,
-        decay=0.0,
-        max_iter=50,
-        inner_steps=None,
-        sgd_epochs=0,
-        coordinates="all",
-        block=1,
-        update="auto",
-        max_delay=None,
-        cache_size=1024,
-        tol=1e-4,
-        n_iter_no_change=10,
-        target_loss=None,
-        max_time=None,
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
-        dtype="float32",
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.alpha = alpha
-        self.solver = solver
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.decay = decay
-        self.max_iter = max_iter
-        self.inner_steps = inner_steps
-        self.sgd_epochs = sgd_epochs
-        self.coordinates = coordinates
-        self.block = block
-        self.update = update
-        self.max_delay = max_delay
-        self.cache_size = cache_size
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.target_loss = target_loss
-        self.max_time = max_time
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.dtype = dtype
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.non_deterministic = self.n_jobs != 1
-        return tags
-
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None):
-        """Trains the network.
-
-        Parameters
-        ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
-            Converted to `dtype` once; used as it is when it already has that type (C order, or CSR).
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or real targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Not negative. The objective is normalised by their sum; weight 0 is as good as absent.
-        X_val, y_val : as X and y, default=None
-            Validation set: its error goes into each row of `history_`.
-        callback : callable, default=None
-            Called with every new row of `history_["epochs"]`; a true answer stops the run.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For parameters or data that cannot be trained on, before any thread starts.
-        """
-        settings = check(self)
-        X, y = self._validate(X, y)
-        weight = self._weights(sample_weight, X)
-        y = self._encode(y)
-        if weight is not None and (weight == 0).any():
-            keep = np.flatnonzero(weight)
-            X, y, weight = X[keep], y[keep], weight[keep]
-        if weight is not None:
-            weight *= len(weight) / weight.sum(dtype=np.float64)
-        widths = (X.shape[1], *settings.hidden, self.n_outputs_)
-        network = Network(widths, settings.activation, self._loss, settings.dtype)
-        outcome, trace = train(
-            settings,
-            network,
-            Samples(X, y, weight),
-            config={name: _plain(value) for name, value in self.get_params().items()},
-            validation=self._validation(X_val, y_val),
-            random_state=check_random_state(self.random_state),
-            callback=callback,
-            verbose=self.verbose,
-        )
-        self._finish(network, outcome, trace)
-        return self
-
-    def _finish(self, network: Network, outcome: Outcome, trace: Trace) -> None:
-        rows = trace.epochs
-        self._network = network
-        layers = network.layers(outcome.x)
-        self.coefs_ = [weights for weights, _ in layers]
-        self.intercepts_ = [biases for _, biases in layers]
-        self.history_ = trace.as_dict()
-        self.n_iter_, self.stopped_ = outcome.epochs, outcome.reason
-        self.loss_ = rows[-1]["loss"]
-        if outcome.reason == "interrupted":
-            self.loss_ = min(row["loss"] for row in rows)
-            warnings.warn(
-                f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept",
-                stacklevel=3,
-            )
-        elif outcome.reason == "max_iter" and self.tol > 0:
-            warnings.warn(
-                f"max_iter={self.max_iter} epochs were over before the loss stopped falling by tol={self.tol}",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-
-    def _weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        weight = _check_sample_weight(sample_weight, X, dtype=np.dtype(self.dtype), ensure_non_negative=True, copy=True)
-        if not weight.any():
-            raise ValueError("sample_weight is zero for every sample; at least one must be positive")
-        return weight
-
-    def _validate(self, X: Any, y: Any) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=np.dtype(self.dtype),
-            order="C",
-            multi_output=True,
-            y_numeric=False,
-        )
-        return _canonical(X), y
-
-    def _validation(self, X_val: Any, y_val: Any) -> Samples | None:
-        if X_val is None and y_val is None:
-            return None
-        if X_val is None or y_val is None:
-            raise ValueError("X_val and y_val are given together or not at all")
-        X = self._check_X(X_val, self.dtype)
-        y = self._encode_known(y_val)
-        if len(y) != X.shape[0]:
-            raise ValueError(f"X_val has {X.shape[0]} samples, y_val has {len(y)}")
-        return Samples(X, y)
-
-    def _check_X(self, X: Any, dtype: Any) -> Any:
-        return _canonical(validate_data(self, X, accept_sparse="csr", dtype=np.dtype(dtype), order="C", reset=False))
-
-    def _outputs(self, X: Any) -> np.ndarray:
-        check_is_fitted(self, "coefs_")
-        network = self._network
-        samples = Samples(self._check_X(X, network.dtype))
-        # A copy for each call: what comes out of a pickle is not aligned as the kernels want it.
-        x = aligned_zeros((network.size,), network.dtype)
-        for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
-            into[0][:], into[1][:] = values
-        outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
-        with threads.one_blas_thread():
-            network.sweep(samples, x, threads.count(self.n_jobs), outputs=outputs)
-        return outputs
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, (int, float, str, type(None))) else str(value)
-
-
-def _canonical(X: Any) -> Any:
-    """CSR with sorted indices and no duplicates, as the kernels need it; never changes the caller's matrix."""
-    if sparse.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
-
-
 class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     __doc__ = f"""Neural network classifier trained by asynchronous variance-reduced gradient descent.
 
     Shared-AsySVRG, Algorithm 1 of Huo & Huang, "Asynchronous Mini-Batch Gradient Descent with Variance Reduction for
     Non-Convex Optimization" (AAAI-17): threads update one parameter vector without waiting for each other. Softmax
-    cross-entropy over an output unit for each class, two classes included.
+    cross-entropy over an output unit for each class, two classes included. Where y is an indicator matrix (a column for
+    each label, 1 where a sample has it), the logistic loss of each label, summed.
 {_PARAMETERS}
     Attributes
     ----------
@@ -315,30 +131,63 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     >>> from sklearn.datasets import load_digits
     >>> from asysvrg import AsySVRGClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> AsySVRGClassifier(max_iter=20, tol=0, random_state=0).fit(X / 16, y).score(X / 16, y) > 0.98
+    >>> AsySVRGClassifier(random_state=0).fit(X, y).score(X, y) > 0.98
     True
     """
 
     _loss = "softmax"
 
-    def _encode(self, y: Any) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        self.classes_, encoded = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class only ({self.classes_[0]!r}); at least two are needed")
-        self.n_outputs_ = len(self.classes_)
-        return encoded.astype(np.int32)
+    def partial_fit(self, X, y, classes=None, sample_weight=None, X_val=None, y_val=None):
+        """One epoch from the parameters reached so far; from random ones at first.
 
-    def _encode_known(self, y: Any) -> np.ndarray:
-        y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y_val"))
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
-            raise ValueError(f"y_val has labels that y has not: {unknown[:5].tolist()}")
-        return np.searchsorted(self.classes_, y).astype(np.int32)
+        `early_stopping`, `tol` and `target_loss` have no say here: the caller decides when to stop.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as for `fit`
+        classes : array-like, default=None
+            All labels; needed at the first call only.
+        X_val, y_val : as for `fit`
+
+        Returns
+        -------
+        self
+        """
+        self._partial_fit(X, y, sample_weight, X_val, y_val, classes)
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _encode(self, y: Any) -> np.ndarray:
+        self._loss = "binary" if labels.are_several(y) else "softmax"
+        self.classes_ = np.arange(y.shape[1]) if self._loss == "binary" else labels.classes_of(y)
+        self.n_outputs_ = len(self.classes_)
+        return self._encode_known(y, "y")
+
+    def _encode_part(self, y: Any, classes: Any) -> np.ndarray:
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' needs all of y: give partial_fit a dict of weights instead")
+        if not hasattr(self, "coefs_"):
+            self.__dict__.pop("classes_", None)  # of a fit that failed
+        if _check_partial_fit_first_call(self, classes):
+            self.classes_ = labels.classes_of(self.classes_)
+            self.n_outputs_ = len(self.classes_)
+            self._loss = "binary" if labels.are_several(y) else "softmax"
+        return self._encode_known(y, "y")
+
+    def _encode_known(self, y: Any, name: str) -> np.ndarray:
+        if self._loss == "binary":
+            return labels.indicators(y, self.classes_, np.dtype(self.dtype), name)
+        return labels.encode(y, self.classes_, name)
+
+    def _class_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        return labels.weights_of(y, self.classes_, self.class_weight, weight)
 
     def predict_proba(self, X):
-        """Probability of each class.
+        """Probability of each class; of several labels, that of having each.
 
         Parameters
         ----------
@@ -355,7 +204,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return np.log(self.predict_proba(X))
 
     def predict(self, X):
-        """Most probable class of each sample.
+        """Most probable class of each sample; of several labels, those more probable than not.
 
         Parameters
         ----------
@@ -365,8 +214,10 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         -------
         ndarray of shape (n_samples,)
         """
-        most_probable = self._outputs(X).argmax(axis=1)
-        return self.classes_[most_probable]
+        outputs = self._outputs(X)
+        if self._network.loss == "binary":
+            return (outputs > 0.5).astype(np.int64)
+        return self.classes_[outputs.argmax(axis=1)]
 
 
 class AsySVRGRegressor(RegressorMixin, _AsySVRG):
@@ -381,7 +232,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     >>> from sklearn.datasets import make_regression
     >>> from asysvrg import AsySVRGRegressor
     >>> X, y = make_regression(500, 5, random_state=0)
-    >>> model = AsySVRGRegressor((), max_iter=20, tol=0, learning_rate_init=0.05, random_state=0)
+    >>> model = AsySVRGRegressor((), random_state=0)
     >>> model.fit(X, y).score(X, y) > 0.99
     True
     """
@@ -393,6 +244,22 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         tags.target_tags.multi_output = True
         return tags
 
+    def partial_fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+        """One epoch from the parameters reached so far; from random ones at first.
+
+        `early_stopping`, `tol` and `target_loss` have no say here: the caller decides when to stop.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val : as for `fit`
+
+        Returns
+        -------
+        self
+        """
+        self._partial_fit(X, y, sample_weight, X_val, y_val, None)
+        return self
+
     def _encode(self, y: Any) -> np.ndarray:
         y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name="y")
         self._flat = y.ndim == 1
@@ -400,11 +267,18 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         self.n_outputs_ = y.shape[1]
         return y
 
-    def _encode_known(self, y: Any) -> np.ndarray:
-        y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name="y_val").reshape(len(y), -1)
+    def _encode_part(self, y: Any, classes: Any) -> np.ndarray:
+        return self._encode_known(y, "y") if hasattr(self, "coefs_") else self._encode(y)
+
+    def _encode_known(self, y: Any, name: str) -> np.ndarray:
+        y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name=name)
+        y = y.reshape(len(y), -1)
         if y.shape[1] != self.n_outputs_:
-            raise ValueError(f"y_val has {y.shape[1]} targets, y has {self.n_outputs_}")
+            raise ValueError(f"{name} has {y.shape[1]} targets, not {self.n_outputs_} as at first")
         return np.ascontiguousarray(y)
+
+    def _class_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        raise ValueError(f"class_weight is for classifiers; got {self.class_weight!r}")
 
     def predict(self, X):
         """Predicted targets.
@@ -415,10 +289,10 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs), of the fitted dtype
+        ndarray of shape (n_samples,) or (n_samples, n_outputs), of X's dtype or the fitted one, the longer of both
         """
         outputs = self._outputs(X)
+        given = getattr(X, "dtype", np.float64)  # of frames and lists: numbers as Python has them
+        if given == np.float64 or not isinstance(given, np.dtype) or given.kind not in "bf":
+            outputs = outputs.astype(np.float64, copy=False)
         return outputs.ravel() if self._flat else outputs
-
-
-Callback = Callable[[dict[str, Any]], Any]

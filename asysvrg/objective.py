@@ -51,11 +51,22 @@ class Objective:
     threads : int
     cache_bytes : float
         The most memory that a snapshot's cache may take; with more it is left out.
+    unit : float, default=1
+        What losses are multiplied by when they are reported (the targets' squared scale).
     """
 
-    def __init__(self, network: Network, samples: Samples, *, alpha: float | np.ndarray, threads: int, cache_bytes: float):
+    def __init__(
+        self,
+        network: Network,
+        samples: Samples,
+        *,
+        alpha: float | np.ndarray,
+        threads: int,
+        cache_bytes: float,
+        unit: float = 1.0,
+    ):
         self.network, self.samples = network, samples
-        self.alpha, self.threads = alpha, threads
+        self.alpha, self.threads, self.unit = alpha, threads, unit
         self.n, self.d = samples.size, network.size
         needed = self.n * network.cache_width * network.dtype.itemsize
         self.has_cache = needed <= cache_bytes
@@ -78,8 +89,7 @@ class Objective:
         loss, errors = self.network.sweep(self.samples, x, self.threads, self._gradients, cache)
         squares, norm = 0.0, 0.0
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged x is the epoch loop's business
-            np.sum(self._gradients, axis=0, out=self._mu)
-            self._mu /= self.n
+            self._average()
             for alpha, (weights, biases) in zip(self._alphas(), self.network.slices, strict=True):
                 W = x[weights].reshape(len(alpha), -1)
                 squares += float((alpha * W * W).sum())
@@ -87,7 +97,7 @@ class Objective:
                 norm += float(np.vdot(gradient, gradient) + np.vdot(self._mu[biases], self._mu[biases]))
         return Snapshot(
             self.vector(x),
-            loss / self.n + squares / 2,
+            self.unit * (loss / self.n + squares / 2),
             self._relative_error(self.samples, errors),
             self._mu,
             norm,
@@ -103,13 +113,26 @@ class Objective:
             width = self.network.widths[layer]
             yield np.full((width, 1), alpha[inputs + layer - 1])
 
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        """The full gradient at x, l2 term included."""
+        self.network.sweep(self.samples, x, self.threads, self._gradients)
+        self._average()
+        gradient = self._mu.copy()
+        for alpha, (weights, _) in zip(self._alphas(), self.network.slices, strict=True):
+            gradient[weights] += (alpha * x[weights].reshape(len(alpha), -1)).ravel()
+        return gradient
+
+    def _average(self) -> None:
+        np.sum(self._gradients, axis=0, out=self._mu)
+        self._mu /= self.n
+
     def error(self, x: np.ndarray, samples: Samples) -> float:
         """Error on other samples (1 - score)."""
         _, errors = self.network.sweep(samples, x, self.threads)
         return self._relative_error(samples, errors)
 
     def _relative_error(self, samples: Samples, errors: float) -> float:
-        if self.network.loss == "softmax":
+        if self.network.loss != "squared":
             return errors / samples.size
         # 1 - R^2, with scikit-learn's convention where the targets do not vary.
         y = samples.y.astype(np.float64, copy=False)

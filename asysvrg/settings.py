@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -16,6 +17,7 @@ from asysvrg._network import ACTIVATIONS
 from asysvrg._shared import UPDATES
 
 MOST = 2**31 - 1  # what the kernels count to
+SGD_EPOCHS = 2  # before SVRG, under learning_rate_init="auto"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Settings:
     alpha: float
     solver: str
     batch_size: int
-    learning_rate: float
+    learning_rate: float | None
     decay: float
     max_iter: int
     inner_steps: int | None
@@ -39,9 +41,14 @@ class Settings:
     cache_bytes: float
     tol: float
     n_iter_no_change: int
+    early_stopping: bool
+    validation_fraction: float
     target_loss: float
     max_time: float
+    checkpoint_dir: str | None
+    resume: bool
     threads: int
+    threads_chosen: bool
     dtype: np.dtype
 
 
@@ -71,11 +78,11 @@ def check(estimator: Any) -> Settings:
         alpha=float(given["alpha"]),
         solver=given["solver"],
         batch_size=int(given["batch_size"]),
-        learning_rate=float(given["learning_rate_init"]),
+        learning_rate=None if given["learning_rate_init"] == "auto" else float(given["learning_rate_init"]),
         decay=float(given["decay"]),
         max_iter=int(given["max_iter"]),
         inner_steps=None if given["inner_steps"] is None else int(given["inner_steps"]),
-        sgd_epochs=int(given["sgd_epochs"]),
+        sgd_epochs=_sgd_epochs(given),
         coordinates=0 if given["coordinates"] == "all" else int(given["coordinates"]),
         block=64 // dtype.itemsize if given["block"] == "line" else int(given["block"]),
         update=given["update"],
@@ -83,9 +90,14 @@ def check(estimator: Any) -> Settings:
         cache_bytes=float(given["cache_size"]) * 2**20,
         tol=float(given["tol"]),
         n_iter_no_change=int(given["n_iter_no_change"]),
+        early_stopping=bool(given["early_stopping"]),
+        validation_fraction=float(given["validation_fraction"]),
         target_loss=-math.inf if given["target_loss"] is None else float(given["target_loss"]),
         max_time=math.inf if given["max_time"] is None else float(given["max_time"]),
+        checkpoint_dir=_folder(given["checkpoint_dir"], given["resume"]),
+        resume=given["resume"],
         threads=threads.count(given["n_jobs"]),
+        threads_chosen=given["n_jobs"] is not None,
         dtype=dtype,
     )
 
@@ -95,21 +107,48 @@ def _check_numbers(given: dict[str, Any]) -> None:
         check_scalar(given[name], name, Real, min_val=0)
     for name in ("batch_size", "max_iter", "n_iter_no_change"):
         check_scalar(given[name], name, Integral, min_val=1, max_val=MOST)
-    check_scalar(given["sgd_epochs"], "sgd_epochs", Integral, min_val=0)
-    check_scalar(given["learning_rate_init"], "learning_rate_init", Real, min_val=0, include_boundaries="neither")
+    rate = given["learning_rate_init"]
+    if isinstance(rate, str):
+        if rate != "auto":
+            raise ValueError(f"learning_rate_init is a positive number or 'auto'; got {rate!r}")
+    elif not check_scalar(rate, "learning_rate_init", Real, min_val=0, include_boundaries="neither") < math.inf:
+        raise ValueError(f"learning_rate_init is {rate}; a finite number is expected")
+    share = check_scalar(given["validation_fraction"], "validation_fraction", Real)
+    if not 0 < share < 1:
+        raise ValueError(f"validation_fraction is {share}; a number between 0 and 1 is expected")
+    for name in ("early_stopping", "warm_start"):
+        check_scalar(given[name], name, (bool, np.bool_))
     for name, low in (("inner_steps", 1), ("max_delay", 0)):
         if given[name] is not None:
             check_scalar(given[name], name, Integral, min_val=low, max_val=MOST)
     for name, low in (("target_loss", None), ("max_time", 0)):
         if given[name] is not None:
             check_scalar(given[name], name, Real, min_val=low)
-    for name in ("alpha", "learning_rate_init", "decay", "tol", "cache_size", "target_loss", "max_time"):
+    for name in ("alpha", "decay", "tol", "cache_size", "target_loss", "max_time"):
         value, no_limit = given[name], name in ("cache_size", "max_time")
         if value is not None and not (math.isfinite(value) or (no_limit and value == math.inf)):
             raise ValueError(f"{name} is {value}; a finite number is expected")
     for name, word in (("coordinates", "all"), ("block", "line")):
         if given[name] != word:
             check_scalar(given[name], name, Integral, min_val=1, max_val=MOST)
+
+
+def _folder(path: Any, resume: Any) -> str | None:
+    if not isinstance(resume, bool):
+        raise ValueError(f"resume is True or False; got {resume!r}")
+    if path is None:
+        if resume:
+            raise ValueError("resume=True, but there is no checkpoint_dir to resume from")
+        return None
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"checkpoint_dir is the path of a folder, or None; got {path!r}")
+    return str(os.fspath(path))
+
+
+def _sgd_epochs(given: dict[str, Any]) -> int:
+    if given["sgd_epochs"] is None:
+        return SGD_EPOCHS if given["learning_rate_init"] == "auto" else 0
+    return int(check_scalar(given["sgd_epochs"], "sgd_epochs", Integral, min_val=0))
 
 
 def _hidden(sizes: Any) -> tuple[int, ...]:

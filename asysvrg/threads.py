@@ -24,6 +24,8 @@ _forked = False
 def count(n_jobs: int | None) -> int:
     """Threads for `n_jobs`: None or -1 for every core this process may use, -2 for all but one, ...
 
+    None takes no more than OMP_NUM_THREADS, which joblib sets to their share in its worker processes.
+
     Raises
     ------
     ValueError
@@ -32,7 +34,11 @@ def count(n_jobs: int | None) -> int:
     if n_jobs == 0 or not (n_jobs is None or isinstance(n_jobs, Integral)) or isinstance(n_jobs, bool):
         raise ValueError(f"n_jobs is a number of threads, -1 for all cores, or None; got {n_jobs!r}")
     cores = joblib.cpu_count()
-    threads = cores if n_jobs is None else int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
+    if n_jobs is None:
+        share = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+        threads = min(cores, max(1, int(share))) if share.isdecimal() else cores
+    else:
+        threads = int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
     if threads > 1 and not build_info()["openmp"]:
         if n_jobs is None or n_jobs < 0:
             return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import joblib
 import numpy as np
@@ -50,6 +51,11 @@ def delay_summary(delays: np.ndarray) -> dict[str, float]:
 
 def environment() -> dict[str, Any]:
     """Versions, processor and thread pools of this process."""
+    return dict(_environment())
+
+
+@functools.cache
+def _environment() -> dict[str, Any]:
     return {
         "asysvrg": __version__,
         "python": platform.python_version(),
@@ -110,15 +116,42 @@ class Trace:
         }
 
 
-def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Writes JSON by way of a temporary file, so that a failure leaves what was there."""
+def joined(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """A trace (as `as_dict`) that goes on with another's: the later one's start is the earlier one's last row."""
+    last = earlier["epochs"][-1]
+    rows = [
+        row | {name: last[name] + row[name] for name in ("seconds", "sample_gradients")} for row in later["epochs"][1:]
+    ]
+    trace = Trace(later["config"], later["environment"], earlier["epochs"] + rows, earlier["delay_histogram"])
+    trace.count_delays(np.repeat(np.arange(len(later["delay_histogram"])), later["delay_histogram"]))
+    return trace.as_dict()
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write in, which takes the place of `path` once all of it is on the disk, and not before.
+
+    Whatever happens on the way, kill -9 and loss of power included, `path` is either what it was or what was written.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w") as file:
-            json.dump(content, file, indent=1)
+        with open(temporary, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name, too
+    finally:
+        os.close(folder)
+
+
+def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Writes JSON by way of a temporary file, so that a failure leaves what was there."""
+    with replacing(path) as file:
+        for piece in json.JSONEncoder(indent=1).iterencode(content):
+            file.write(piece.encode())

@@ -4,18 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from asysvrg import threads
 from asysvrg._network import Network, Samples
+from asysvrg.checkpoint import Checkpoint, digest, identity
 from asysvrg.epochs import Outcome, Plan, minimize
 from asysvrg.objective import Objective, initial_parameters
 from asysvrg.progress import progress_bar
+from asysvrg.scaling import NEUTRAL, Scaling, choose
 from asysvrg.settings import Settings
 from asysvrg.shared import SharedExecution
+from asysvrg.smoothness import smoothness
 from asysvrg.trace import Trace
+
+RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
+PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
+LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
+ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch: below, threads wait longer for each other than they work
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run before ended, and this one begins.
+
+    Attributes
+    ----------
+    x : array of shape (d,) or None
+        Parameters, for the data as given; None for random ones.
+    epoch : int
+        Number of the first epoch.
+    stream : int
+        Runs with the same random state and another stream draw other mini-batches.
+    shrink : float
+        What roll-backs left of the learning rate.
+    """
+
+    x: np.ndarray | None = None
+    epoch: int = 0
+    stream: int = 0
+    shrink: float = 1.0
 
 
 def train(
@@ -26,7 +57,8 @@ def train(
     config: dict[str, Any],
     validation: Samples | None,
     random_state: np.random.RandomState,
-    callback: Callable[[dict[str, Any]], Any] | None,
+    start: Start | None = None,
+    callback: Callable[[dict[str, Any], np.ndarray], Any] | None,
     verbose: bool,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
@@ -42,8 +74,10 @@ def train(
     validation : Samples or None
     random_state : RandomState
         For the start and the seed of all draws.
+    start : Start, optional
+        Where to start; random parameters without it.
     callback : callable or None
-        See `epochs.minimize`.
+        Called with each new row, and the parameters; a true answer stops the run.
     verbose : bool
         Show progress.
 
@@ -51,43 +85,126 @@ def train(
     -------
     Outcome, Trace
     """
-    n = samples.size
-    x = initial_parameters(network, random_state)
+    n, batch_size = samples.size, min(settings.batch_size, samples.size)
+    automatic = settings.learning_rate is None
+    is_seeded = config.get("random_state") is not None
+    checkpoint = _checkpoint(settings, network, samples, random_state if is_seeded else None)
+    scaling = (
+        choose(samples.X, samples.y if network.loss == "squared" else None, settings.alpha) if automatic else NEUTRAL
+    )
+    if scaling is not NEUTRAL:
+        samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
+    alpha = scaling.l2(settings.alpha, network)
+    start = start or Start()
+    x = initial_parameters(network, random_state)  # drawn in any case, so that the seed is the same
+    x = x if start.x is None else scaling.scaled(network, start.x)
+    seed = int(random_state.randint(np.iinfo(np.int32).max)) + start.stream
+    if checkpoint is not None:
+        seed = checkpoint.started_with("seed", seed)
     objective = Objective(
-        network, samples, alpha=settings.alpha, threads=settings.threads, cache_bytes=settings.cache_bytes
+        network,
+        samples,
+        alpha=alpha,
+        threads=_threads(settings, network, batch_size),
+        cache_bytes=settings.cache_bytes,
+        unit=scaling.target_scale**2,
     )
     execution = SharedExecution(
         objective,
-        batch_size=min(settings.batch_size, n),
-        inner_steps=settings.inner_steps or math.ceil(n / settings.batch_size),
+        batch_size=batch_size,
+        inner_steps=settings.inner_steps or _inner_steps(n, batch_size, automatic),
         coordinates=settings.coordinates,
         block=settings.block,
         update=settings.update,
         max_delay=settings.max_delay,
-        seed=int(random_state.randint(np.iinfo(np.int32).max)),
+        seed=seed,
     )
-    plan = Plan(
+    with threads.one_blas_thread(), progress_bar(verbose, settings.max_iter) as show:
+        rate = settings.learning_rate
+        if rate is None:
+            share = settings.coordinates / network.size if 0 < settings.coordinates < network.size else 1.0
+            rate = RATE_OF_SMOOTHNESS / smoothness(network, samples, alpha, x, batch_size, seed) / math.sqrt(share)
+        if checkpoint is not None:
+            rate = checkpoint.started_with("learning_rate", rate)
+        trace = Trace(config | _choices(settings, objective, execution) | {"learning_rate": rate})
+        if checkpoint is not None:
+            checkpoint.restore(trace)
+        outcome = minimize(
+            execution,
+            x,
+            replace(
+                _plan(settings, rate * start.shrink, objective.unit),
+                early_stopping=settings.early_stopping and validation is not None,
+                first=start.epoch,
+            ),
+            trace,
+            test_error=_validation_error(network, validation, scaling, objective.threads),
+            callback=lambda row: (
+                bool(show(row)) or (callback is not None and callback(row, scaling.unscaled(network, x)))
+            ),
+            start=None if checkpoint is None else checkpoint.state,
+            keep=None if checkpoint is None else lambda state: checkpoint.keep(state, trace),
+        )
+    outcome.x = scaling.unscaled(network, outcome.x)
+    return outcome, trace
+
+
+def _checkpoint(
+    settings: Settings, network: Network, samples: Samples, random_state: np.random.RandomState | None
+) -> Checkpoint | None:
+    """The run's checkpoint, if it is to have one."""
+    if settings.checkpoint_dir is None:
+        return None
+    names = (
+        "alpha",
+        "solver",
+        "batch_size",
+        "inner_steps",
+        "sgd_epochs",
+        "coordinates",
+        "block",
+        "decay",
+        "early_stopping",
+    )
+    method = {name: getattr(settings, name) for name in names}
+    method["learning_rate_init"] = "auto" if settings.learning_rate is None else settings.learning_rate
+    method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
+    return Checkpoint(settings.checkpoint_dir, identity(network, samples, method), resume=settings.resume)
+
+
+def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
+    if automatic:
+        return max(math.ceil(PASSES * n / batch_size), LEAST_STEPS)
+    return math.ceil(n / batch_size)
+
+
+def _threads(settings: Settings, network: Network, batch_size: int) -> int:
+    if not settings.threads_chosen and network.size * batch_size < ENOUGH_FOR_THREADS:
+        return 1
+    return settings.threads
+
+
+def _plan(settings: Settings, rate: float, unit: float) -> Plan:
+    return Plan(
         solver=settings.solver,
         max_iter=settings.max_iter,
         sgd_epochs=settings.sgd_epochs,
-        learning_rate=settings.learning_rate,
+        learning_rate=rate,
         decay=settings.decay,
-        tol=settings.tol,
+        tol=settings.tol * (1.0 if settings.early_stopping else unit),
         n_iter_no_change=settings.n_iter_no_change,
         target_loss=settings.target_loss,
         max_time=settings.max_time,
     )
-    trace = Trace(config | _choices(settings, objective, execution))
-    with threads.one_blas_thread(), progress_bar(verbose, plan.max_iter) as show:
-        outcome = minimize(
-            execution,
-            x,
-            plan,
-            trace,
-            test_error=None if validation is None else lambda x: objective.error(x, validation),
-            callback=lambda row: bool(show(row)) or (callback is not None and callback(row)),
-        )
-    return outcome, trace
+
+
+def _validation_error(
+    network: Network, validation: Samples | None, scaling: Scaling, n_threads: int
+) -> Callable[[np.ndarray], float] | None:
+    if validation is None:
+        return None
+    objective = Objective(network, validation, alpha=0.0, threads=n_threads, cache_bytes=0)
+    return lambda x: objective.error(scaling.unscaled(network, x), validation)
 
 
 def _choices(settings: Settings, objective: Objective, execution: SharedExecution) -> dict[str, Any]:

@@ -161,6 +161,23 @@ ASV_INLINE double softmax(real *z, int64_t classes) {
     return (double)top + log((double)sum);
 }
 
+/* Logistic function in place over one row of sums; returns the sum of log(1 + exp(z)). */
+ASV_INLINE double sigmoids(real *z, int64_t outputs) {
+    double sum = 0;
+    for (int64_t c = 0; c < outputs; c++) {
+        double s = (double)z[c];
+        sum += (s > 0 ? s : 0) + log1p(exp(s > 0 ? -s : s));
+        z[c] = 1 / (1 + ASV_EXP(-z[c]));
+    }
+    return sum;
+}
+
+/* Outputs of one row from its sums, in place. */
+ASV_INLINE void output(const asv_network *net, real *z) {
+    if (net->loss == ASV_SOFTMAX) softmax(z, net->width[net->layers]);
+    if (net->loss == ASV_BINARY) sigmoids(z, net->width[net->layers]);
+}
+
 /* D_L for one sample i: scale * weight_i * d loss / d sums, from the sums in z. Its loss (and error) are added to
  * *loss and *error, with the sample's weight, where those are not NULL. z: overwritten by the probabilities. */
 ASV_INLINE void output_delta(const asv_network *net, const asv_samples *data, int64_t i, real *z, real *delta,
@@ -177,6 +194,19 @@ ASV_INLINE void output_delta(const asv_network *net, const asv_samples *data, in
         double z_label = (double)z[label], all = softmax(z, outputs);
         if (loss) *loss += (double)weight * (all - z_label);
         for (int64_t c = 0; c < outputs; c++) delta[c] = scale * weight * (z[c] - (c == label));
+    } else if (net->loss == ASV_BINARY) {
+        const real *y = (const real *)data->targets + i * outputs;
+        double chosen = 0, wrong = 0;
+        for (int64_t c = 0; c < outputs; c++) chosen += (double)y[c] * (double)z[c];
+        double all = sigmoids(z, outputs);
+        for (int64_t c = 0; c < outputs; c++) {
+            if ((z[c] > (real)0.5) != (y[c] > (real)0.5)) wrong = 1;
+            delta[c] = scale * weight * (z[c] - y[c]);
+        }
+        if (loss) {
+            *loss += (double)weight * (all - chosen);
+            *error += (double)weight * wrong;
+        }
     } else {
         const real *y = (const real *)data->targets + i * outputs;
         double squares = 0;

@@ -78,8 +78,8 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
         for (int64_t r = 0; r < rows; r++) {
             if (data->labels || data->targets)
                 output_delta(net, data, at + r, z + r * outputs, delta + r * outputs, 1, &sweep->loss, &sweep->errors);
-            else if (net->loss == ASV_SOFTMAX)
-                softmax(z + r * outputs, outputs);
+            else
+                output(net, z + r * outputs);
         }
         if (sweep->outputs) memcpy((real *)sweep->outputs + at * outputs, z, (size_t)(rows * outputs) * sizeof(real));
         if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, ASV_BLOCK_ROWS, 0);

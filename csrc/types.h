@@ -11,14 +11,14 @@
 #include <stdint.h>
 
 enum asv_activation { ASV_RELU, ASV_TANH, ASV_LOGISTIC, ASV_IDENTITY };
-enum asv_loss { ASV_SOFTMAX, ASV_SQUARED };
+enum asv_loss { ASV_SOFTMAX, ASV_SQUARED, ASV_BINARY };
 enum asv_direction { ASV_SGD, ASV_SVRG };
 enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED };
 
 enum {
-    ASV_LINE = 64,           /* bytes of a cache line; every array has this many readable bytes behind its end */
-    ASV_BLOCK_ROWS = 64,      /* samples that a sweep takes through the network at once */
-    ASV_STRIPE = 1024,       /* coordinates that share a lock in ASV_STRIPED */
+    ASV_LINE = 64, /* bytes of a cache line; parameters, caches and scratch have as many spare behind their end */
+    ASV_BLOCK_ROWS = 64, /* samples that a sweep takes through the network at once */
+    ASV_STRIPE = 1024, /* coordinates that share a lock in ASV_STRIPED */
     ASV_COUNTER_STRIDE = 16, /* int64 between two counters: a pair of lines, so that prefetching does not tie them */
 };
 
@@ -26,16 +26,16 @@ enum {
  * (width[l], width[l + 1]) in row-major order. This comment is the only statement of the layout, and
  * weight[], bias[] and unit[] the only offsets. */
 typedef struct {
-    int64_t layers;        /* weight matrices L >= 1 */
-    const int64_t *width;  /* L + 1: inputs, hidden units, outputs */
+    int64_t layers; /* weight matrices L >= 1 */
+    const int64_t *width; /* L + 1: inputs, hidden units, outputs */
     const int64_t *weight; /* L: where W_l starts in x */
-    const int64_t *bias;   /* L: where b_l starts in x */
-    const int64_t *unit;   /* L + 1: units before layer l, counted from the first hidden layer; unit[0] unused */
-    int64_t units;         /* width[1] + ... + width[L] */
-    int64_t d;             /* length of x */
-    int activation;        /* enum asv_activation, hidden layers */
-    int loss;              /* enum asv_loss */
-    void *gemm;            /* Fortran sgemm or dgemm */
+    const int64_t *bias; /* L: where b_l starts in x */
+    const int64_t *unit; /* L + 1: units before layer l, counted from the first hidden layer; unit[0] unused */
+    int64_t units; /* width[1] + ... + width[L] */
+    int64_t d; /* length of x */
+    int activation; /* enum asv_activation, hidden layers */
+    int loss; /* enum asv_loss */
+    void *gemm; /* Fortran sgemm or dgemm */
 } asv_network;
 
 /* n samples: dense rows, or CSR with sorted column indices. */
@@ -44,20 +44,20 @@ typedef struct {
     const void *rows; /* n x p, or NULL */
     const void *values;
     const int32_t *columns;
-    const int64_t *start;  /* n + 1, CSR */
-    int64_t longest;       /* most entries in a row: p when dense */
-    int skip_zeros;        /* take the sparse road: always for CSR, for dense rows when they have many zeros */
+    const int64_t *start; /* n + 1, CSR */
+    int64_t longest; /* most entries in a row: p when dense */
+    int skip_zeros; /* take the sparse road: always for CSR, for dense rows when they have many zeros */
     const int32_t *labels; /* n, ASV_SOFTMAX */
-    const void *targets;   /* n x width[L], ASV_SQUARED */
-    const void *weight;    /* n, mean 1, or NULL */
+    const void *targets; /* n x width[L], ASV_SQUARED; ASV_BINARY: 0 or 1 */
+    const void *weight; /* n, mean 1, or NULL */
 } asv_samples;
 
 /* How a long loop is stopped from outside: thread 0 calls `poll` now and then; all threads look at `stop`. */
 typedef struct {
     int (*poll)(void); /* non-zero: stop. May be NULL */
-    double next_poll;  /* seconds on the monotonic clock */
-    double deadline;   /* likewise; infinity for none */
-    int stop;          /* 0, ASV_INTERRUPTED or ASV_OUT_OF_TIME; set once */
+    double next_poll; /* seconds on the monotonic clock */
+    double deadline; /* likewise; infinity for none */
+    int stop; /* 0, ASV_INTERRUPTED or ASV_OUT_OF_TIME; set once */
 } asv_control;
 
 enum { ASV_INTERRUPTED = 1, ASV_OUT_OF_TIME = 2 };
@@ -67,11 +67,11 @@ typedef struct {
     const asv_network *net;
     const asv_samples *data;
     const void *x;
-    void *gradient;    /* d: sum_i of weight_i grad l_i is added; without l2, not divided by n */
-    void *cache;       /* n x cache_stride: per sample, hidden activations then deltas (see layers.h) */
-    void *outputs;     /* n x width[L]: probabilities (ASV_SOFTMAX) or predictions (ASV_SQUARED) */
-    double loss;       /* out: sum_i weight_i l_i */
-    double errors;     /* out: sum of the weights of misclassified samples; squared residuals for ASV_SQUARED */
+    void *gradient; /* d: sum_i of weight_i grad l_i is added; without l2, not divided by n */
+    void *cache; /* n x cache_stride: per sample, hidden activations then deltas (see layers.h) */
+    void *outputs; /* n x width[L]: probabilities (ASV_SOFTMAX, ASV_BINARY) or predictions (ASV_SQUARED) */
+    double loss; /* out: sum_i weight_i l_i */
+    double errors; /* out: sum of the weights of misclassified samples; squared residuals for ASV_SQUARED */
     int64_t evaluated; /* out: samples done; fewer than asked when stopped */
 } asv_sweep;
 
@@ -79,22 +79,22 @@ typedef struct {
 typedef struct {
     const asv_network *net;
     const asv_samples *data;
-    void *x;            /* shared, updated without a lock around it */
+    void *x; /* shared, updated without a lock around it */
     const void *x_snap; /* ASV_SVRG without a cache: x~ */
-    const void *mu;     /* ASV_SVRG: grad f(x~) without its l2 term (see step.h); ASV_SGD: NULL */
-    const void *cache;  /* ASV_SVRG: what a sweep kept at x~, or NULL */
+    const void *mu; /* ASV_SVRG: grad f(x~) without its l2 term (see step.h); ASV_SGD: NULL */
+    const void *cache; /* ASV_SVRG: what a sweep kept at x~, or NULL */
     double eta;
     const double *alpha; /* l2: a number for each row of W_0, then for each further W_l */
     int64_t b;
-    int64_t subset;    /* B coordinates an update touches; 0: all */
-    int64_t block;     /* coordinates drawn together, from a multiple of it on: 1, or those of a cache line */
+    int64_t subset; /* B coordinates an update touches; 0: all */
+    int64_t block; /* coordinates drawn together, from a multiple of it on: 1, or those of a cache line */
     int64_t max_delay; /* Delta of Assumption 4; negative: unbounded */
     int64_t threads;
     uint64_t seed, epoch;
     int direction, update;
     int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
-    int32_t *locks;    /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
-    int32_t *delays;   /* m, out: the delay of iteration t, or -1 if it was never carried out */
+    int32_t *locks; /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
+    int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
     asv_control *control;
 } asv_inner;
 

@@ -36,6 +36,8 @@ class Problem:
         self.network = Network(self.widths, activation, loss, dtype)
         if loss == "softmax":
             y = rng.integers(outputs, size=n).astype(np.int32)
+        elif loss == "binary":
+            y = rng.integers(2, size=(n, outputs)).astype(dtype)
         else:
             y = rng.normal(size=(n, outputs)).astype(dtype)
         weight = None
@@ -83,7 +85,7 @@ SETTINGS = [
     for hidden, activation, loss, form, weighted in itertools.product(
         [(), (7,), (19, 6), (5, 40, 3)],
         ["relu", "tanh", "logistic", "identity"],
-        ["softmax", "squared"],
+        ["softmax", "squared", "binary"],
         ["dense", "zeros", "csr"],
         [False, True],
     )

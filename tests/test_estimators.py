@@ -72,7 +72,8 @@ def objective(model, X, y, weight=None):
 
 def small(kind, *args, **options):
     """An estimator that is quickly through, on one thread."""
-    return kind(*args, **{"max_iter": 3, "n_jobs": 1, "random_state": 0} | options)
+    usual = {"max_iter": 3, "n_jobs": 1, "random_state": 0, "learning_rate_init": 0.05, "batch_size": 10}
+    return kind(*args, **usual | options)
 
 
 # Attributes and predictions.
@@ -325,7 +326,7 @@ def test_history_says_what_was_chosen():
     assert small(AsySVRGClassifier, n_jobs=2, coordinates=9).fit(X, y).history_["config"]["update"] == "atomic"
     config = small(AsySVRGClassifier).fit(X * (X > 1), y).history_["config"]
     assert (config["threads"], config["update"], config["skips_zeros"]) == (1, "serial", True)
-    assert config["inner_steps"] == 12
+    assert config["inner_steps"] == -(-config["samples"] // 10)
     environment = model.history_["environment"]
     assert environment["asysvrg"] == asysvrg.__version__
     assert {"python", "numpy", "scipy", "processor", "cores", "openmp", "simd"} <= set(environment)
@@ -428,26 +429,8 @@ def test_in_a_pipeline_and_a_parallel_grid_search(monkeypatch):
     np.testing.assert_array_equal(search.predict(X), expected.predict(X))
 
 
-# Mini-batches are drawn by the rows' numbers, so that repeating or removing rows changes the draws. The optimum is the
-# same: test_integer_weights_are_repeated_rows.
-EXPECTED_FAILURES = {
-    f"check_sample_weight_equivalence_on_{form}_data": "other rows, other mini-batches" for form in ("dense", "sparse")
-}
-
-
-def expected_failures(estimator):
-    if isinstance(estimator, AsySVRGRegressor) and estimator.dtype == "float32":
-        return EXPECTED_FAILURES | {"check_regressor_multioutput": "predictions have the fitted dtype, here float32"}
-    return EXPECTED_FAILURES
-
-
 @parametrize_with_checks(
-    [
-        AsySVRGClassifier(max_iter=5, n_jobs=1),
-        AsySVRGRegressor(max_iter=5, n_jobs=1),
-        AsySVRGRegressor(max_iter=5, n_jobs=1, dtype="float64"),
-    ],
-    expected_failed_checks=expected_failures,
+    [kind(max_iter=5, n_jobs=1, dtype=dtype) for kind in ESTIMATORS for dtype in ("float32", "float64")]
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -578,6 +561,13 @@ def test_an_interrupt_warns_and_keeps_the_best_model():
     assert model.loss_ == pytest.approx(objective(model, X, y), rel=1e-5)
 
 
+def test_the_warning_of_a_roll_back_points_at_the_caller():
+    X, y = data(AsySVRGRegressor)
+    with pytest.warns(ConvergenceWarning, match="half the learning rate") as caught:
+        small(AsySVRGRegressor, learning_rate_init=1e3, tol=0).fit(X, y)
+    assert [w.filename for w in caught] == [__file__]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -590,11 +580,10 @@ def test_an_interrupt_warns_and_keeps_the_best_model():
 )
 def test_stops(options, reason):
     X, y = data(AsySVRGClassifier)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         model = small(AsySVRGClassifier, (8,), alpha=0.01, **options).fit(X, y)
     assert model.stopped_ == reason
-    assert [w.category for w in caught] == ([ConvergenceWarning] if reason == "max_iter" else [])
     if reason == "target_loss":
         losses = [row["loss"] for row in model.history_["epochs"]]
         assert losses[-1] <= 1 < losses[-2]
@@ -638,6 +627,12 @@ BAD_PARAMETERS = [
     ({"learning_rate_init": 0}, ValueError, "learning_rate_init"),
     ({"learning_rate_init": float("nan")}, ValueError, "learning_rate_init"),
     ({"learning_rate_init": None}, TypeError, "learning_rate_init"),
+    ({"early_stopping": "yes"}, TypeError, "early_stopping"),
+    ({"warm_start": 1}, TypeError, "warm_start"),
+    ({"validation_fraction": 0}, ValueError, "validation_fraction"),
+    ({"validation_fraction": 1.0}, ValueError, "validation_fraction"),
+    ({"validation_fraction": float("nan")}, ValueError, "validation_fraction"),
+    ({"class_weight": "heavy"}, ValueError, "class_weight"),
     ({"target_loss": "low"}, TypeError, "target_loss"),
     ({"target_loss": float("nan")}, ValueError, "target_loss"),
     ({"max_time": -1}, ValueError, "max_time"),
@@ -733,12 +728,20 @@ def test_bad_data(kind, change, words):
         (AsySVRGClassifier, {"y": np.linspace(0, 1, len(X))}, "continuous"),
         (AsySVRGClassifier, {"y": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
         (AsySVRGClassifier, {"y": spoilt(LABELS, np.nan, 4)}, "NaN"),
-        (AsySVRGClassifier, {"X_val": X, "y_val": LABELS + 2}, r"y_val has labels that y has not: \[8\]"),
-        (AsySVRGClassifier, {"X_val": X, "y_val": LABELS.astype(str)}, "y_val has labels that y has not"),
+        (
+            AsySVRGClassifier,
+            {"X_val": X, "y_val": LABELS + 2},
+            r"y_val has labels that are not among the classes: \[8\]",
+        ),
+        (
+            AsySVRGClassifier,
+            {"X_val": X, "y_val": LABELS.astype(str)},
+            "y_val has labels that are not among the classes",
+        ),
         (AsySVRGClassifier, {"X_val": X, "y_val": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
         (AsySVRGRegressor, {"y": spoilt(TARGETS, np.nan)}, "y contains NaN"),
         (AsySVRGRegressor, {"y": np.full(len(X), "a")}, "could not convert"),
-        (AsySVRGRegressor, {"X_val": X, "y_val": TARGETS[:, 1:]}, "y_val has 3 targets, y has 4"),
+        (AsySVRGRegressor, {"X_val": X, "y_val": TARGETS[:, 1:]}, "y_val has 3 targets, not 4"),
         (AsySVRGRegressor, {"X_val": X, "y_val": spoilt(TARGETS, np.inf)}, "y_val contains infinity"),
     ],
 )

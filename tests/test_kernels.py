@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from asysvrg._network import aligned_zeros
-from asysvrg.objective import Objective
 from conftest import Problem
+
+from asysvrg.objective import Objective
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
 
@@ -37,6 +38,8 @@ def test_sweep_against_the_twin(setting, dtype, threads):
     weight = np.ones(n) if weight is None else weight
     if setting["loss"] == "softmax":
         expected = (weight * (outputs.argmax(1) != problem.samples.y)).sum()
+    elif setting["loss"] == "binary":
+        expected = (weight * ((outputs > 0.5) != problem.samples.y).any(1)).sum()
     else:
         expected = (weight * ((outputs - problem.samples.y) ** 2).sum(1)).sum()
     assert errors == pytest.approx(expected, rel=10 * tol)

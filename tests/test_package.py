@@ -23,10 +23,12 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
     {"_csrc", "_version"},
-    {"_network", "fetch"},
-    {"_shared", "formats", "objective", "threads", "trace"},
-    {"config", "data", "epochs", "plots", "progress", "settings", "shared"},
+    {"_network", "callbacks", "fetch", "labels"},
+    {"_shared", "formats", "inputs", "objective", "threads", "trace"},
+    {"archive", "config", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"},
+    {"checkpoint", "persistence"},
     {"training"},
+    {"base"},
     {"estimators"},
     {"__init__"},
     {"cli", "demo"},

@@ -51,6 +51,10 @@ def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
         values = -log_p[np.arange(len(X)), y]
         delta = np.exp(log_p) - np.eye(z.shape[1])[y]
         outputs = np.exp(log_p)
+    elif loss == "binary":
+        values = (np.logaddexp(0, z) - y * z).sum(1)
+        outputs = 1 / (1 + np.exp(-z))
+        delta = outputs - y
     else:
         values = ((z - y) ** 2).sum(1) / 2
         delta = z - y

@@ -73,7 +73,7 @@ int main(void) {
                     if (update == ASV_STRIPED && coordinates[c].subset) continue; /* stripes are for all of them */
                     run((setting){
                         .precise = i & 1,
-                        .loss = i & 2 ? ASV_SQUARED : ASV_SOFTMAX,
+                        .loss = i & 2 ? (count % 7 < 3 ? ASV_BINARY : ASV_SQUARED) : ASV_SOFTMAX,
                         .depth = i / 4 % 3,
                         .form = i / 12,
                         /* What the rest does not depend on takes turns; 5 and 3 keep it out of step with the loops. */

@@ -1,0 +1,75 @@
+"""Class labels as numbers that the kernels take, and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+
+def classes_of(y: Any) -> np.ndarray:
+    """The sorted labels in y.
+
+    Raises
+    ------
+    ValueError
+        If they are no labels, or fewer than two.
+    """
+    y = column_or_1d(y, warn=True)
+    try:
+        check_classification_targets(y)
+        classes = np.unique(y)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in y})
+        raise ValueError(f"y has labels of kinds that cannot be compared: {', '.join(kinds)}") from None
+    if len(classes) < 2:
+        raise ValueError(f"y has one class only ({classes.tolist()[0]!r}); at least two are needed")
+    return classes
+
+
+def encode(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
+    """Positions of labels in `classes`; ValueError where a label is not there."""
+    y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name=name))
+    unknown = np.setdiff1d(y, classes)
+    if unknown.size:
+        raise ValueError(f"{name} has labels that are not among the classes: {unknown[:5].tolist()}")
+    return np.searchsorted(classes, y).astype(np.int32)
+
+
+def are_several(y: Any) -> bool:
+    """Whether y says of each of several labels if a sample has it (an indicator matrix)."""
+    return getattr(y, "ndim", 2) == 2 and type_of_target(y) == "multilabel-indicator"
+
+
+def indicators(y: Any, classes: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """An indicator matrix as numbers; ValueError where it is none, or one of another number of labels."""
+    if not are_several(y):
+        raise ValueError(f"{name} is not what it was at first, a matrix that says which labels a sample has")
+    y = y.toarray() if sparse.issparse(y) else np.asarray(y)
+    if y.shape[1] != len(classes):
+        raise ValueError(f"{name} has {y.shape[1]} labels, not {len(classes)} as at first")
+    return np.ascontiguousarray(y != 0, dtype=dtype)
+
+
+def weights_of(encoded: np.ndarray, classes: np.ndarray, class_weight: Any, sample_weight: Any) -> np.ndarray:
+    """The weight of each sample's class: what scikit-learn's `compute_sample_weight` says, of weighted samples too.
+
+    Every class counts, not only those in this y: a mini-batch may have fewer.
+    """
+    if encoded.ndim == 2:
+        return compute_sample_weight(class_weight, encoded)
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        mass = np.bincount(encoded, weights=sample_weight, minlength=len(classes))
+        weight = mass.sum() / ((mass > 0).sum() * np.where(mass > 0, mass, 1))
+    elif isinstance(class_weight, Mapping):
+        weight = compute_class_weight(dict(class_weight), classes=classes, y=classes)
+        if not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise ValueError(f"class_weight has weights that are negative or not finite: {class_weight!r}")
+    else:
+        raise ValueError(f"class_weight is a dict, 'balanced' or None; got {class_weight!r}")
+    return weight[encoded]
