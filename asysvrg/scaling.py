@@ -113,8 +113,7 @@ def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
         if largest.max(initial=0) > SPARSE_USUAL:
             scale = np.where(largest > 0, np.maximum(largest, least), 1.0)
     else:
-        mean = X.mean(axis=0, dtype=np.float64)
-        variance = X.var(axis=0, dtype=np.float64)
+        mean, variance = _moments(X)
         size = np.sqrt((mean**2 + variance).max())
         if not USUAL[0] <= size <= USUAL[1]:
             scale = np.where(variance > 0, np.maximum(np.sqrt(variance), least), 1.0)
@@ -123,3 +122,12 @@ def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
         if spread > 0 and (not USUAL[0] <= spread <= USUAL[1] or (abs(center) > USUAL[1]).any()):
             target_mean, target_scale = center, max(spread, least)
     return Scaling(mean, scale, target_mean, target_scale)
+
+
+def _moments(X: np.ndarray, rows: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each column in float64, block by block: ndarray.var would make a copy of X in float64."""
+    mean = X.mean(axis=0, dtype=np.float64)
+    squares = np.zeros(X.shape[1])
+    for first in range(0, len(X), rows):
+        squares += ((X[first : first + rows] - mean) ** 2).sum(axis=0)
+    return mean, squares / len(X)
