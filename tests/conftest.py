@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop
 from scipy import sparse
 from twin import Twin
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A job in the background of a script; the processes that tests start would inherit that, and be deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Problem:

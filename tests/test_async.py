@@ -202,7 +202,7 @@ def test_floor_of_a_network_at_16_threads_is_within_ten_times_the_serial_one(dig
     for threads in (1, 16):
         model = AsySVRGClassifier(
             (12,), "tanh", alpha=0.05, dtype="float64", max_iter=900, tol=0, n_jobs=threads, random_state=0,
-            learning_rate_init=0.1,
+            learning_rate_init=0.1, batch_size=10,
         ).fit(X, y)  # fmt: skip
         norms.append(min(row["gradient_norm_squared"] for row in model.history_["epochs"]) ** 0.5)
     assert norms[0] < 1e-12
