@@ -448,7 +448,8 @@ def test_fit_in_a_forked_child_of_a_parallel_parent():
         from asysvrg import AsySVRGClassifier
         warnings.simplefilter("ignore")
         X, y = load_iris(return_X_y=True)
-        model = AsySVRGClassifier((8,), max_iter=30, n_jobs=4, random_state=0, learning_rate_init=0.05, batch_size=10).fit(X, y)
+        how = {"learning_rate_init": 0.05, "batch_size": 10, "max_iter": 30, "n_jobs": 4, "random_state": 0}
+        model = AsySVRGClassifier((8,), **how).fit(X, y)
         assert model.history_["config"]["threads"] == 4
         child = os.fork()
         if child == 0:
