@@ -210,9 +210,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
         if network.widths != widths:
             raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
-        x = aligned_zeros((network.size,), network.dtype)
-        x[:] = values
-        return Start(x, stream=stream)
+        return Start(network.copy(values), stream=stream)
 
     def _train(
         self,

@@ -113,3 +113,11 @@ def data_home():
     if not home or not os.path.isdir(home):
         pytest.skip("ASYSVRG_DATA_HOME names no folder with the real data sets")
     return home
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def fail(*args, **options):
+        pytest.fail("training started")
+
+    monkeypatch.setattr("asysvrg.training.minimize", fail)

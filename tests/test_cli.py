@@ -229,14 +229,6 @@ BAD = [
 ]
 
 
-@pytest.fixture
-def no_training(monkeypatch):
-    def fail(*args, **options):
-        pytest.fail("training started")
-
-    monkeypatch.setattr("asysvrg.training.minimize", fail)
-
-
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=str)
 def test_bad_input_is_answered_by_code_2_and_one_line(arguments, words, elsewhere, capsys):

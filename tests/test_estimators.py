@@ -660,14 +660,6 @@ BAD_PARAMETERS = [
 ]
 
 
-@pytest.fixture
-def no_training(monkeypatch):
-    def fail(*args, **options):
-        pytest.fail("training started")
-
-    monkeypatch.setattr("asysvrg.training.minimize", fail)
-
-
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(("options", "error", "words"), BAD_PARAMETERS, ids=str)
 @pytest.mark.parametrize("kind", ESTIMATORS)
