@@ -43,7 +43,6 @@ cdef extern from "types.h":
         const int32_t *columns
         const int64_t *start
         int64_t longest
-        int skip_zeros
         const int32_t *labels
         const void *targets
         const void *weight
@@ -94,6 +93,7 @@ cdef extern from "types.h":
         size_t (*step_scratch)(const asv_inner *) noexcept nogil
         void (*step)(const asv_inner *, int64_t, void *, int) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
+        void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
 
     const asv_kernels asv_kernels_f32
     const asv_kernels asv_kernels_f64

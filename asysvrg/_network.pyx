@@ -12,8 +12,8 @@ import numpy as np
 
 from asysvrg._csrc cimport (
     ASV_BINARY, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX, ASV_SQUARED, ASV_TANH,
-    asv_cache_stride, asv_control, asv_kernels_f32, asv_kernels_f64, asv_openmp_version, asv_simd_level, asv_sweep,
-    asv_thread_number,
+    asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64, asv_openmp_version, asv_simd_level,
+    asv_sweep, asv_thread_number,
 )
 
 ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
@@ -223,26 +223,55 @@ cdef class Samples:
         memset(&self.data, 0, sizeof(self.data))
         self.data.n, self.data.p = n, p
         if hasattr(X, "indptr"):
-            columns = X.indices.astype(np.int32, copy=False)
-            start = X.indptr.astype(np.int64, copy=False)
-            self._csr = (columns, start)
-            entries = X.data.shape[0]
-            self.data.values = address(X.data, X.dtype, (entries,))
-            self.data.columns = <const int32_t *>address(columns, np.int32, (entries,))
-            self.data.start = <const int64_t *>address(start, np.int64, (n + 1,))
-            self.data.longest = int(np.diff(start).max(initial=0))
-            self.data.skip_zeros = 1
+            self._use_entries(X.data, X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False))
         else:
             self.data.rows = address(X, X.dtype, (n, p))
-            self.data.longest = p
-            self.data.skip_zeros = np.count_nonzero(X) < DENSE_ENOUGH * n * p
         if y is not None and y.ndim == 1:
             self.data.labels = <const int32_t *>address(y, np.int32, (n,))
         elif y is not None:
             self.data.targets = address(y, X.dtype, (n, y.shape[1]))
         self.data.weight = address(weight, X.dtype, (n,))
 
+    cdef _use_entries(self, values, columns, start):
+        entries = values.shape[0]
+        self._entries = (values, columns, start)
+        self.data.values = address(values, self.X.dtype, (entries,))
+        self.data.columns = <const int32_t *>address(columns, np.int32, (entries,))
+        self.data.start = <const int64_t *>address(start, np.int64, (self.size + 1,))
+        self.data.longest = int(np.diff(start).max(initial=0))
+
+    def compress(self, double most):
+        """Has the kernels walk over non-zero inputs only, where a dense X has so many zeros that this is faster.
+
+        Parameters
+        ----------
+        most : float
+            Bytes that may be taken for a copy of the entries.
+
+        Returns
+        -------
+        bytes : int
+            That were taken.
+        """
+        if self.data.values != NULL:
+            return 0
+        cdef int64_t n = self.data.n, p = self.data.p
+        dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
+        taken = entries * (dtype.itemsize + 4) + (n + 1) * 8
+        if entries >= DENSE_ENOUGH * n * p or taken > most:
+            return 0
+        values, columns = aligned_zeros((entries,), dtype), aligned_zeros((entries,), np.int32)
+        start = np.empty(n + 1, dtype=np.int64)
+        cdef const asv_kernels *kernels = &asv_kernels_f32 if dtype == np.float32 else &asv_kernels_f64
+        cdef void *to = address(values, dtype, (entries,))
+        cdef int32_t *column = <int32_t *>address(columns, np.int32, (entries,))
+        cdef int64_t *first = <int64_t *>address(start, np.int64, (n + 1,))
+        with nogil:
+            kernels.nonzeros(self.data.rows, n, p, to, column, first)
+        self._use_entries(values, columns, start)
+        return taken
+
     @property
     def skips_zeros(self):
         """Whether the kernels walk over non-zero inputs only."""
-        return bool(self.data.skip_zeros)
+        return self.data.values != NULL

@@ -50,7 +50,8 @@ class Objective:
         For all weights; or for each row of the first layer's matrix, then for each further layer.
     threads : int
     cache_bytes : float
-        The most memory that a snapshot's cache may take; with more it is left out.
+        The most memory that may be taken to save work: for the non-zero entries of dense samples with many zeros,
+        then for the snapshot's cache. What needs more is left out.
     unit : float, default=1
         What losses are multiplied by when they are reported (the targets' squared scale).
     """
@@ -69,7 +70,7 @@ class Objective:
         self.alpha, self.threads, self.unit = alpha, threads, unit
         self.n, self.d = samples.size, network.size
         needed = self.n * network.cache_width * network.dtype.itemsize
-        self.has_cache = needed <= cache_bytes
+        self.has_cache = needed <= cache_bytes - samples.compress(cache_bytes)
         self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
         self._mu = self.vector()

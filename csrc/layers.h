@@ -12,18 +12,23 @@
 
 #include "real.h"
 
+/* A non-zero number of a batch's input: its row in the batch, and the next one in the same column. */
+typedef struct {
+    int32_t row, next; /* next: its place + 1; 0: none */
+    real value;
+} entry_t;
+
 /* A batch's input. The products of the first layer take it as a dense matrix, or as the non-zero entries of each row;
  * gradients take it by columns: from the data's own rows, or from chains of the entries of each column. */
 typedef struct {
     int64_t rows;
     const real *dense;      /* rows x p, or NULL: entries */
-    const real **row_start; /* rows pointers to dense data; NULL for CSR */
-    int chained;            /* whether chains were built */
-    int64_t entries;
-    int32_t *column, *row, *next; /* entries: column, row in the batch, next entry of the column + 1 (0: none) */
-    real *value;
-    int64_t *start; /* rows + 1: first entry of each row */
-    int32_t *head;  /* p: first entry of the column + 1; zero between batches */
+    const real **row_start; /* rows pointers to dense data; NULL: entries */
+    const int32_t **column; /* of each row: its entries in the data, */
+    const real **value;
+    int64_t *count; /* and how many */
+    entry_t *chain;
+    int32_t *head; /* p: first entry of the column + 1; zero between batches */
 } input_t;
 
 /* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), the rest from `rest`,
@@ -37,73 +42,53 @@ ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->res
 
 ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_samples *data, int64_t rows,
                             int gather_dense) {
-    if (data->rows) in->row_start = carve(base, used, (size_t)rows * sizeof(real *));
-    if (data->skip_zeros) {
-        size_t most = (size_t)(rows * data->longest);
-        in->column = carve(base, used, most * sizeof(int32_t));
-        in->row = carve(base, used, most * sizeof(int32_t));
-        in->next = carve(base, used, most * sizeof(int32_t));
-        in->value = carve(base, used, most * sizeof(real));
-        in->start = carve(base, used, (size_t)(rows + 1) * sizeof(int64_t));
-        in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
-        in->dense = NULL;
-    } else if (gather_dense) {
-        in->dense = carve(base, used, (size_t)(rows * data->p) * sizeof(real));
+    size_t count = (size_t)rows;
+    if (data->rows) in->row_start = carve(base, used, count * sizeof(real *));
+    if (!data->values) {
+        if (gather_dense) in->dense = carve(base, used, (size_t)(rows * data->p) * sizeof(real));
+        return;
     }
-}
-
-/* Appends the non-zero entries of sample i to the batch. */
-ASV_INLINE void append_row(input_t *in, const asv_samples *data, int64_t i) {
-    int64_t e = in->start[in->rows];
-    if (data->rows) {
-        const real *x = (const real *)data->rows + i * data->p;
-        for (int64_t j = 0; j < data->p; j++) {
-            in->column[e] = (int32_t)j;
-            in->value[e] = x[j];
-            e += x[j] != 0;
-        }
-    } else {
-        int64_t from = data->start[i], count = data->start[i + 1] - from;
-        memcpy(in->column + e, data->columns + from, (size_t)count * sizeof(int32_t));
-        memcpy(in->value + e, (const real *)data->values + from, (size_t)count * sizeof(real));
-        e += count;
-    }
-    in->start[++in->rows] = e;
-}
-
-ASV_INLINE void chain_columns(input_t *in) {
-    in->chained = 1;
-    in->entries = in->start[in->rows];
-    for (int64_t r = 0; r < in->rows; r++)
-        for (int64_t e = in->start[r]; e < in->start[r + 1]; e++) {
-            in->row[e] = (int32_t)r;
-            in->next[e] = in->head[in->column[e]];
-            in->head[in->column[e]] = (int32_t)(e + 1);
-        }
-}
-
-ASV_INLINE void unchain_columns(input_t *in) {
-    if (!in->chained) return;
-    in->chained = 0;
-    for (int64_t e = 0; e < in->entries; e++) in->head[in->column[e]] = 0;
+    in->column = carve(base, used, count * sizeof(int32_t *));
+    in->value = carve(base, used, count * sizeof(real *));
+    in->count = carve(base, used, count * sizeof(int64_t));
+    in->chain = carve(base, used, (size_t)(rows * data->longest) * sizeof(entry_t));
+    in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
 }
 
 /* Rows index[0..rows) of the data, or first, first + 1, ... where index is NULL. */
 ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *index, int64_t first, int64_t rows) {
-    const real *x = data->rows;
     in->rows = rows;
-    if (x)
-        for (int64_t r = 0; r < rows; r++) in->row_start[r] = x + (index ? index[r] : first + r) * data->p;
-    if (data->skip_zeros) {
-        in->rows = 0;
-        in->start[0] = 0;
-        for (int64_t r = 0; r < rows; r++) append_row(in, data, index ? index[r] : first + r);
-    } else if (!index) {
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t i = index ? index[r] : first + r;
+        if (data->rows) in->row_start[r] = (const real *)data->rows + i * data->p;
+        if (data->values) {
+            in->column[r] = data->columns + data->start[i];
+            in->value[r] = (const real *)data->values + data->start[i];
+            in->count[r] = data->start[i + 1] - data->start[i];
+        }
+    }
+    if (data->values) return;
+    if (!index)
         in->dense = in->row_start[0];
-    } else {
+    else
         for (int64_t r = 0; r < rows; r++)
             memcpy((real *)in->dense + r * data->p, in->row_start[r], (size_t)data->p * sizeof(real));
-    }
+}
+
+/* Sorts the entries of all rows by column. */
+ASV_PART void chain_columns(input_t *in) {
+    int32_t e = 0;
+    for (int64_t r = 0; r < in->rows; r++)
+        for (int64_t c = 0; c < in->count[r]; c++) {
+            int32_t *head = in->head + in->column[r][c];
+            in->chain[e++] = (entry_t){(int32_t)r, *head, in->value[r][c]};
+            *head = e;
+        }
+}
+
+ASV_PART void unchain_columns(input_t *in) {
+    for (int64_t r = 0; r < in->rows; r++)
+        for (int64_t c = 0; c < in->count[r]; c++) in->head[in->column[r][c]] = 0;
 }
 
 /* Matrix of layer l >= 1 in a buffer that holds `capacity` rows of every layer's units. */
@@ -131,18 +116,16 @@ ASV_INLINE void multiply_derivative(int activation, real *delta, const real *a, 
 }
 
 /* A_1 .. A_{L-1} and the last layer's sums into acts, rows row..row + in->rows of `capacity`. */
-ASV_INLINE void forward(const asv_network *net, const parameters_t *x, const input_t *in, real *acts, int64_t capacity,
-                        int64_t row) {
+ASV_PART void forward(const asv_network *net, const parameters_t *x, const input_t *in, real *acts, int64_t capacity,
+                      int64_t row) {
     for (int64_t l = 0; l < net->layers; l++) {
         int64_t w = net->width[l], v = net->width[l + 1];
         real *a = units_of(net, acts, capacity, l + 1) + row * v;
         const real *W = l ? rest_of(x, net->weight[l]) : x->first + net->weight[0];
         const real *bias = l ? rest_of(x, net->bias[l]) : x->first + net->bias[0];
         if (l == 0 && !in->dense) {
-            for (int64_t r = 0; r < in->rows; r++) {
-                int64_t from = in->start[r];
-                row_sum(a + r * v, bias, W, v, in->column + from, in->value + from, in->start[r + 1] - from, v);
-            }
+            for (int64_t r = 0; r < in->rows; r++)
+                row_sum(a + r * v, bias, W, v, in->column[r], in->value[r], in->count[r], v);
         } else {
             const real *below = l ? units_of(net, acts, capacity, l) + row * w : in->dense;
             for (int64_t r = 0; r < in->rows; r++) memcpy(a + r * v, bias, (size_t)v * sizeof(real));
@@ -223,8 +206,8 @@ ASV_INLINE void output_delta(const asv_network *net, const asv_samples *data, in
 }
 
 /* D_{L-1} .. D_1 from D_L, rows row..row + rows. */
-ASV_INLINE void backward(const asv_network *net, const parameters_t *x, int64_t rows, real *acts, real *deltas,
-                         int64_t capacity, int64_t row) {
+ASV_PART void backward(const asv_network *net, const parameters_t *x, int64_t rows, real *acts, real *deltas,
+                       int64_t capacity, int64_t row) {
     for (int64_t l = net->layers - 1; l > 0; l--) {
         int64_t w = net->width[l], v = net->width[l + 1];
         real *below = units_of(net, deltas, capacity, l) + row * w;
@@ -234,6 +217,8 @@ ASV_INLINE void backward(const asv_network *net, const parameters_t *x, int64_t 
     }
 }
 
+enum { BIAS = -1 }; /* in the place of a row of weights */
+
 /* The two factors of one layer's gradient: sum over rows r of left[r][i] right[r, j]. */
 typedef struct {
     int64_t rows, width_out;
@@ -242,31 +227,19 @@ typedef struct {
     const real *right; /* rows x width_out */
 } factors_t;
 
-/* Row i of the layer's weight gradient as a weighted sum of rows of `right`: which rows, with which values. */
-ASV_INLINE int64_t row_terms(const factors_t *f, int64_t i, int32_t *which, real *value) {
-    int64_t count = 0;
-    if (f->left)
-        for (int64_t r = 0; r < f->rows; r++) {
-            real v = f->left[r][i];
-            which[count] = (int32_t)r;
-            value[count] = v;
-            count += v != 0;
-        }
-    else
-        for (int32_t e = f->input->head[i]; e; e = f->input->next[e - 1]) {
-            which[count] = f->input->row[e - 1];
-            value[count++] = f->input->value[e - 1];
-        }
-    return count;
-}
-
-/* The bias's gradient in the same form: every row once. */
-ASV_INLINE int64_t bias_terms(const factors_t *f, int32_t *which, real *value) {
-    for (int64_t r = 0; r < f->rows; r++) {
-        which[r] = (int32_t)r;
-        value[r] = 1;
+/* sum += row i of the layer's weight gradient from column j on; its bias's gradient for i = BIAS. */
+ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, const int lines) {
+    const real *right = f->right + j;
+    int64_t v = f->width_out;
+    if (i == BIAS) {
+        for (int64_t r = 0; r < f->rows; r++) add_row(sum, 1, right + r * v, lines);
+    } else if (f->left) {
+        for (int64_t r = 0; r < f->rows; r++) add_row(sum, f->left[r][i], right + r * v, lines);
+    } else {
+        const entry_t *chain = f->input->chain;
+        for (int32_t e = f->input->head[i]; e; e = chain[e - 1].next)
+            add_row(sum, chain[e - 1].value, right + chain[e - 1].row * v, lines);
     }
-    return f->rows;
 }
 
 #endif

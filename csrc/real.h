@@ -40,38 +40,72 @@ ASV_INLINE void matmul(const asv_network *net, int transpose_a, int transpose_b,
                           (real *)A, &ia, &beta, C, &in);
 }
 
-/* out[j] = start[j] + sum_e value[e] M[which[e] ld + j] for j < `lines` lines of reals: weighted rows of M.
- * The last line may reach past the end of the row (never past an array's ASV_LINE spare bytes); only the first
- * `keep` reals are written. */
-ASV_INLINE void row_sum_lines(real *out, const real *start, const real *M, int64_t ld, const int32_t *which,
-                              const real *value, int64_t terms, const int lines, int64_t keep) {
-    vec sum[4];
-    for (int i = 0; i < lines; i++) sum[i] = start ? *(const vec *)(start + i * VEC) : (vec){0};
-    for (int64_t e = 0; e < terms; e++) {
-        const real *row = M + (int64_t)which[e] * ld;
-        const real scale = value[e];
-        for (int i = 0; i < lines; i++) sum[i] += scale * *(const vec *)(row + i * VEC);
-    }
-    for (int i = 0; i + 1 < lines; i++) *(vec *)(out + i * VEC) = sum[i];
-    if (keep == lines * VEC)
-        *(vec *)(out + (lines - 1) * VEC) = sum[lines - 1];
+/* Writes the first `keep` of a line of reals and touches nothing behind them. */
+ASV_INLINE void store_line(real *out, vec line, int64_t keep) {
+    if (keep >= VEC)
+        *(vec *)out = line;
     else
-        memcpy(out + (lines - 1) * VEC, &sum[lines - 1], (size_t)(keep - (lines - 1) * VEC) * sizeof(real));
+        for (int j = 0; j < VEC; j++)
+            if (j < keep) out[j] = line[j]; /* a masked store, where the processor has one */
 }
 
-/* The same for a row of any length. `lines` is a constant in each call, so that the sums stay in registers. */
+/* A row is cut into pieces of at most ASV_LINES lines of reals. In each call their number is a constant, so that sums
+ * stay in registers. The last line may reach past the end of the row (never past an array's ASV_LINE spare bytes): it
+ * is read as a whole, and only the reals in front of the end are written. */
+enum { ASV_LINES = 8 };
+
+#define ASV_BY_LINES(length, call)                                                                                     \
+    for (int64_t at = 0, left; (left = (length) - at) > 0; at += ASV_LINES * VEC) {                                    \
+        int64_t lines = (left + VEC - 1) / VEC;                                                                        \
+        if (lines == 1)                                                                                                \
+            call(1, left);                                                                                             \
+        else if (lines == 2)                                                                                           \
+            call(2, left);                                                                                             \
+        else if (lines == 3)                                                                                           \
+            call(3, left);                                                                                             \
+        else if (lines == 4)                                                                                           \
+            call(4, left);                                                                                             \
+        else if (lines == 5)                                                                                           \
+            call(5, left);                                                                                             \
+        else if (lines == 6)                                                                                           \
+            call(6, left);                                                                                             \
+        else if (lines == 7)                                                                                           \
+            call(7, left);                                                                                             \
+        else                                                                                                           \
+            call(ASV_LINES, left);                                                                                     \
+    }
+
+/* A line of x. Where a row ends within it, what is read behind the end may be about to change, and is not used. */
+ASV_INLINE vec whole_line(const real *x) { return *(const vec *)x; }
+
+ASV_INLINE void load_lines(vec *sum, const real *from, const int lines) {
+    for (int i = 0; i < lines; i++) sum[i] = from ? *(const vec *)(from + i * VEC) : (vec){0};
+}
+
+/* Writes the first `length` reals of the lines. */
+ASV_INLINE void store_lines(real *out, const vec *sum, const int lines, int64_t length) {
+    for (int i = 0; i + 1 < lines; i++) *(vec *)(out + i * VEC) = sum[i];
+    store_line(out + (lines - 1) * VEC, sum[lines - 1], length - (lines - 1) * VEC);
+}
+
+/* sum += scale * row */
+ASV_INLINE void add_row(vec *sum, real scale, const real *row, const int lines) {
+    for (int i = 0; i < lines; i++) sum[i] += scale * *(const vec *)(row + i * VEC);
+}
+
+ASV_INLINE void row_sum_lines(real *out, const real *start, const real *M, int64_t ld, const int32_t *which,
+                              const real *value, int64_t terms, const int lines, int64_t length) {
+    vec sum[ASV_LINES];
+    load_lines(sum, start, lines);
+    for (int64_t e = 0; e < terms; e++) add_row(sum, value[e], M + (int64_t)which[e] * ld, lines);
+    store_lines(out, sum, lines, length);
+}
+
+/* out[j] = start[j] + sum_e value[e] M[which[e] ld + j] for j < length: weighted rows of M. */
 ASV_INLINE void row_sum(real *out, const real *start, const real *M, int64_t ld, const int32_t *which,
-                        const real *value, int64_t terms, int64_t length) {
-    int64_t j = 0;
-#define ASV_ROW_SUM(lines, keep)                                                                                       \
-    row_sum_lines(out + j, start ? start + j : NULL, M + j, ld, which, value, terms, lines, keep)
-    for (; length - j > 3 * VEC; j += 4 * VEC) ASV_ROW_SUM(4, length - j < 4 * VEC ? length - j : 4 * VEC);
-    if (length - j > 2 * VEC)
-        ASV_ROW_SUM(3, length - j);
-    else if (length - j > VEC)
-        ASV_ROW_SUM(2, length - j);
-    else if (length - j > 0)
-        ASV_ROW_SUM(1, length - j);
+                        const real *value, int64_t terms, int64_t length){
+#define ASV_ROW_SUM(lines, length) row_sum_lines(out + at, start + at, M + at, ld, which, value, terms, lines, length)
+    ASV_BY_LINES(length, ASV_ROW_SUM)
 #undef ASV_ROW_SUM
 }
 

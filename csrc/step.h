@@ -18,7 +18,6 @@
 #include "rng.h"
 
 enum { ASV_SPINS = 1000 };  /* looks at the stripes that are left before a thread gives way */
-enum { ASV_TILE = 8 * VEC }; /* coordinates whose directions are held at once */
 
 typedef struct {
     int64_t *index; /* b */
@@ -26,8 +25,6 @@ typedef struct {
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *rest;          /* private copy of all layers but the first */
-    int32_t *which;      /* 2 b */
-    real *value;         /* 2 b */
     int64_t *chosen;     /* block numbers of this update */
     uint64_t *marks;     /* a bit a block */
     real *change;        /* eta v of the chosen coordinates, block == 1 */
@@ -46,8 +43,6 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     s->acts = carve(base, &used, units);
     s->deltas = carve(base, &used, units);
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
-    s->which = carve(base, &used, 2 * b * sizeof(int32_t));
-    s->value = carve(base, &used, 2 * b * sizeof(real));
     if (p->threads > 1) s->rest = carve(base, &used, (size_t)(net->d - rest_from(net)) * sizeof(real));
     if (p->subset) {
         size_t blocks = (size_t)((net->d + p->block - 1) / p->block);
@@ -80,7 +75,7 @@ ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_s
 }
 
 /* The same at x~ from the cache: copies instead of a pass through the network. */
-ASV_INLINE void cached_gradient(const asv_inner *p, step_scratch *s) {
+ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     const real scale = -1 / (real)p->b;
     int64_t capacity = 2 * p->b, stride = asv_cache_stride(net);
@@ -132,11 +127,17 @@ ASV_INLINE void list_rows(const asv_inner *p, step_scratch *s) {
             s->left[l * capacity + r] = units_of(net, s->acts, capacity, l) + r * net->width[l];
 }
 
+/* Whether gradients of the first layer look into each row of the batch: else the entries are sorted by columns, which
+ * pays where all coordinates are updated. */
+ASV_INLINE int by_rows(const asv_inner *p) { return p->data->rows && (p->subset || !p->data->values); }
+
 ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64_t l) {
     int64_t capacity = 2 * p->b;
-    const real *const *first = s->in.chained ? NULL : s->in.row_start;
     factors_t f = {l && p->direction == ASV_SVRG ? capacity : p->b, p->net->width[l + 1],
-                   l ? s->left + l * capacity : first, &s->in, units_of(p->net, s->deltas, capacity, l + 1)};
+                   l            ? s->left + l * capacity
+                   : by_rows(p) ? s->in.row_start
+                                : NULL,
+                   &s->in, units_of(p->net, s->deltas, capacity, l + 1)};
     return f;
 }
 
@@ -154,51 +155,69 @@ ASV_INLINE real l2_of(const asv_inner *p, int64_t l, int64_t i) {
     return (real)p->alpha[l ? p->net->width[0] + l - 1 : i];
 }
 
-/* x_k -= eta (g_k + mu_k + decay x_k) for `length` coordinates from k on. */
-ASV_INLINE void subtract(const asv_inner *p, int64_t k, const real *g, int64_t length, real decay, int atomic) {
+/* x_k -= eta (g_k + mu_k + decay x_k) for `length` coordinates from k on, in row i of a layer from column j on. */
+ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, int64_t k, real decay,
+                               const int lines, int64_t length, int atomic) {
     real *x = (real *)p->x + k;
-    const real *mu = p->mu ? (const real *)p->mu + k : NULL;
     const real eta = (real)p->eta;
-    if (atomic)
-        for (int64_t j = 0; j < length; j++)
-            atomic_subtract(x + j, eta * (g[j] + (mu ? mu[j] : 0) + decay * load_relaxed(x + j)));
-    else if (mu)
-        for (int64_t j = 0; j < length; j++) x[j] -= eta * (g[j] + mu[j] + decay * x[j]);
-    else
-        for (int64_t j = 0; j < length; j++) x[j] -= eta * (g[j] + decay * x[j]);
+    vec sum[ASV_LINES];
+    load_lines(sum, p->mu ? (const real *)p->mu + k : NULL, lines);
+    add_terms(sum, f, i, j, lines);
+    if (atomic) {
+        const real *g = (const real *)sum;
+        for (int64_t c = 0; c < length && c < lines * VEC; c++)
+            atomic_subtract(x + c, eta * (g[c] + decay * load_relaxed(x + c)));
+        return;
+    }
+    for (int c = 0; c < lines; c++) {
+        vec now = whole_line(x + c * VEC);
+        sum[c] = now - eta * (sum[c] + decay * now);
+    }
+    store_lines(x, sum, lines, length);
+}
+
+ASV_INLINE void subtract(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, int64_t k, real decay,
+                         int64_t length, int atomic){
+#define ASV_SUBTRACT(lines, length) subtract_lines(p, f, i, j + at, k + at, decay, lines, length, atomic)
+    ASV_BY_LINES(length, ASV_SUBTRACT)
+#undef ASV_SUBTRACT
 }
 
 /* The update on the range k..end of coordinates, row by row of each layer's matrix. */
-ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int64_t end, int atomic) {
+ASV_INLINE void update_range(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end, const int atomic) {
     const asv_network *net = p->net;
-    real g[ASV_TILE];
     while (k < end) {
         int64_t l = layer_of(net, k), v = net->width[l + 1];
-        int64_t layer_end = k < net->bias[l] ? net->bias[l] : net->bias[l] + v;
         factors_t f = factors_of(p, s, l);
-        int is_weight = k < net->bias[l];
-        if (layer_end > end) layer_end = end;
-        int64_t i = is_weight ? quotient(k - net->weight[l], v) : 0;
-        int64_t j = is_weight ? k - net->weight[l] - i * v : k - net->bias[l];
+        if (k >= net->bias[l]) {
+            int64_t layer_end = net->bias[l] + v < end ? net->bias[l] + v : end;
+            subtract(p, &f, BIAS, k - net->bias[l], k, 0, layer_end - k, atomic);
+            k = layer_end;
+            continue;
+        }
+        int64_t layer_end = net->bias[l] < end ? net->bias[l] : end;
+        int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
         for (; k < layer_end; i++, j = 0) {
-            int64_t terms = is_weight ? row_terms(&f, i, s->which, s->value) : bias_terms(&f, s->which, s->value);
-            int64_t stop = k + v - j < layer_end ? k + v - j : layer_end;
-            while (k < stop) {
-                int64_t length = stop - k < ASV_TILE ? stop - k : ASV_TILE;
-                row_sum(g, NULL, f.right + j, v, s->which, s->value, terms, length);
-                subtract(p, k, g, length, is_weight ? l2_of(p, l, i) : 0, atomic);
-                k += length;
-                j += length;
-            }
+            int64_t length = v - j < layer_end - k ? v - j : layer_end - k;
+            subtract(p, &f, i, j, k, l2_of(p, l, i), length, atomic);
+            k += length;
         }
     }
+}
+
+ASV_PART void update_plain(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end) {
+    update_range(p, s, k, end, 0);
+}
+
+ASV_PART void update_atomic(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end) {
+    update_range(p, s, k, end, 1);
 }
 
 /* Entry k of the direction's data part, for single coordinates. *row: its row of W_l, or -1 for a bias. */
 ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int64_t k, int64_t *row) {
     int64_t v = f->width_out;
     real sum = 0;
-    *row = -1;
+    *row = BIAS;
     if (k >= net->bias[l]) {
         const real *right = f->right + (k - net->bias[l]);
         for (int64_t r = 0; r < f->rows; r++) sum += right[r * v];
@@ -209,15 +228,15 @@ ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int
     if (f->left)
         for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * v + j];
     else
-        for (int32_t e = f->input->head[i]; e; e = f->input->next[e - 1])
-            sum += f->input->value[e - 1] * f->right[f->input->row[e - 1] * v + j];
+        for (int32_t e = f->input->head[i]; e; e = f->input->chain[e - 1].next)
+            sum += f->input->chain[e - 1].value * f->right[f->input->chain[e - 1].row * v + j];
     return sum;
 }
 
 enum { ASV_AHEAD = 16 }; /* how far the writes to come are prefetched */
 
 /* B single coordinates. All directions first, then all writes: an atomic write lets nothing behind it start. */
-ASV_INLINE void update_singles(const asv_inner *p, step_scratch *s, int64_t count, int atomic) {
+ASV_PART void update_singles(const asv_inner *p, step_scratch *s, int64_t count, int atomic) {
     const asv_network *net = p->net;
     real *x = p->x;
     const real *mu = p->mu;
@@ -252,7 +271,7 @@ ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t) {
             int32_t *lock = p->locks + i * (ASV_LINE / (int64_t)sizeof(int32_t));
             if (!(s->pending[i >> 6] >> (i & 63) & 1) || !asv_try_lock(lock)) continue;
             int64_t end = (i + 1) * ASV_STRIPE < d ? (i + 1) * ASV_STRIPE : d;
-            update_range(p, s, i * ASV_STRIPE, end, 0);
+            update_plain(p, s, i * ASV_STRIPE, end);
             asv_unlock(lock);
             s->pending[i >> 6] &= ~(1ULL << (i & 63));
             left--;
@@ -271,8 +290,10 @@ ASV_INLINE void update(const asv_inner *p, step_scratch *s, int64_t t) {
     if (!p->subset) {
         if (p->update == ASV_STRIPED)
             update_striped(p, s, t);
+        else if (atomic)
+            update_atomic(p, s, 0, d);
         else
-            update_range(p, s, 0, d, atomic);
+            update_plain(p, s, 0, d);
         return;
     }
     int64_t count = asv_draw_blocks(p->seed, p->epoch, (uint64_t)t, d, p->subset, p->block, s->chosen, s->marks);
@@ -282,7 +303,33 @@ ASV_INLINE void update(const asv_inner *p, step_scratch *s, int64_t t) {
     }
     for (int64_t c = 0; c < count; c++) {
         int64_t k = s->chosen[c] * p->block, end = k + p->block < d ? k + p->block : d;
-        update_range(p, s, k, end, atomic);
+        if (atomic)
+            update_atomic(p, s, k, end);
+        else
+            update_plain(p, s, k, end);
+    }
+}
+
+ASV_INLINE void prefetch(const void *from, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += ASV_LINE) __builtin_prefetch((const char *)from + at, 0, 2);
+}
+
+/* Asks for what iteration t reads of the samples: most likely this thread's next one. */
+ASV_INLINE void prefetch_batch(const asv_inner *p, int64_t t) {
+    const asv_samples *data = p->data;
+    int64_t stride = asv_cache_stride(p->net);
+    uint64_t key = asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_BATCH);
+    for (int64_t r = 0; r < p->b; r++) {
+        int64_t i = asv_draw_below(key, (uint64_t)r, data->n);
+        if (data->values) {
+            int64_t from = data->start[i], count = data->start[i + 1] - from;
+            prefetch(data->columns + from, count * (int64_t)sizeof(int32_t));
+            prefetch((const real *)data->values + from, count * (int64_t)sizeof(real));
+        }
+        if (by_rows(p)) {
+            prefetch((const real *)data->rows + i * data->p, data->p * (int64_t)sizeof(real));
+        }
+        if (p->cache) prefetch((const real *)p->cache + i * stride, stride * (int64_t)sizeof(real));
     }
 }
 
@@ -294,11 +341,8 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
     step_scratch s = {0};
     carve_step(&s, scratch, p);
     asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, s.index);
-    if (p->cache)
-        for (int64_t r = 0; r < p->b; r++)
-            __builtin_prefetch((const real *)p->cache + s.index[r] * asv_cache_stride(p->net));
     take_rows(&s.in, p->data, s.index, 0, p->b);
-    if (!p->data->rows) chain_columns(&s.in);
+    if (!by_rows(p)) chain_columns(&s.in);
     list_rows(p, &s);
     int64_t *claimed = p->counters, *completed = p->counters + ASV_COUNTER_STRIDE;
     for (;;) {
@@ -306,6 +350,7 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         compute_direction(p, &s);
         int64_t turn = asv_claim(claimed, read_at, p->max_delay);
         if (turn >= 0) {
+            prefetch_batch(p, t + p->threads);
             update(p, &s, t);
             asv_count_up(completed);
             p->delays[t] = (int32_t)(turn - read_at);
@@ -314,7 +359,7 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         if (asv_stopped(p->control, thread)) break;
         sched_yield();
     }
-    unchain_columns(&s.in);
+    if (!by_rows(p)) unchain_columns(&s.in);
 }
 
 void ASV_NAME(asv_atomic_subtract)(void *x, int64_t k, double delta) { atomic_subtract((real *)x + k, (real)delta); }

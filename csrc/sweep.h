@@ -9,8 +9,6 @@
 typedef struct {
     input_t in;
     real *acts, *deltas; /* ASV_BLOCK_ROWS rows of every layer's units */
-    int32_t *which;
-    real *value;
 } sweep_scratch;
 
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
@@ -18,8 +16,6 @@ ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *n
     carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0);
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
-    s->which = carve(base, &used, ASV_BLOCK_ROWS * sizeof(int32_t));
-    s->value = carve(base, &used, ASV_BLOCK_ROWS * sizeof(real));
     return used;
 }
 
@@ -28,10 +24,24 @@ size_t ASV_NAME(asv_sweep_scratch)(const asv_network *net, const asv_samples *da
     return carve_sweep(&s, NULL, net, data);
 }
 
-ASV_INLINE void add_gradient(const asv_network *net, sweep_scratch *s, real *gradient) {
+ASV_INLINE void add_gradient_lines(real *gradient, const factors_t *f, int64_t i, int64_t j, const int lines,
+                                   int64_t length) {
+    vec sum[ASV_LINES];
+    load_lines(sum, gradient, lines);
+    add_terms(sum, f, i, j, lines);
+    store_lines(gradient, sum, lines, length);
+}
+
+ASV_INLINE void add_gradient_row(real *gradient, const factors_t *f, int64_t i){
+#define ASV_ADD(lines, length) add_gradient_lines(gradient + at, f, i, at, lines, length)
+    ASV_BY_LINES(f -> width_out, ASV_ADD)
+#undef ASV_ADD
+}
+
+ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradient) {
     for (int64_t l = 0; l < net->layers; l++) {
         int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
-        real *dW = gradient + net->weight[l], *db = gradient + net->bias[l];
+        real *dW = gradient + net->weight[l];
         const real *left = l ? units_of(net, s->acts, ASV_BLOCK_ROWS, l) : s->in.dense;
         factors_t f = {rows, v, NULL, &s->in, units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
         if (left) {
@@ -39,12 +49,10 @@ ASV_INLINE void add_gradient(const asv_network *net, sweep_scratch *s, real *gra
         } else {
             chain_columns(&s->in);
             for (int64_t i = 0; i < w; i++)
-                if (s->in.head[i])
-                    row_sum(dW + i * v, dW + i * v, f.right, v, s->which, s->value,
-                            row_terms(&f, i, s->which, s->value), v);
+                if (s->in.head[i]) add_gradient_row(dW + i * v, &f, i);
             unchain_columns(&s->in);
         }
-        row_sum(db, db, f.right, v, s->which, s->value, bias_terms(&f, s->which, s->value), v);
+        add_gradient_row(gradient + net->bias[l], &f, BIAS);
     }
 }
 

@@ -38,15 +38,15 @@ typedef struct {
     void *gemm; /* Fortran sgemm or dgemm */
 } asv_network;
 
-/* n samples: dense rows, or CSR with sorted column indices. */
+/* n samples: dense rows, or CSR with sorted column indices; or both, the same numbers twice: then the products skip
+ * the zeros. */
 typedef struct {
     int64_t n, p;
     const void *rows; /* n x p, or NULL */
-    const void *values;
+    const void *values; /* CSR, or NULL */
     const int32_t *columns;
     const int64_t *start; /* n + 1, CSR */
-    int64_t longest; /* most entries in a row: p when dense */
-    int skip_zeros; /* take the sparse road: always for CSR, for dense rows when they have many zeros */
+    int64_t longest; /* most entries in a row, CSR */
     const int32_t *labels; /* n, ASV_SOFTMAX */
     const void *targets; /* n x width[L], ASV_SQUARED; ASV_BINARY: 0 or 1 */
     const void *weight; /* n, mean 1, or NULL */
@@ -105,6 +105,7 @@ typedef struct {
     size_t (*step_scratch)(const asv_inner *);
     void (*step)(const asv_inner *, int64_t t, void *scratch, int thread);
     void (*atomic_subtract)(void *x, int64_t k, double delta);
+    void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start);
 } asv_kernels;
 
 extern const asv_kernels asv_kernels_f32, asv_kernels_f64;

@@ -53,6 +53,8 @@ class Problem:
         if form == "csr":
             X = sparse.csr_array(X)
         self.samples = Samples(X, y, weight)
+        if form == "zeros":
+            assert self.samples.compress(np.inf)
         self.alpha = alpha
         self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
         self.x = self.vector(0.4 * rng.normal(size=self.network.size))

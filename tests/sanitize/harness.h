@@ -79,7 +79,7 @@ DEFINE_GEMM(gemm_f64, double)
 
 /* ---- Problems. ---- */
 
-enum form { DENSE, ZEROS, SPARSE }; /* ZEROS: dense rows, of which the kernels take the non-zero entries */
+enum form { DENSE, ZEROS, SPARSE }; /* ZEROS: dense rows, and their non-zero entries beside them */
 
 typedef struct {
     int precise; /* float64 */
@@ -163,20 +163,18 @@ static void make_samples(problem *p) {
         }
         start[i + 1] = entries;
     }
-    *data = (asv_samples){.n = N, .p = P, .rows = rows, .longest = P, .skip_zeros = p->is.form != DENSE};
-    if (p->is.form == SPARSE) {
-        void *values = array((size_t)entries * p->real, EXACT);
-        int32_t *columns = array((size_t)entries * sizeof(int32_t), EXACT);
-        for (int64_t k = 0, e = 0; k < N * P; k++)
-            if (get(p, rows, k) != 0) {
-                put(p, values, e, get(p, rows, k));
-                columns[e++] = (int32_t)(k % P);
-            }
-        data->rows = NULL;
+    *data = (asv_samples){.n = N, .p = P, .rows = rows, .longest = P};
+    if (p->is.form != DENSE) {
+        void *values = array((size_t)(entries + 1) * p->real, EXACT);
+        int32_t *columns = array((size_t)(entries + 1) * sizeof(int32_t), EXACT);
+        int64_t *found = array((N + 1) * sizeof(int64_t), EXACT);
+        p->kernels->nonzeros(rows, N, P, values, columns, found);
+        CHECK(!memcmp(found, start, (N + 1) * sizeof(int64_t)), "nonzeros: rows start elsewhere");
         data->values = values;
         data->columns = columns;
         data->start = start;
     }
+    if (p->is.form == SPARSE) data->rows = NULL;
     if (p->is.loss == ASV_SOFTMAX) {
         int32_t *labels = array(N * sizeof(int32_t), EXACT);
         for (int64_t i = 0; i < N; i++) labels[i] = (int32_t)asv_draw_below(3, (uint64_t)i, OUTPUTS);
