@@ -84,6 +84,8 @@ cdef extern from "types.h":
         int update
         int64_t *counters
         int32_t *locks
+        int32_t *done
+        int32_t *row_locks
         int32_t *delays
         asv_control *control
 
@@ -92,6 +94,7 @@ cdef extern from "types.h":
         void (*sweep)(asv_sweep *, int64_t, int64_t, void *, int, asv_control *) noexcept nogil
         size_t (*step_scratch)(const asv_inner *) noexcept nogil
         void (*step)(const asv_inner *, int64_t, void *, int) noexcept nogil
+        void (*settle)(const asv_inner *, int64_t, int64_t) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
         void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
 

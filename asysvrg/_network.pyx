@@ -272,6 +272,13 @@ cdef class Samples:
         return taken
 
     @property
+    def density(self):
+        """Share of the inputs that the kernels see as non-zero."""
+        if self.data.values == NULL:
+            return 1.0
+        return self.data.start[self.data.n] / max(self.data.n * self.data.p, 1)
+
+    @property
     def skips_zeros(self):
         """Whether the kernels walk over non-zero inputs only."""
         return self.data.values != NULL

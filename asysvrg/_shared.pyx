@@ -16,6 +16,7 @@ from asysvrg._network cimport Network, Samples, address, start_control
 from asysvrg._network import aligned_zeros, reraise
 
 DIRECTIONS = {"sgd": ASV_SGD, "svrg": ASV_SVRG}
+SPARSE_ENOUGH = 0.2  # non-zeros of a mini-batch per input, from which updates of all coordinates are put off (csrc/lazy.h)
 UPDATES = {"serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED}
 
 
@@ -49,7 +50,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks
+    cdef object _alpha, _scratch, _counters, _locks, _rows
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads):
@@ -76,10 +77,19 @@ cdef class InnerLoop:
         stripes = -(-network.size // ASV_STRIPE)
         self._locks = aligned_zeros((stripes * ASV_LINE // sizeof(int32_t),), np.int32)
         self.inner.locks = <int32_t *>address(self._locks, np.int32, self._locks.shape)
+        if self.inner.subset == 0 and batch_size * samples.density < SPARSE_ENOUGH:
+            self._rows = aligned_zeros((2, samples.data.p), np.int32)
+            self.inner.done = <int32_t *>address(self._rows, np.int32, self._rows.shape)
+            self.inner.row_locks = self.inner.done + samples.data.p
         self._counters = aligned_zeros((2 * ASV_COUNTER_STRIDE,), np.int64)
         self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.step_scratch(&self.inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
+
+    @property
+    def puts_off(self):
+        """Whether updates of all coordinates cost as much as the mini-batch has non-zeros (csrc/lazy.h)."""
+        return self.inner.done != NULL
 
     def run(self, x, int64_t steps, *, direction, eta, epoch, mu=None, x_snap=None, cache=None,
             double deadline=float("inf")):
@@ -115,7 +125,7 @@ cdef class InnerLoop:
         KeyboardInterrupt
             Or what a signal handler raised; x then holds every update applied so far.
         """
-        cdef int64_t t
+        cdef int64_t t, p = self.samples.data.p
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride
@@ -136,6 +146,10 @@ cdef class InnerLoop:
         start_control(&self.control, deadline)
         for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
             kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
+        if inner.done != NULL:
+            for t in prange(inner.threads, num_threads=inner.threads, schedule="static", chunksize=1, nogil=True):
+                kernels.settle(inner, p * t // inner.threads, p * (t + 1) // inner.threads)
+            self._rows.fill(0)
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays

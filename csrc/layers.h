@@ -28,7 +28,9 @@ typedef struct {
     const real **value;
     int64_t *count; /* and how many */
     entry_t *chain;
-    int32_t *head; /* p: first entry of the column + 1; zero between batches */
+    int32_t *head;    /* p: first entry of the column + 1; zero between batches */
+    int32_t *touched; /* the columns that have entries, */
+    int64_t distinct; /* and how many */
 } input_t;
 
 /* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), the rest from `rest`,
@@ -52,6 +54,7 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_sam
     in->value = carve(base, used, count * sizeof(real *));
     in->count = carve(base, used, count * sizeof(int64_t));
     in->chain = carve(base, used, (size_t)(rows * data->longest) * sizeof(entry_t));
+    in->touched = carve(base, used, (size_t)(rows * data->longest) * sizeof(int32_t));
     in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
 }
 
@@ -78,17 +81,20 @@ ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *i
 /* Sorts the entries of all rows by column. */
 ASV_PART void chain_columns(input_t *in) {
     int32_t e = 0;
+    int64_t distinct = 0;
     for (int64_t r = 0; r < in->rows; r++)
         for (int64_t c = 0; c < in->count[r]; c++) {
-            int32_t *head = in->head + in->column[r][c];
+            int32_t column = in->column[r][c], *head = in->head + column;
+            in->touched[distinct] = column;
+            distinct += *head == 0;
             in->chain[e++] = (entry_t){(int32_t)r, *head, in->value[r][c]};
             *head = e;
         }
+    in->distinct = distinct;
 }
 
-ASV_PART void unchain_columns(input_t *in) {
-    for (int64_t r = 0; r < in->rows; r++)
-        for (int64_t c = 0; c < in->count[r]; c++) in->head[in->column[r][c]] = 0;
+ASV_INLINE void unchain_columns(input_t *in) {
+    for (int64_t c = 0; c < in->distinct; c++) in->head[in->touched[c]] = 0;
 }
 
 /* Matrix of layer l >= 1 in a buffer that holds `capacity` rows of every layer's units. */

@@ -94,6 +94,7 @@ typedef struct {
     int direction, update;
     int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
     int32_t *locks; /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
+    int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
     asv_control *control;
 } asv_inner;
@@ -104,6 +105,7 @@ typedef struct {
     void (*sweep)(asv_sweep *, int64_t first, int64_t last, void *scratch, int thread, asv_control *);
     size_t (*step_scratch)(const asv_inner *);
     void (*step)(const asv_inner *, int64_t t, void *scratch, int thread);
+    void (*settle)(const asv_inner *, int64_t first, int64_t last);
     void (*atomic_subtract)(void *x, int64_t k, double delta);
     void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start);
 } asv_kernels;

@@ -31,12 +31,13 @@ class Problem:
         p=21,
         outputs=5,
         alpha=0.03,
+        density=0.25,
         seed=0,
     ):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(n, p))
         if form != "dense":
-            X *= rng.random((n, p)) < 0.25
+            X *= rng.random((n, p)) < density
         self.widths = (p, *hidden, outputs)
         self.network = Network(self.widths, activation, loss, dtype)
         if loss == "softmax":

@@ -5,10 +5,11 @@ import pytest
 from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop, atomic_adds, draw_batch, draw_blocks
 from conftest import Problem
+from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from asysvrg import AsySVRGClassifier
+from asysvrg import AsySVRGClassifier, _shared
 
 THREADS = [1, 2, 4, 8, 16]
 
@@ -87,6 +88,27 @@ def test_no_update_is_lost(dtype, threads, update, coordinates, block):
             k = (draw_blocks(3, 1, t, len(x), coordinates, block)[:, None] * block + np.arange(block)).ravel()
             counts[k[k < len(x)]] += 1
     np.testing.assert_array_equal(x, -0.5 * mu * counts)  # powers of two: exact
+
+
+@pytest.mark.parametrize("threads", [2, 4, 16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("update", ["atomic", "striped"])
+def test_no_row_put_off_is_lost(dtype, threads, update):
+    """As above, with sparse inputs: samples of weight zero have no gradient, but their columns' rows are touched."""
+    X = sparse.random_array((50, 400), density=0.01, format="csr", dtype=dtype, rng=0)
+    network = Network((400, 90), "relu", "squared", dtype)
+    samples = Samples(X, np.zeros((50, 90), dtype), np.zeros(50, dtype))
+    loop = InnerLoop(
+        network, samples, alpha=0.0, batch_size=2, coordinates=0, block=1, update=update,
+        max_delay=None, seed=3, threads=threads,
+    )  # fmt: skip
+    assert loop.puts_off
+    mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
+    mu[:] = -(2.0 ** np.arange(-4, 4)[np.arange(network.size) % 8])
+    for epoch in range(3):
+        delays = loop.run(x, 1000, direction="svrg", eta=0.5, epoch=epoch, mu=mu, x_snap=x_snap)
+        assert (delays >= 0).all()
+        np.testing.assert_array_equal(x, -0.5 * mu * 1000 * (epoch + 1))
 
 
 def test_stripes_are_refused_for_a_subset():
@@ -178,13 +200,17 @@ def optimum(digits):
         {"coordinates": 64},
         {"coordinates": 64, "block": "line"},
         {"coordinates": "all", "update": "atomic"},
+        {"coordinates": "all", "sparse": True},
     ],
-    ids=["all", "singles", "lines", "all-atomic"],
+    ids=["all", "singles", "lines", "all-atomic", "put-off"],
 )
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
-    digits, optimum, coordinates, threads
+    digits, optimum, coordinates, threads, monkeypatch
 ):
     X, y = digits
+    if "sparse" in coordinates:
+        monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+        X, coordinates = sparse.csr_array(X), {"coordinates": "all"}
     model = AsySVRGClassifier(
         (), alpha=0.05, dtype="float64", max_iter=80, inner_steps=1000, tol=0, n_jobs=threads, random_state=0,
         learning_rate_init=0.2 if coordinates["coordinates"] == "all" else 1.0, **coordinates,

@@ -231,6 +231,10 @@ static void make_inner(problem *p, int64_t steps) {
         .delays = delays,
         .control = &p->control,
     };
+    if (p->is.form == SPARSE && !p->is.subset) { /* ZEROS: the same without putting off */
+        p->inner.done = array(2 * P * sizeof(int32_t), EXACT);
+        p->inner.row_locks = p->inner.done + P;
+    }
     if (p->is.direction == ASV_SVRG) {
         p->inner.mu = array(d, SPARE);
         if (p->is.cached) p->inner.cache = array(N * (size_t)asv_cache_stride(&p->net) * p->real, SPARE);

@@ -67,6 +67,7 @@ static void run(setting is) {
         CHECK(pthread_create(&handles[i], NULL, work, &workers[i]) == 0, "no thread");
     }
     for (int i = 0; i < THREADS; i++) pthread_join(handles[i], NULL);
+    if (p.inner.done) p.kernels->settle(&p.inner, 0, P);
     pthread_barrier_destroy(&start);
 
     int64_t *updates = array((size_t)p.net.d * sizeof(int64_t), EXACT);

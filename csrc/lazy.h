@@ -1,0 +1,89 @@
+/* Sparse input: updates of all coordinates at the cost of the batch's non-zero entries.
+ *
+ * Where a column of the input has no entry in the batch, row i of W_0 sees only the dense part of v, mu_i + alpha_i
+ * x_i. k updates of this kind one after the other are
+ *
+ *     x_i <- r^k x_i - eta (1 + r + ... + r^(k-1)) mu_i,    r = 1 - eta alpha_i,
+ *
+ * and can wait until a batch has entries in the column again. done[i] counts the updates whose dense part row i has
+ * had; after the last iteration all rows are brought up to date, so that each has had that of every update. A row is
+ * changed under its lock.
+ */
+#ifndef ASYSVRG_LAZY_H
+#define ASYSVRG_LAZY_H
+
+#include "update.h"
+
+/* r^k and 1 + r + ... + r^(k-1) for r = 1 - z. */
+ASV_INLINE void geometric(double z, int64_t k, double *power, double *sum) {
+    double n = (double)k;
+    if (n * z < 1e-3) /* the first terms of the binomial series are exact to 1e-14 */
+        *sum = n * (1 - (n - 1) / 2 * z * (1 - (n - 2) / 3 * z * (1 - (n - 3) / 4 * z)));
+    else if (z < 0.5)
+        *sum = -expm1(n * log1p(-z)) / z;
+    else
+        *sum = (1 - pow(1 - z, n)) / z;
+    *power = 1 - z * *sum;
+}
+
+ASV_INLINE void scale_lines(real *x, const real *mu, real power, real sum, const int lines, int64_t length) {
+    vec now[ASV_LINES];
+    load_lines(now, mu, lines);
+    for (int c = 0; c < lines; c++) now[c] = power * whole_line(x + c * VEC) - sum * now[c];
+    store_lines(x, now, lines, length);
+}
+
+ASV_INLINE void lock_row(const asv_inner *p, int64_t i) {
+    if (p->update == ASV_SERIAL) return;
+    for (int looks = 0; !asv_try_lock(p->row_locks + i); looks++) {
+        asv_pause();
+        if (looks > ASV_SPINS) sched_yield();
+    }
+}
+
+ASV_INLINE void unlock_row(const asv_inner *p, int64_t i) {
+    if (p->update != ASV_SERIAL) asv_unlock(p->row_locks + i);
+}
+
+/* Brings row i of W_0 to where `now` updates have taken it. */
+ASV_INLINE void settle_row(const asv_inner *p, int64_t i, int64_t now) {
+    const asv_network *net = p->net;
+    int64_t v = net->width[1], k = net->weight[0] + i * v;
+    double power, sum;
+    lock_row(p, i);
+    if (p->done[i] < now) {
+        real *x = (real *)p->x + k;
+        const real *mu = p->mu ? (const real *)p->mu + k : NULL;
+        geometric(p->eta * p->alpha[i], now - p->done[i], &power, &sum);
+        sum *= p->eta;
+#define ASV_SCALE(lines, length) scale_lines(x + at, mu ? mu + at : NULL, (real)power, (real)sum, lines, length)
+        ASV_BY_LINES(v, ASV_SCALE)
+#undef ASV_SCALE
+        p->done[i] = (int32_t)now;
+    }
+    unlock_row(p, i);
+}
+
+ASV_PART void settle_batch(const asv_inner *p, const step_scratch *s, int64_t now) {
+    for (int64_t c = 0; c < s->in.distinct; c++) settle_row(p, s->in.touched[c], now);
+}
+
+/* Rows first..last after the last iteration. */
+ASV_CLONES void ASV_NAME(asv_settle)(const asv_inner *p, int64_t first, int64_t last) {
+    int64_t now = asv_count_read(p->counters + ASV_COUNTER_STRIDE);
+    for (int64_t i = first; i < last; i++) settle_row(p, i, now);
+}
+
+/* Eq. (4) on the rows of the batch's columns, their dense part included. */
+ASV_PART void update_batch(const asv_inner *p, const step_scratch *s) {
+    factors_t f = factors_of(p, s, 0);
+    for (int64_t c = 0; c < s->in.distinct; c++) {
+        int64_t i = s->in.touched[c];
+        lock_row(p, i);
+        subtract(p, &f, i, 0, p->net->weight[0] + i * f.width_out, l2_of(p, 0, i), f.width_out, 0);
+        p->done[i]++;
+        unlock_row(p, i);
+    }
+}
+
+#endif

@@ -1,0 +1,231 @@
+/* Eq. (4): what an iteration subtracts from which coordinates of x, and how threads keep out of each other's way. */
+#ifndef ASYSVRG_UPDATE_H
+#define ASYSVRG_UPDATE_H
+
+#include "layers.h"
+#include "rng.h"
+
+enum { ASV_SPINS = 1000 };  /* looks at the stripes that are left before a thread gives way */
+
+typedef struct {
+    int64_t *index; /* b */
+    input_t in;
+    real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
+    const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
+    real *rest;          /* private copy of all layers but the first */
+    int64_t *chosen;     /* block numbers of this update */
+    uint64_t *marks;     /* a bit a block */
+    real *change;        /* eta v of the chosen coordinates, block == 1 */
+    uint64_t *pending;   /* a bit a stripe */
+} step_scratch;
+
+ASV_INLINE int64_t stripes_of(int64_t d) { return (d + ASV_STRIPE - 1) / ASV_STRIPE; }
+
+ASV_INLINE int64_t rest_from(const asv_network *net) { return net->layers > 1 ? net->weight[1] : net->d; }
+
+ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
+    const asv_network *net = p->net;
+    size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->units * sizeof(real);
+    s->index = carve(base, &used, b * sizeof(int64_t));
+    carve_input(&s->in, base, &used, p->data, p->b, 1);
+    s->acts = carve(base, &used, units);
+    s->deltas = carve(base, &used, units);
+    s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
+    if (p->threads > 1) s->rest = carve(base, &used, (size_t)(net->d - rest_from(net)) * sizeof(real));
+    if (p->subset) {
+        size_t blocks = (size_t)((net->d + p->block - 1) / p->block);
+        size_t most = (size_t)asv_most_blocks(net->d, p->subset, p->block);
+        s->chosen = carve(base, &used, most * sizeof(int64_t));
+        s->marks = carve(base, &used, (blocks + 63) / 64 * sizeof(uint64_t));
+        if (p->block == 1) s->change = carve(base, &used, most * sizeof(real));
+    }
+    if (p->update == ASV_STRIPED)
+        s->pending = carve(base, &used, (size_t)(stripes_of(net->d) + 63) / 64 * sizeof(uint64_t));
+    return used;
+}
+
+/* Whether gradients of the first layer look into each row of the batch: else the entries are sorted by columns, which
+ * pays where all coordinates are updated. */
+ASV_INLINE int by_rows(const asv_inner *p) { return p->data->rows && (p->subset || !p->data->values); }
+
+ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64_t l) {
+    int64_t capacity = 2 * p->b;
+    factors_t f = {l && p->direction == ASV_SVRG ? capacity : p->b, p->net->width[l + 1],
+                   l            ? s->left + l * capacity
+                   : by_rows(p) ? s->in.row_start
+                                : NULL,
+                   &s->in, units_of(p->net, s->deltas, capacity, l + 1)};
+    return f;
+}
+
+ASV_INLINE int64_t layer_of(const asv_network *net, int64_t k) {
+    int64_t l = 0;
+    while (l + 1 < net->layers && k >= net->weight[l + 1]) l++;
+    return l;
+}
+
+/* Unsigned and narrow where it can be: a 64-bit division costs several times as much. */
+ASV_INLINE int64_t quotient(int64_t a, int64_t b) { return a >> 32 ? a / b : (uint32_t)a / (uint32_t)b; }
+
+/* alpha of row i of W_l. */
+ASV_INLINE real l2_of(const asv_inner *p, int64_t l, int64_t i) {
+    return (real)p->alpha[l ? p->net->width[0] + l - 1 : i];
+}
+
+/* x_k -= eta (g_k + mu_k + decay x_k) for `length` coordinates from k on, in row i of a layer from column j on. */
+ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, int64_t k, real decay,
+                               const int lines, int64_t length, int atomic) {
+    real *x = (real *)p->x + k;
+    const real eta = (real)p->eta;
+    vec sum[ASV_LINES];
+    load_lines(sum, p->mu ? (const real *)p->mu + k : NULL, lines);
+    add_terms(sum, f, i, j, lines);
+    if (atomic) {
+        const real *g = (const real *)sum;
+        for (int64_t c = 0; c < length && c < lines * VEC; c++)
+            atomic_subtract(x + c, eta * (g[c] + decay * load_relaxed(x + c)));
+        return;
+    }
+    for (int c = 0; c < lines; c++) {
+        vec now = whole_line(x + c * VEC);
+        sum[c] = now - eta * (sum[c] + decay * now);
+    }
+    store_lines(x, sum, lines, length);
+}
+
+ASV_INLINE void subtract(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, int64_t k, real decay,
+                         int64_t length, int atomic){
+#define ASV_SUBTRACT(lines, length) subtract_lines(p, f, i, j + at, k + at, decay, lines, length, atomic)
+    ASV_BY_LINES(length, ASV_SUBTRACT)
+#undef ASV_SUBTRACT
+}
+
+/* The update on the range k..end of coordinates, row by row of each layer's matrix. */
+ASV_INLINE void update_range(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end, const int atomic) {
+    const asv_network *net = p->net;
+    while (k < end) {
+        int64_t l = layer_of(net, k), v = net->width[l + 1];
+        factors_t f = factors_of(p, s, l);
+        if (k >= net->bias[l]) {
+            int64_t layer_end = net->bias[l] + v < end ? net->bias[l] + v : end;
+            subtract(p, &f, BIAS, k - net->bias[l], k, 0, layer_end - k, atomic);
+            k = layer_end;
+            continue;
+        }
+        int64_t layer_end = net->bias[l] < end ? net->bias[l] : end;
+        int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
+        for (; k < layer_end; i++, j = 0) {
+            int64_t length = v - j < layer_end - k ? v - j : layer_end - k;
+            subtract(p, &f, i, j, k, l2_of(p, l, i), length, atomic);
+            k += length;
+        }
+    }
+}
+
+ASV_PART void update_plain(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end) {
+    update_range(p, s, k, end, 0);
+}
+
+ASV_PART void update_atomic(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end) {
+    update_range(p, s, k, end, 1);
+}
+
+/* Entry k of the direction's data part, for single coordinates. *row: its row of W_l, or -1 for a bias. */
+ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int64_t k, int64_t *row) {
+    int64_t v = f->width_out;
+    real sum = 0;
+    *row = BIAS;
+    if (k >= net->bias[l]) {
+        const real *right = f->right + (k - net->bias[l]);
+        for (int64_t r = 0; r < f->rows; r++) sum += right[r * v];
+        return sum;
+    }
+    int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
+    *row = i;
+    if (f->left)
+        for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * v + j];
+    else
+        for (int32_t e = f->input->head[i]; e; e = f->input->chain[e - 1].next)
+            sum += f->input->chain[e - 1].value * f->right[f->input->chain[e - 1].row * v + j];
+    return sum;
+}
+
+enum { ASV_AHEAD = 16 }; /* how far the writes to come are prefetched */
+
+/* B single coordinates. All directions first, then all writes: an atomic write lets nothing behind it start. */
+ASV_PART void update_singles(const asv_inner *p, step_scratch *s, int64_t count, int atomic) {
+    const asv_network *net = p->net;
+    real *x = p->x;
+    const real *mu = p->mu;
+    for (int64_t c = 0; c < count; c++) {
+        int64_t k = s->chosen[c], l = layer_of(net, k);
+        int64_t row;
+        factors_t f = factors_of(p, s, l);
+        real v = entry(net, &f, l, k, &row);
+        if (mu) v += mu[k];
+        if (row >= 0) v += l2_of(p, l, row) * load_relaxed(x + k);
+        s->change[c] = (real)p->eta * v;
+    }
+    for (int64_t c = 0; c < count; c++) {
+        if (c + ASV_AHEAD < count) __builtin_prefetch(x + s->chosen[c + ASV_AHEAD], 1);
+        if (atomic)
+            atomic_subtract(x + s->chosen[c], s->change[c]);
+        else
+            x[s->chosen[c]] -= s->change[c];
+    }
+}
+
+/* All coordinates from `start` on under one lock for each stripe: whole-vector stores, none lost. A thread that finds a
+ * stripe taken goes on to another, and waits only when all that it has left are taken. */
+ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t, int64_t start) {
+    int64_t d = p->net->d, stripes = stripes_of(d), lowest = start / ASV_STRIPE, left = stripes - lowest;
+    int64_t from = lowest + asv_draw_below(asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_STRIPE), 0, left);
+    for (int64_t i = lowest; i < stripes; i++) s->pending[i >> 6] |= 1ULL << (i & 63);
+    for (int idle = 0; left;) {
+        int64_t before = left;
+        for (int64_t c = 0; c < stripes - lowest; c++) {
+            int64_t i = from + c < stripes ? from + c : from + c - stripes + lowest;
+            int32_t *lock = p->locks + i * (ASV_LINE / (int64_t)sizeof(int32_t));
+            if (!(s->pending[i >> 6] >> (i & 63) & 1) || !asv_try_lock(lock)) continue;
+            int64_t end = (i + 1) * ASV_STRIPE < d ? (i + 1) * ASV_STRIPE : d;
+            update_plain(p, s, i == lowest ? start : i * ASV_STRIPE, end);
+            asv_unlock(lock);
+            s->pending[i >> 6] &= ~(1ULL << (i & 63));
+            left--;
+        }
+        /* Giving way at once would let another thread start from an x that this update is about to change. */
+        idle = left < before ? 0 : idle + 1;
+        if (idle) asv_pause();
+        if (idle > ASV_SPINS) sched_yield();
+    }
+}
+
+/* All coordinates from `start` on. */
+ASV_INLINE void update_all(const asv_inner *p, step_scratch *s, int64_t t, int64_t start) {
+    if (p->update == ASV_STRIPED)
+        update_striped(p, s, t, start);
+    else if (p->update == ASV_ATOMIC)
+        update_atomic(p, s, start, p->net->d);
+    else
+        update_plain(p, s, start, p->net->d);
+}
+
+/* A random subset of coordinates. */
+ASV_INLINE void update_subset(const asv_inner *p, step_scratch *s, int64_t t) {
+    int64_t d = p->net->d;
+    int atomic = p->update != ASV_SERIAL;
+    int64_t count = asv_draw_blocks(p->seed, p->epoch, (uint64_t)t, d, p->subset, p->block, s->chosen, s->marks);
+    if (p->block == 1) {
+        update_singles(p, s, count, atomic);
+        return;
+    }
+    for (int64_t c = 0; c < count; c++) {
+        int64_t k = s->chosen[c] * p->block, end = k + p->block < d ? k + p->block : d;
+        if (atomic)
+            update_atomic(p, s, k, end);
+        else
+            update_plain(p, s, k, end);
+    }
+}
+
+#endif
