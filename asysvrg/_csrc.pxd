@@ -86,6 +86,7 @@ cdef extern from "types.h":
         int32_t *locks
         int32_t *done
         int32_t *row_locks
+        const double *sums
         int32_t *delays
         asv_control *control
 

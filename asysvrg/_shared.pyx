@@ -86,6 +86,14 @@ cdef class InnerLoop:
         self.stride = network.kernels.step_scratch(&self.inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
 
+    def _geometric_sums(self, int64_t steps, double eta):
+        """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all that is put off has the same r = 1 - eta alpha."""
+        alpha = self._alpha[:self.samples.data.p]
+        if self.inner.done == NULL or alpha.min() < alpha.max():
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):  # a rate that diverges is the epoch loop's business
+            return np.concatenate([[0.0], np.cumsum((1 - eta * alpha[0]) ** np.arange(steps))])
+
     @property
     def puts_off(self):
         """Whether updates of all coordinates cost as much as the mini-batch has non-zeros (csrc/lazy.h)."""
@@ -141,6 +149,8 @@ cdef class InnerLoop:
         inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
             if direction == "svrg" else NULL
         inner.eta, inner.epoch = eta, epoch
+        sums = self._geometric_sums(steps, eta)
+        inner.sums = <const double *>address(sums, np.float64, (steps + 1,))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
         self._counters.fill(0)
         start_control(&self.control, deadline)

@@ -14,16 +14,12 @@
 
 #include "update.h"
 
-/* r^k and 1 + r + ... + r^(k-1) for r = 1 - z. */
-ASV_INLINE void geometric(double z, int64_t k, double *power, double *sum) {
-    double n = (double)k;
-    if (n * z < 1e-3) /* the first terms of the binomial series are exact to 1e-14 */
-        *sum = n * (1 - (n - 1) / 2 * z * (1 - (n - 2) / 3 * z * (1 - (n - 3) / 4 * z)));
-    else if (z < 0.5)
-        *sum = -expm1(n * log1p(-z)) / z;
-    else
-        *sum = (1 - pow(1 - z, n)) / z;
-    *power = 1 - z * *sum;
+/* 1 + r + ... + r^(k-1) of row i. */
+ASV_INLINE double geometric_sum(const asv_inner *p, int64_t i, int64_t k) {
+    if (p->sums) return p->sums[k];
+    double z = p->eta * p->alpha[i];
+    if (z == 0) return (double)k;
+    return (z < 0.5 ? -expm1((double)k * log1p(-z)) : 1 - pow(1 - z, (double)k)) / z;
 }
 
 ASV_INLINE void scale_lines(real *x, const real *mu, real power, real sum, const int lines, int64_t length) {
@@ -49,13 +45,11 @@ ASV_INLINE void unlock_row(const asv_inner *p, int64_t i) {
 ASV_INLINE void settle_row(const asv_inner *p, int64_t i, int64_t now) {
     const asv_network *net = p->net;
     int64_t v = net->width[1], k = net->weight[0] + i * v;
-    double power, sum;
     lock_row(p, i);
     if (p->done[i] < now) {
         real *x = (real *)p->x + k;
         const real *mu = p->mu ? (const real *)p->mu + k : NULL;
-        geometric(p->eta * p->alpha[i], now - p->done[i], &power, &sum);
-        sum *= p->eta;
+        double sum = p->eta * geometric_sum(p, i, now - p->done[i]), power = 1 - p->alpha[i] * sum;
 #define ASV_SCALE(lines, length) scale_lines(x + at, mu ? mu + at : NULL, (real)power, (real)sum, lines, length)
         ASV_BY_LINES(v, ASV_SCALE)
 #undef ASV_SCALE

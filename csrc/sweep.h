@@ -48,8 +48,8 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
             matmul(net, 1, 0, w, v, rows, 1, left, w, f.right, v, 1, dW);
         } else {
             chain_columns(&s->in);
-            for (int64_t i = 0; i < w; i++)
-                if (s->in.head[i]) add_gradient_row(dW + i * v, &f, i);
+            for (int64_t c = 0; c < s->in.distinct; c++)
+                add_gradient_row(dW + s->in.touched[c] * v, &f, s->in.touched[c]);
             unchain_columns(&s->in);
         }
         add_gradient_row(gradient + net->bias[l], &f, BIAS);

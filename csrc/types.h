@@ -95,6 +95,8 @@ typedef struct {
     int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
     int32_t *locks; /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
     int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */
+    const double
+        *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where the rows of W_0 have one alpha; or NULL */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
     asv_control *control;
 } asv_inner;

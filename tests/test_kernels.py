@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from asysvrg import _shared
 from asysvrg._network import aligned_zeros
 from conftest import Problem
 
+from asysvrg import _shared
 from asysvrg.objective import Objective
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
@@ -72,24 +72,23 @@ def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
         assert (delays == 0).all()
 
 
-@pytest.mark.parametrize("steps", [25, 600])
-@pytest.mark.parametrize("alpha", [0.0, 1e-6, 0.03, 9.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.03, 9.0, "rows"])
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
-@pytest.mark.parametrize("form", ["zeros", "csr"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("form", "dtype"), [("zeros", np.float32), ("csr", np.float64)])
 @pytest.mark.parametrize("hidden", [(), (7,), (150, 4)], ids=str)
-def test_rows_put_off_against_the_twin(monkeypatch, hidden, dtype, form, direction, alpha, steps):
+def test_rows_put_off_against_the_twin(monkeypatch, hidden, form, dtype, direction, alpha):
     """csrc/lazy.h: columns without an entry in the batch wait, and end where the twin's do."""
     monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    if alpha == "rows":
+        alpha = np.random.default_rng(3).random(30 + len(hidden))
     problem = Problem(hidden=hidden, form=form, dtype=dtype, n=60, p=30, alpha=alpha, density=0.03)
     _, mu, cache = problem.snapshot(problem.x)
-    expected = problem.twin.epoch(direction, problem.x, steps, 0.1, 2, 0, 1, seed=7, epoch=3)
+    expected = problem.twin.epoch(direction, problem.x, 100, 0.1, 2, 0, 1, seed=7, epoch=3)
     for update in ["serial", "atomic", "striped"]:
         loop, x = problem.inner_loop(update=update, batch=2), problem.vector(problem.x)
         assert loop.puts_off
-        loop.run(x, steps, direction=direction, eta=0.1, epoch=3, mu=mu, cache=cache)
-        tol = TOLERANCE[dtype] * (1 if dtype == np.float64 else steps / 25)
-        np.testing.assert_allclose(x, expected, rtol=tol, atol=tol)
+        loop.run(x, 100, direction=direction, eta=0.1, epoch=3, mu=mu, cache=cache)
+        np.testing.assert_allclose(x, expected, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (24, 16)], ids=str)
