@@ -27,7 +27,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
     """A network and its training; what outputs and targets mean is left to the classifier and the regressor."""
 
     _loss: str
-    _stream, _shrink = 0, 1.0  # for another run to go on with; see `training.Start`
+    _stream, _factor = 0, 1.0  # for another run to go on with; see `training.Start`
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             network, start, earlier, self._stream = self._new_network(settings), None, None, 0
         else:
             network, earlier = self._network, self.history_
-            start = Start(self._vector(), self.n_iter_, self._stream, self._shrink)
+            start = Start(self._vector(), self.n_iter_, self._stream, self._factor)
         epochs = 0 if start is None else start.epoch
         # The caller decides when to stop, and what to keep.
         settings = replace(
@@ -237,7 +237,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self._set_layers(outcome.x)
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
-        self._shrink = outcome.shrink * (1.0 if start is None else start.shrink)
+        self._factor = outcome.factor * (1.0 if start is None else start.factor)
         if outcome.reason == "interrupted":
             warnings.warn(
                 f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept",

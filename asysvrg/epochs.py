@@ -62,6 +62,8 @@ class Plan:
         Stop at a loss of at most this.
     max_time : float
         Stop after so many seconds, in the middle of an epoch if need be.
+    most_growth : float
+        While the loss falls, the learning rate grows up to so many times what it was at first; 1 for never.
     first : int
         Number of the first epoch: the run is the continuation of one of so many epochs.
     """
@@ -76,6 +78,7 @@ class Plan:
     early_stopping: bool = False
     target_loss: float = -math.inf
     max_time: float = math.inf
+    most_growth: float = 1.0
     first: int = 0
 
     def direction(self, epoch: int) -> str:
@@ -101,15 +104,15 @@ class Outcome:
     reason : {"max_iter", "tol", "target_loss", "max_time", "callback", "interrupted"}
     loss : float
         At x.
-    shrink : float
-        What roll-backs left of the learning rate.
+    factor : float
+        By which growth and roll-backs changed the learning rate.
     """
 
     x: np.ndarray
     epochs: int
     reason: str
     loss: float
-    shrink: float = 1.0
+    factor: float = 1.0
 
 
 @dataclass
@@ -133,7 +136,8 @@ class State:
     numbers: dict[str, Any]
 
 
-KEPT = ("seconds", "shrink", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest", "warned")
+KEPT = ("seconds", "factor", "ceiling", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest", "warned")
+GROWTH = 2.0  # of the learning rate in an epoch
 FAR_ABOVE = 2.0  # a loss beyond this many times the snapshot's ...
 ALLOWANCE = 0.1  # ... and above it by this share of the starting loss is taken for divergence
 
@@ -148,7 +152,8 @@ class _Run:
     def __init__(self, execution: Execution, x: np.ndarray, plan: Plan, trace: Trace):
         self.execution, self.x, self.plan, self.trace = execution, x, plan, trace
         self.clock, self.started = Clock(), time.monotonic()
-        self.shrink = 1.0  # halved at each roll-back
+        self.factor = 1.0  # of the learning rate: halved at each roll-back, see `pace`
+        self.ceiling = plan.most_growth
         self.sample_gradients = 0
         self.best, self.best_value, self.best_loss = x, math.inf, math.inf
         self.last_gain, self.lowest = plan.first, math.inf
@@ -186,12 +191,21 @@ class _Run:
         allowance = ALLOWANCE * abs(self.trace.epochs[0]["loss"])
         return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
 
+    def pace(self, new: Snapshot, old: Snapshot) -> None:
+        """The learning rate of the next epoch: larger while the loss falls, never again as large once it rose."""
+        if new.loss < old.loss:
+            self.factor = max(self.factor, min(self.factor * GROWTH, self.ceiling))
+        elif self.plan.most_growth > 1:
+            self.factor /= GROWTH
+            self.ceiling = self.factor
+
     def roll_back(self, old: Snapshot, epoch: int) -> Snapshot:
-        self.shrink /= 2
+        self.factor /= 2
+        self.ceiling = min(self.ceiling, self.factor)
         if not self.warned:
             warnings.warn(
                 f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
-                f"learning rate, {self.shrink * self.plan.eta(epoch):.3g}. A smaller learning_rate_init avoids this",
+                f"learning rate, {self.factor * self.plan.eta(epoch):.3g}. A smaller learning_rate_init avoids this",
                 ConvergenceWarning,
                 stacklevel=7,
             )
@@ -237,11 +251,11 @@ class _Run:
             self.x[:] = self.best
         else:
             loss = last.loss
-        return Outcome(self.x, epoch, reason, loss, self.shrink)
+        return Outcome(self.x, epoch, reason, loss, self.factor)
 
     def inner(self, epoch: int, snapshot: Snapshot) -> dict[str, Any]:
         """m updates of x; returns what the next row says of them."""
-        direction, eta = self.plan.direction(epoch), self.shrink * self.plan.eta(epoch)
+        direction, eta = self.plan.direction(epoch), self.factor * self.plan.eta(epoch)
         full, each = self.execution.cost(snapshot, direction)
         with self.clock.running():
             delays = self.execution.inner(
@@ -330,6 +344,8 @@ def minimize(
                 more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
                 if more["rolled_back"]:
                     snapshot = run.roll_back(previous, epoch)
+                elif previous is not None:
+                    run.pace(snapshot, previous)
                 more["test_error"] = None if test_error is None else test_error(x)
                 row = run.record(epoch, snapshot, seconds, **more)
                 if keep is not None and not run.cut:

@@ -20,7 +20,7 @@ FORMAT, VERSION = "asysvrg-model", 1
 # Fitted attributes that go into a file as they are, with their types; those that a model has not are left out.
 FITTED: dict[str, type] = {
     "n_iter_": int, "loss_": float, "stopped_": str, "history_": dict, "n_outputs_": int, "_flat": bool,
-    "_stream": int, "_shrink": float,
+    "_stream": int, "_factor": float,
 }  # fmt: skip
 CLASSES: dict[str, type] = {}
 

@@ -22,6 +22,8 @@ from asysvrg.smoothness import smoothness
 from asysvrg.trace import Trace
 
 RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
+MOST_GROWTH = 3.0  # of that rate, while the loss falls
+ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it is, and more would only overfit
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
 ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch: below, threads wait longer for each other than they work
@@ -39,14 +41,14 @@ class Start:
         Number of the first epoch.
     stream : int
         Runs with the same random state and another stream draw other mini-batches.
-    shrink : float
-        What roll-backs left of the learning rate.
+    factor : float
+        By which growth and roll-backs changed the learning rate.
     """
 
     x: np.ndarray | None = None
     epoch: int = 0
     stream: int = 0
-    shrink: float = 1.0
+    factor: float = 1.0
 
 
 def train(
@@ -133,7 +135,7 @@ def train(
             execution,
             x,
             replace(
-                _plan(settings, rate * start.shrink, objective.unit),
+                _plan(settings, rate * start.factor, n, objective.unit),
                 early_stopping=settings.early_stopping and validation is not None,
                 first=start.epoch,
             ),
@@ -184,13 +186,15 @@ def _threads(settings: Settings, network: Network, batch_size: int) -> int:
     return settings.threads
 
 
-def _plan(settings: Settings, rate: float, unit: float) -> Plan:
+def _plan(settings: Settings, rate: float, n: int, unit: float) -> Plan:
+    grows = settings.learning_rate is None and n >= ENOUGH_TO_GROW
     return Plan(
         solver=settings.solver,
         max_iter=settings.max_iter,
         sgd_epochs=settings.sgd_epochs,
         learning_rate=rate,
         decay=settings.decay,
+        most_growth=MOST_GROWTH if grows else 1.0,
         tol=settings.tol * (1.0 if settings.early_stopping else unit),
         n_iter_no_change=settings.n_iter_no_change,
         target_loss=settings.target_loss,

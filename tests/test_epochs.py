@@ -182,6 +182,27 @@ def test_schedule_decays_for_sgd_and_is_constant_for_svrg():
     assert column(rows[1:], "learning_rate") == pytest.approx([*decaying[:3], 0.4])
 
 
+# Growth: gradient descent on 1/2 |x|^2 shrinks x by |1 - eta|; scripted losses say when it rises.
+
+
+def test_the_rate_grows_while_the_loss_falls_up_to_its_limit():
+    _, rows = run(Quadratic(), learning_rate=0.1, max_iter=5, most_growth=5.0)
+    assert column(rows[1:], "learning_rate") == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
+    _, rows = run(Quadratic(), learning_rate=0.1, max_iter=5)
+    assert column(rows[1:], "learning_rate") == [0.1] * 5
+
+
+def test_a_rate_at_which_the_loss_rose_is_not_tried_again():
+    _, rows = scripted([1.0, 0.9, 0.8, 0.85, 0.7, 0.6, 0.5], learning_rate=0.1, most_growth=8.0)
+    assert column(rows[1:], "learning_rate") == pytest.approx([0.1, 0.2, 0.4, 0.2, 0.2, 0.2])
+
+
+def test_a_roll_back_ends_the_growth():
+    with pytest.warns(ConvergenceWarning):
+        _, rows = scripted([1.0, 0.9, 5.0, 0.8, 0.7], learning_rate=0.1, most_growth=8.0)  # never past 5.0
+    assert column(rows[1:], "learning_rate") == pytest.approx([0.1, 0.2, 0.1, 0.05])
+
+
 # Roll-back: gradient descent on 1/2 |x|^2 diverges for eta > 2.
 
 
