@@ -27,7 +27,7 @@ BENCH := $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench
 
 bench: bench-suite bench-peers ## all benchmarks, in bench/results/, and the table of bars in docs/performance.md; an hour
 	$(PY) bench/threads.py
-	$(PY) bench/sparse.py
+	$(PY) bench/linear.py
 	$(PY) bench/memory.py
 	$(PY) bench/report.py
 

@@ -1,7 +1,7 @@
 """docs/performance.md, the table of bars, from the files in bench/results: `python bench/report.py`.
 
 Each part stands there only if its file does: pytest-benchmark's (the last one of each benchmark), peers.json,
-threads.json, sparse.json, memory.json.
+threads.json, linear.json, memory.json.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def of_peers(content: dict[str, Any], target: str = "0.125") -> Iterator[Bar]:
         yield Bar(3, f"seconds to {target}, {cores} core(s): best of all peers / our defaults", 1, value)
 
 
-def of_sparse(content: dict[str, Any], found: dict[str, Any]) -> Iterator[Bar]:
+def of_linear(content: dict[str, Any], found: dict[str, Any]) -> Iterator[Bar]:
     def growth(part: str) -> float | None:
         names = [name for name in found if name.startswith("growth[") and part in name and name.endswith("-all]")]
         return found[names[0]]["growth"] if names else None
@@ -116,8 +116,10 @@ def of_sparse(content: dict[str, Any], found: dict[str, Any]) -> Iterator[Bar]:
     yield Bar(
         5, "an iteration with 200,000 columns / with 5,000, 80 non-zeros a row, all coordinates", 1.5, value, True
     )
-    for cores, what in content.get("cores", {}).items():
-        yield Bar(5, f"time to a gap of 1e-6, {cores} core(s): scikit-learn's SAGA / ours", 1, what["times_faster"])
+    for name, problem in content.get("problems", {}).items():
+        for cores, what in problem["cores"].items():
+            what_of = f"time to a gap of 1e-6, {name}, {cores} core(s): scikit-learn's SAGA / ours"
+            yield Bar(5, what_of, 1, what["times_faster"])
 
 
 def of_kernels(found: dict[str, Any]) -> Iterator[Bar]:
@@ -154,7 +156,7 @@ def settings_of(table: dict[str, Any]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(shown)} | {how} |"
 
 
-def tables(peers: dict[str, Any], threads: dict[str, Any], sparse: dict[str, Any]) -> Iterator[str]:
+def tables(peers: dict[str, Any], threads: dict[str, Any], linear: dict[str, Any]) -> Iterator[str]:
     for cores, what in peers.get("cores", {}).items():
         yield f"\n## Every peer, {cores} core(s)\n"
         yield from settings_of(what["table"])
@@ -169,23 +171,21 @@ def tables(peers: dict[str, Any], threads: dict[str, Any], sparse: dict[str, Any
             for k, seconds in found["seconds"].items():
                 numbers = f"{seconds:.3f} | {found['speedup'][k]:.2f} | {found['microseconds_per_update'][k]:.1f}"
                 yield f"| {name}, to {found['objective']:.4f} | {mode} | {k} | {numbers} | {found['delay_max'][k]} |"
-    if sparse:
-        yield "\n## Sparse input\n"
-        yield "| cores | who | seconds to a gap of 1e-6 | us an update | settings |\n|---|---|---|---|---|"
-    for cores, what in sparse.get("cores", {}).items():
-        for name, row in what["contenders"].items():
-            how = (
-                ", ".join(f"{k}={v}" for k, v in what["our_settings"].items())
-                if name == "ours"
-                else "step chosen by itself"
-            )
-            yield f"| {cores} | {name} | {row['seconds']:.3f} | {row['microseconds_per_update']:.2f} | {how} |"
+    if linear:
+        yield "\n## No hidden layer\n"
+        yield "| problem | cores | who | seconds to a gap of 1e-6 | us an update | settings |\n|---|---|---|---|---|---|"
+    for problem, kind in linear.get("problems", {}).items():
+        for cores, what in kind["cores"].items():
+            for name, row in what["contenders"].items():
+                how = what["our_settings"] if name == "ours" else {"step": "its own"}
+                numbers = f"{row['seconds']:.3f} | {row['microseconds_per_update']:.2f}"
+                yield f"| {problem} | {cores} | {name} | {numbers} | {', '.join(f'{k}={v}' for k, v in how.items())} |"
 
 
 def page() -> str:
     found, peers, threads = benchmarks(), load("peers.json"), load("threads.json")
-    sparse, memory = load("sparse.json"), load("memory.json")
-    machine = next((part["environment"] for part in (peers, threads, sparse, memory) if part), None)
+    linear, memory = load("linear.json"), load("memory.json")
+    machine = next((part["environment"] for part in (peers, threads, linear, memory) if part), None)
     if machine is None:
         machine = next((info["environment"] for info in found.values() if "environment" in info), None)
     if machine is None:
@@ -194,7 +194,7 @@ def page() -> str:
         *of_iterations(found),
         *of_threads(threads),
         *of_peers(peers),
-        *of_sparse(sparse, found),
+        *of_linear(linear, found),
         *of_kernels(found),
         *of_memory(memory),
     ]
@@ -208,7 +208,7 @@ def page() -> str:
         "| bar | what | asked | measured | |",
         "|---|---|---|---|---|",
         *(bar.row() for bar in sorted(bars, key=lambda bar: bar.number)),
-        *tables(peers, threads, sparse),
+        *tables(peers, threads, linear),
     ]
     return "\n".join(lines) + "\n"
 

@@ -23,8 +23,8 @@ RESULTS = Path(__file__).parent / "results"
 STEADY = {"alpha": ALPHA, "batch_size": 10, "tol": 0.0, "inner_steps": 2000}
 MODES: dict[str, dict[str, Any]] = {
     "all": {"learning_rate_init": 0.1, "max_iter": 8},
-    "lines": {"learning_rate_init": 1.0, "coordinates": 1000, "block": "line", "max_iter": 30},
-    "single": {"learning_rate_init": 1.0, "coordinates": 1000, "max_iter": 20},
+    "lines": {"learning_rate_init": 0.3, "coordinates": 1000, "block": "line", "max_iter": 12},
+    "single": {"learning_rate_init": 0.3, "coordinates": 1000, "max_iter": 12},
 }
 
 

@@ -18,7 +18,8 @@ from contenders.workers import Worker, family_of
 BEST = Path(__file__).parents[1] / "peers_best.json"
 HOPELESS = 2.5  # times the best so far: a run is given up
 
-SCHEDULES: list[dict[str, Any]] = [{"decay": 0.4}, {"until": 6}, {"until": 10}, {"until": 14}]
+SCHEDULES: list[dict[str, Any]] = [{"decay": 0.4}, {"until": 10}, {"until": 20}, {"until": 30}]
+PASSES = 40  # at most, for a path
 # Rates by mini-batch; for momentum the step in the long run is ten times as long.
 RATES = {
     "sgd": {10: (0.2, 0.3), 20: (0.4, 0.6)},
@@ -128,13 +129,13 @@ class Search:
     def by_price(self, method: str, libraries: list[str]) -> None:
         """Updates to each target by JAX; then each library's price of an update, by mini-batch and cores."""
         paths: list[tuple[dict[str, Any], dict[str, float]]] = []
-        best: dict[str, float] = {}
         with Worker("jax", 1) as worker:
             for settings in stochastic(method):
-                rows = worker.ask(f"jax {method}", settings, limits=limits(best))
-                paths.append((settings, {str(t): u for t in TARGETS if (u := reached(rows, t, "updates")) is not None}))
-                seconds = {str(t): s for t in TARGETS if (s := reached(quiet(rows, 1), t)) is not None}
-                best |= {t: min(s, best.get(t, np.inf)) for t, s in seconds.items()}
+                most = PASSES * 10_000 // settings["batch"]
+                rows = worker.ask(f"jax {method}", settings, limits=dict.fromkeys(TARGETS, 60.0), most_updates=most)
+                updates = {str(t): u for t in TARGETS if (u := reached(rows, t, "updates")) is not None}
+                print(f"{method}, {settings}: updates {updates}", flush=True)
+                paths.append((settings, updates))
         for library, cores in itertools.product(libraries, self.cores):
             contender = f"{library} {method}"
             with Worker(family_of(contender), cores) as worker:

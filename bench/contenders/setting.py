@@ -70,7 +70,7 @@ class Meter:
     limits : dict of float to float
         Seconds after which a target that has not been reached is given up.
     most_updates : int or None
-        Stop after so many, whatever the objective: for the price of an update.
+        Stop after so many.
     rows : list of dict
         updates, seconds, processor (seconds of it), loss, kind (rows of one kind cost the same for each update).
     """
@@ -102,11 +102,7 @@ class Meter:
         self.rows.append({"updates": int(updates), **times, "loss": float(loss), "kind": kind})
         left = [limit for target, limit in self.limits.items() if not any(r["loss"] <= target for r in self.rows)]
         enough = self.most_updates is not None and updates >= self.most_updates
-        return (
-            enough
-            or not np.isfinite(loss)
-            or (self.most_updates is None and (not left or min(times.values()) > max(left)))
-        )
+        return enough or not np.isfinite(loss) or not left or min(times.values()) > max(left)
 
 
 def quiet(rows: list[dict[str, Any]], cores: int) -> list[dict[str, Any]]:
