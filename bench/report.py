@@ -32,9 +32,9 @@ class Bar:
 
     @property
     def met(self) -> bool:
-        return (
-            self.measured is not None and (self.measured <= self.asked) == self.at_most
-        ) or self.measured == self.asked
+        if self.measured is None:
+            return False
+        return self.measured <= self.asked if self.at_most else self.measured >= self.asked
 
     def row(self) -> str:
         sign = "at most" if self.at_most else "at least"
@@ -173,7 +173,7 @@ def tables(peers: dict[str, Any], threads: dict[str, Any], linear: dict[str, Any
                 yield f"| {name}, to {found['objective']:.4f} | {mode} | {k} | {numbers} | {found['delay_max'][k]} |"
     if linear:
         yield "\n## No hidden layer\n"
-        yield "| problem | cores | who | seconds to a gap of 1e-6 | us an update | settings |\n|---|---|---|---|---|---|"
+        yield "| problem | cores | who | s to a gap of 1e-6 | us an update | settings |\n|---|---|---|---|---|---|"
     for problem, kind in linear.get("problems", {}).items():
         for cores, what in kind["cores"].items():
             for name, row in what["contenders"].items():

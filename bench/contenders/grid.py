@@ -18,12 +18,12 @@ from contenders.workers import Worker, family_of
 BEST = Path(__file__).parents[1] / "peers_best.json"
 HOPELESS = 2.5  # times the best so far: a run is given up
 
-SCHEDULES: list[dict[str, Any]] = [{"decay": 0.4}, {"until": 10}, {"until": 20}, {"until": 30}]
+SCHEDULES: list[dict[str, Any]] = [{"decay": 0.4}, {"until": 10}, {"until": 15}, {"until": 20}, {"until": 30}]
 PASSES = 40  # at most, for a path
 # Rates by mini-batch; for momentum the step in the long run is ten times as long.
 RATES = {
     "sgd": {10: (0.2, 0.3), 20: (0.4, 0.6)},
-    "momentum": {20: (0.02, 0.04), 50: (0.05, 0.1), 100: (0.1, 0.2)},
+    "momentum": {20: (0.04,), 50: (0.1,), 100: (0.2, 0.3), 200: (0.3, 0.5)},
     "adam": {20: (1e-3,), 50: (1e-3, 2e-3), 100: (2e-3, 4e-3), 200: (4e-3,)},
 }
 
