@@ -118,7 +118,7 @@ def of_linear(content: dict[str, Any], found: dict[str, Any]) -> Iterator[Bar]:
     )
     for name, problem in content.get("problems", {}).items():
         for cores, what in problem["cores"].items():
-            what_of = f"time to a gap of 1e-6, {name}, {cores} core(s): scikit-learn's SAGA / ours"
+            what_of = f"time to a gap of {problem['gap']:g}, {name}, {cores} core(s): scikit-learn's SAGA / ours"
             yield Bar(5, what_of, 1, what["times_faster"])
 
 
@@ -173,13 +173,13 @@ def tables(peers: dict[str, Any], threads: dict[str, Any], linear: dict[str, Any
                 yield f"| {name}, to {found['objective']:.4f} | {mode} | {k} | {numbers} | {found['delay_max'][k]} |"
     if linear:
         yield "\n## No hidden layer\n"
-        yield "| problem | cores | who | s to a gap of 1e-6 | us an update | settings |\n|---|---|---|---|---|---|"
+        yield "| problem, gap | cores | who | seconds | us an update | settings |\n|---|---|---|---|---|---|"
     for problem, kind in linear.get("problems", {}).items():
         for cores, what in kind["cores"].items():
             for name, row in what["contenders"].items():
                 how = what["our_settings"] if name == "ours" else {"step": "its own"}
                 numbers = f"{row['seconds']:.3f} | {row['microseconds_per_update']:.2f}"
-                yield f"| {problem} | {cores} | {name} | {numbers} | {', '.join(f'{k}={v}' for k, v in how.items())} |"
+                yield f"| {problem}, {kind['gap']:g} | {cores} | {name} | {numbers} | {', '.join(f'{k}={v}' for k, v in how.items())} |"
 
 
 def page() -> str:
