@@ -2,8 +2,8 @@
 
 Two problems, mean loss + alpha / 2 |weights|^2 with the intercept free: sparse like RCV1 (20,000 rows, 47,000 columns
 as frequent as words are, about 80 tf-idf-like values in a row, rows of norm 1; two classes by a random rule with
-noise; gap 1e-6), and MNIST (10,000 rows, 10 classes; gap 1e-4). Both sides run on the same cores, evaluation is outside the clock.
-Writes results/linear.json.
+noise; gap 1e-6), and MNIST (10,000 rows, 10 classes; gap 1e-4). Both sides run on the same cores, evaluation is
+outside the clock. Writes results/linear.json.
 """
 
 from __future__ import annotations
@@ -135,7 +135,11 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
 
 
 def race(
-    contenders: dict[str, Callable[..., None]], gap: Callable[[np.ndarray], float], rounds: int, limit: float
+    contenders: dict[str, Callable[..., None]],
+    gap: Callable[[np.ndarray], float],
+    aim: float,
+    rounds: int,
+    limit: float,
 ) -> dict[str, Any]:
     """Seconds to the gap, medians over rounds in which everybody has a turn; three times the best so far is enough."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

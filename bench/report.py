@@ -179,7 +179,8 @@ def tables(peers: dict[str, Any], threads: dict[str, Any], linear: dict[str, Any
             for name, row in what["contenders"].items():
                 how = what["our_settings"] if name == "ours" else {"step": "its own"}
                 numbers = f"{row['seconds']:.3f} | {row['microseconds_per_update']:.2f}"
-                yield f"| {problem}, {kind['gap']:g} | {cores} | {name} | {numbers} | {', '.join(f'{k}={v}' for k, v in how.items())} |"
+                settings = ", ".join(f"{k}={v}" for k, v in how.items())
+                yield f"| {problem}, {kind['gap']:g} | {cores} | {name} | {numbers} | {settings} |"
 
 
 def page() -> str:

@@ -44,7 +44,7 @@ def jax_svrg() -> Iterator[dict[str, Any]]:
 
 
 def ours(**fixed: Any) -> Iterator[dict[str, Any]]:
-    for batch, rates in {10: (0.1,), 20: (0.2, 0.3), 30: (0.3, 0.4), 50: (0.4, 0.5)}.items():
+    for batch, rates in {10: (0.1,), 20: (0.2,), 30: (0.3,), 50: (0.4, 0.5), 100: (0.6,)}.items():
         for rate, passes in itertools.product(rates, (2, 3)):
             yield {
                 "batch_size": batch,
@@ -72,7 +72,7 @@ DIRECT: dict[str, list[dict[str, Any]]] = {
     "jax svrg": list(jax_svrg()),
     "L-BFGS": [{"memory": memory} for memory in (5, 10, 20, 40)],
     "ours svrg all": list(ours()),
-    "ours sgd_svrg": [dict(settings, sgd_epochs=k) for settings in ours() for k in (2, 4)],
+    "ours sgd_svrg": [dict(settings, sgd_epochs=k) for settings in ours() for k in (2, 3)],
     "ours svrg lines": list(subsets()),
     "ours svrg single": list(subsets()),
     "ours sgd": list(our_sgd()),

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from asysvrg import AsySVRGClassifier, epochs
 from asysvrg.trace import Clock
@@ -17,6 +17,7 @@ from contenders.setting import ALPHA, Meter, Problem, Settings
 class _Clock(Clock):
     """The package's clock, which notes the processor's time, too: tuning asks for it."""
 
+    at: ClassVar[dict[float, float]] = {}  # the processor's, when the clock stood at so many seconds
     processor = 0.0
 
     @contextmanager
@@ -26,7 +27,8 @@ class _Clock(Clock):
             with super().running():
                 yield
         finally:
-            _Clock.processor += time.process_time() - began
+            self.processor += time.process_time() - began
+            _Clock.at[self.seconds] = self.processor
 
 
 epochs.Clock = _Clock
@@ -45,16 +47,15 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
     model = AsySVRGClassifier(**(how | {"n_jobs": cores} | settings))
     batch = model.batch_size
     steps = model.inner_steps or math.ceil(problem.n / batch) * (2 if defaults else 1)
-    _Clock.processor = processor = 0.0
+    _Clock.at = {0.0: 0.0}
     ahead = 0.0
     began = time.perf_counter()
 
     def told(row: dict[str, Any]) -> bool:
-        nonlocal ahead, processor
+        nonlocal ahead
         if row["epoch"] == 0:
             ahead = time.perf_counter() - began if defaults else 0.0
-        # The row's seconds do not count the snapshot that has just been taken.
-        meter.seconds, meter.processor, processor = ahead + row["seconds"], ahead + processor, _Clock.processor
+        meter.seconds, meter.processor = ahead + row["seconds"], ahead + _Clock.at[row["seconds"]]
         return meter.add(row["epoch"] * steps, row["loss"], str(row["direction"]))
 
     model.fit(problem.X, problem.y, callback=told)
