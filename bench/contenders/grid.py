@@ -104,7 +104,7 @@ class Search:
         """tried: settings, and seconds to those targets that were reached."""
         best = {}
         for target in map(str, TARGETS):
-            able = [(seconds[target], settings) for settings, seconds in tried if target in seconds]
+            able = [(seconds[target], settings) for settings, seconds in tried if seconds.get(target, np.inf) < np.inf]
             if able:
                 seconds, settings = min(able, key=lambda pair: pair[0])
                 best[target] = {"settings": settings, "seconds": round(seconds, 4)}
@@ -157,7 +157,7 @@ class Search:
         rows = quiet(
             worker.ask(contender, settings, limits={0.0: 60.0}, most_updates=4 * (10_000 // batch // 2)), worker.cores
         )
-        return rows[-1]["seconds"] / rows[-1]["updates"]
+        return rows[-1]["seconds"] / rows[-1]["updates"] if rows else np.inf
 
 
 def tune(cores: list[int], only: str) -> None:

@@ -45,6 +45,8 @@ def one_round(
     for contender, settings, targets in turns:
         limits = {target: max(PATIENCE * seconds, AT_LEAST) for target, seconds in targets.items()}
         rows = workers[family_of(contender)].ask(contender.split(", max_iter")[0], settings, seed=seed, limits=limits)
+        if not rows:
+            continue
         entry = {"round": seed, "settings": settings, "targets": list(targets), "rows": rows}
         results.setdefault(contender, []).append(entry)
         print(f"round {seed}: {contender}", file=sys.stderr, flush=True)

@@ -116,7 +116,7 @@ def quiet(rows: list[dict[str, Any]], cores: int) -> list[dict[str, Any]]:
     prices: dict[str, list[float]] = {}
     for old, new in steps:
         prices.setdefault(new["kind"], []).append((new[what] - old[what]) / (new["updates"] - old["updates"]))
-    result = [dict(rows[0], seconds=0.0)]
+    result = [dict(row, seconds=0.0) for row in rows[:1]]
     for old, new in steps:
         price = float(typical(prices[new["kind"]]))
         result.append(dict(new, seconds=result[-1]["seconds"] + price * (new["updates"] - old["updates"])))

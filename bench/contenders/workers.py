@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
@@ -46,7 +45,7 @@ class Worker:
         )
 
     def ask(self, contender: str, settings: dict[str, Any], **task: Any) -> list[dict[str, Any]]:
-        """Rows of a run; task: seed, limits (target -> seconds), most_updates."""
+        """Rows of a run, none if it does not run here; task: seed, limits (target -> seconds), most_updates."""
         task["limits"] = list(task["limits"].items())
         try:
             self.process.stdin.write(json.dumps({"contender": contender, "settings": settings, **task}) + "\n")
@@ -71,11 +70,20 @@ def serve(family: str, cores: int) -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever peers print
     warnings.simplefilter("ignore")
-    contenders = importlib.import_module(FAMILIES[family]).CONTENDERS
+    try:
+        contenders = importlib.import_module(FAMILIES[family]).CONTENDERS
+    except ImportError as error:
+        contenders = {}
+        print(f"{family} is left out: {error}", file=sys.stderr)
     problem = Problem(*mnist_or_random())
     for line in sys.stdin:
         task = json.loads(line)
         meter = Meter(problem.loss, dict(task["limits"]), task.get("most_updates"))
-        with contextlib.suppress(Done):
+        try:
             contenders[task["contender"]](problem, task["settings"], cores, task.get("seed", 0), meter)
+        except Done:
+            pass
+        except Exception as error:  # a compiler that is missing, say: the others still run
+            meter.rows = []
+            print(f"{task['contender']} does not run here: {error!r}", file=sys.stderr)
         print(json.dumps(meter.rows), file=out, flush=True)
