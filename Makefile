@@ -12,7 +12,7 @@ PIP := $(PY) -m pip install --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 demo: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot ## train on digits, and on MNIST where it is found; draw demo.png
 	$(PY) -m asysvrg.demo
@@ -23,9 +23,23 @@ test: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot $(VENV)/.with-test ##
 fuzz: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-test ## damaged files for ten minutes; SECONDS=... for another time
 	ASYSVRG_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest tests/test_fuzz.py
 
-bench: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench ## the benchmarks; results in bench/results/
+BENCH := $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench
+
+bench: bench-suite bench-peers ## all benchmarks, in bench/results/, and the table of bars in docs/performance.md; an hour
+	$(PY) bench/threads.py
+	$(PY) bench/linear.py
+	$(PY) bench/memory.py
+	$(PY) bench/report.py
+
+bench-suite: $(BENCH) ## kernels, iterations, growth; ARGS="-k lines" for a part
 	mkdir -p bench/results
 	$(PY) -m pytest bench --benchmark-only --benchmark-json=bench/results/$$(date +%Y%m%d-%H%M%S).json $(ARGS)
+
+bench-peers: $(BENCH) ## seconds to an objective against every peer, with the settings in bench/peers_best.json
+	$(PY) bench/peers.py run
+
+bench-tune: $(BENCH) ## look for those settings again; an hour
+	$(PY) bench/peers.py tune
 
 lint: $(VENV)/.with-lint ## ruff, cython-lint, clang-format
 	$(PY) -m ruff check
@@ -42,7 +56,7 @@ clean: ## remove all that was made, the virtual environment too; results of benc
 	rm -f asysvrg/*.so asysvrg/*.c asysvrg/*.html
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test fuzz bench lint dist clean sanitize sanitize-memory sanitize-threads
+.PHONY: help demo test fuzz bench bench-suite bench-peers bench-tune lint dist clean sanitize sanitize-memory sanitize-threads
 
 # ---- The environment. Stamps in it say what has been done; a change of pyproject.toml starts it afresh. ----
 

@@ -1,0 +1,89 @@
+"""A fresh process for each family of contenders and number of cores: pinned to them, with as many threads."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+from contenders.setting import Done, Meter, Problem, mnist_or_random
+
+FAMILIES = {
+    "ours": "contenders.ours",
+    "jax": "contenders.jax_",
+    "torch": "contenders.torch_",
+    "scikit-learn": "contenders.sklearn_",
+    "L-BFGS": "contenders.scipy_",
+}
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def family_of(contender: str) -> str:
+    return next(family for family in FAMILIES if contender.startswith(family))
+
+
+class Worker:
+    """Runs the contenders of a family on the last `cores` cores that this process may use."""
+
+    def __init__(self, family: str, cores: int):
+        self.cores = cores
+        own = sorted(os.sched_getaffinity(0))[-cores:]
+        env = os.environ | dict.fromkeys(POOLS, str(cores)) | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+        if cores == 1:
+            env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+        self.process = subprocess.Popen(
+            [sys.executable, os.path.join(os.path.dirname(__file__), "..", "peers.py"), "worker", family, str(cores)],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, own),
+        )
+
+    def ask(self, contender: str, settings: dict[str, Any], **task: Any) -> list[dict[str, Any]]:
+        """Rows of a run, none if it does not run here; task: seed, limits (target -> seconds), most_updates."""
+        task["limits"] = list(task["limits"].items())
+        try:
+            self.process.stdin.write(json.dumps({"contender": contender, "settings": settings, **task}) + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise RuntimeError(f"the process of {contender} ended; what it printed stands above")
+        return json.loads(answer)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(family: str, cores: int) -> None:
+    """What the process of a worker does: a line of JSON in, a line of JSON out."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever peers print
+    warnings.simplefilter("ignore")
+    try:
+        contenders = importlib.import_module(FAMILIES[family]).CONTENDERS
+    except ImportError as error:
+        contenders = {}
+        print(f"{family} is left out: {error}", file=sys.stderr)
+    problem = Problem(*mnist_or_random())
+    for line in sys.stdin:
+        task = json.loads(line)
+        meter = Meter(problem.loss, dict(task["limits"]), task.get("most_updates"))
+        try:
+            contenders[task["contender"]](problem, task["settings"], cores, task.get("seed", 0), meter)
+        except Done:
+            pass
+        except Exception as error:  # a compiler that is missing, say: the others still run
+            meter.rows = []
+            print(f"{task['contender']} does not run here: {error!r}", file=sys.stderr)
+        print(json.dumps(meter.rows), file=out, flush=True)
