@@ -27,8 +27,8 @@ _PARAMETERS = """
         Samples in a mini-batch, drawn with replacement.
     learning_rate_init : float or "auto", default="auto"
         eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD. "auto": from the curvature of
-        mini-batches at the start, larger while the loss falls, in inputs and targets that are scaled inside where they are far from 1; the
-        objective is the same, and so are the meanings of `coefs_` and `alpha`.
+        mini-batches at the start, larger while the loss falls, in inputs and targets that are scaled inside where they
+        are far from 1; the objective is the same, and so are the meanings of `coefs_` and `alpha`.
     decay : float, default=0.0
         beta of the same schedule.
     max_iter : int, default=12
