@@ -276,7 +276,7 @@ cdef class Samples:
         """Share of the inputs that the kernels see as non-zero."""
         if self.data.values == NULL:
             return 1.0
-        return self.data.start[self.data.n] / max(self.data.n * self.data.p, 1)
+        return <double>self.data.start[self.data.n] / <double>max(self.data.n * self.data.p, 1)
 
     @property
     def skips_zeros(self):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from asysvrg._network import aligned_zeros
 from bench_inner import THREADS
-from conftest import Inner, Problem, random_samples
+from conftest import BATCH, Inner, Problem, random_samples
 from scipy.linalg import blas
 
-from asysvrg import _network
+from asysvrg import _network, _shared
 
 CSRC = Path(__file__).parents[1] / "csrc"
 ROADS = {"gemm": 0.0, "skip": 1.1}  # the share of non-zero inputs from which GEMM is taken
@@ -67,6 +67,20 @@ def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
         skip, gemm = (Inner(problem, 100, coordinates=kernel, eta=0) for problem in [skip, gemm])
         _, ratio = measure(skip.run, against=gemm.run)
     measure.note(skip_over_gemm=ratio)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.8, 1.6])
+@pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (5000, 20)])
+def test_putting_off(measure, monkeypatch, inputs, hidden, share):
+    """Updates of all coordinates with rows put off, in units of the time without: below 1, putting off wins. `share`:
+    non-zeros of a mini-batch by inputs. Earns SPARSE_ENOUGH."""
+    problem = Problem(*random_samples(4000, inputs, share / BATCH), hidden=hidden)
+    runs = []
+    for enough in [0, np.inf]:
+        monkeypatch.setattr(_shared, "SPARSE_ENOUGH", enough)
+        runs.append(Inner(problem, 300, coordinates="all", eta=0))
+    _, ratio = measure(runs[1].run, against=runs[0].run, rounds=20)
+    measure.note(put_off_over_all=ratio)
 
 
 COUNTERS = """

@@ -91,6 +91,17 @@ def test_rows_put_off_against_the_twin(monkeypatch, hidden, form, dtype, directi
         np.testing.assert_allclose(x, expected, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])
 
 
+def test_rows_are_put_off_where_the_mini_batch_leaves_most_of_them_out():
+    problem = Problem(form="csr", p=100, density=0.03)
+    X = problem.samples.X
+    assert problem.samples.density == pytest.approx(X.nnz / np.prod(X.shape))
+    assert problem.inner_loop(batch=4).puts_off
+    assert not problem.inner_loop(batch=40).puts_off
+    assert not problem.inner_loop(10, batch=4).puts_off
+    assert Problem().samples.density == 1
+    assert not Problem().inner_loop(batch=1).puts_off
+
+
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (24, 16)], ids=str)
 @pytest.mark.parametrize("hidden", [(), (7,), (5, 4)], ids=str)
 def test_an_l2_weight_for_each_row_and_layer(coordinates, hidden):
