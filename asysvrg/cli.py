@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy import sparse
 
-from asysvrg import __version__, data, plots
+from asysvrg import __version__, data, launch, plots
 from asysvrg._network import ACTIVATIONS
 from asysvrg._shared import UPDATES
 from asysvrg.config import show_config
@@ -165,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "the model has inputs)",
     )
     predict.add_argument("--data-home", metavar="DIR", help="where named sets are looked up (ASYSVRG_DATA_HOME)")
+    launch.add_command(commands)
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, threads")
     return parser
 
@@ -320,7 +321,12 @@ def _info(_: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"train": train, "predict": predict, "info": _info}
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "train": train,
+    "launch": launch.launch,
+    "predict": predict,
+    "info": _info,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,8 +22,8 @@ PACKAGE = ROOT / "asysvrg"
 IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
-    {"_csrc", "_version"},
-    {"_network", "callbacks", "fetch", "labels"},
+    {"_csrc", "_version", "supervisor"},
+    {"_network", "callbacks", "fetch", "labels", "launch"},
     {"_shared", "formats", "inputs", "objective", "threads", "trace"},
     {"archive", "config", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"},
     {"checkpoint", "persistence"},
