@@ -94,6 +94,7 @@ cdef extern from "types.h":
         size_t (*step_scratch)(const asv_inner *) noexcept nogil
         void (*step)(const asv_inner *, int64_t, void *, int) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
+        void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
 
     const asv_kernels asv_kernels_f32
     const asv_kernels asv_kernels_f64

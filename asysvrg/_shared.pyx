@@ -49,7 +49,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks
+    cdef object _alpha, _scratch, _counters, _locks, _parts
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads):
@@ -80,6 +80,7 @@ cdef class InnerLoop:
         self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.step_scratch(&self.inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
+        self._parts = None
 
     def run(self, x, int64_t steps, *, direction, eta, epoch, mu=None, x_snap=None, cache=None,
             double deadline=float("inf")):
@@ -121,6 +122,53 @@ cdef class InnerLoop:
         cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         delays = np.full(steps, -1, dtype=np.int32)
+        self.aim(x, direction, epoch, mu, x_snap, cache)
+        inner.eta = eta
+        inner.delays = <int32_t *>address(delays, np.int32, (steps,))
+        self._counters.fill(0)
+        start_control(&self.control, deadline)
+        for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
+            kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
+        if self.control.stop == ASV_INTERRUPTED:
+            reraise()
+        return delays
+
+
+    def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None):
+        """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).
+
+        Threads divide the mini-batch among themselves.
+
+        Parameters
+        ----------
+        x : array of shape (size,)
+            With ASV_LINE readable bytes behind its end, as `aligned_zeros` has them.
+        v : array of shape (size,)
+            Overwritten.
+        t : int
+        direction, epoch, mu, x_snap, cache : as for `run`
+        """
+        cdef asv_inner *inner = &self.inner
+        cdef const asv_kernels *kernels = self.network.kernels
+        cdef size_t stride = self.stride, wide = self.network.size * self.network.dtype.itemsize
+        cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        cdef int64_t k, b = inner.b, parts = min(inner.threads, b)
+        cdef char *into
+        self.aim(x, direction, epoch, mu, x_snap, cache)
+        if parts == 1:
+            into = <char *>address(v, self.network.dtype, (self.network.size,))
+        else:
+            if self._parts is None:
+                self._parts = aligned_zeros((parts, self.network.size), self.network.dtype)
+            into = <char *>address(self._parts, self.network.dtype, self._parts.shape)
+        for k in prange(parts, num_threads=parts, schedule="static", chunksize=1, nogil=True):
+            kernels.direction(inner, t, b * k // parts, b * (k + 1) // parts, into + k * wide, scratch + k * stride)
+        if parts > 1:
+            np.sum(self._parts, axis=0, out=v)
+
+    cdef void aim(self, x, direction, epoch, mu, x_snap, cache) except *:
+        """Points the kernels at an epoch's arrays."""
+        cdef asv_inner *inner = &self.inner
         dtype, size = self.network.dtype, self.network.size
         inner.x = address(x, dtype, (size,))
         inner.direction = DIRECTIONS[direction]
@@ -130,15 +178,7 @@ cdef class InnerLoop:
         inner.x_snap = address(x_snap, dtype, (size,))
         inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
             if direction == "svrg" else NULL
-        inner.eta, inner.epoch = eta, epoch
-        inner.delays = <int32_t *>address(delays, np.int32, (steps,))
-        self._counters.fill(0)
-        start_control(&self.control, deadline)
-        for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
-            kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
-        if self.control.stop == ASV_INTERRUPTED:
-            reraise()
-        return delays
+        inner.epoch = epoch
 
 
 def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b):

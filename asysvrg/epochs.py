@@ -38,6 +38,8 @@ class Execution(Protocol):
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]: ...
 
+    def report(self) -> dict[str, Any]: ...
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -216,6 +218,7 @@ class _Run:
             "gradient_norm_squared": snapshot.gradient_norm_squared,
             "sample_gradients": self.sample_gradients,
             **more,
+            **self.execution.report(),
         }
         self.trace.epochs.append(row)
         return row
@@ -242,7 +245,6 @@ class _Run:
     def inner(self, epoch: int, snapshot: Snapshot) -> dict[str, Any]:
         """m updates of x; returns what the next row says of them."""
         direction, eta = self.plan.direction(epoch), self.shrink * self.plan.eta(epoch)
-        full, each = self.execution.cost(snapshot, direction)
         with self.clock.running():
             delays = self.execution.inner(
                 self.x,
@@ -253,6 +255,7 @@ class _Run:
                 deadline=self.started + self.plan.max_time,
             )
         self.cut = time.monotonic() >= self.started + self.plan.max_time
+        full, each = self.execution.cost(snapshot, direction)
         self.sample_gradients += full + each * len(delays)
         self.trace.count_delays(delays)
         return {"delay": delay_summary(delays), "direction": direction, "learning_rate": eta}

@@ -1,8 +1,9 @@
 /* The kernels in double precision. */
 #define ASV_DOUBLE 1
-#include "step.h"
+#include "direction.h"
 #include "sweep.h"
 
 const asv_kernels asv_kernels_f64 = {
     asv_sweep_scratch_f64, asv_sweep_rows_f64, asv_step_scratch_f64, asv_step_f64, asv_atomic_subtract_f64,
+    asv_direction_f64,
 };

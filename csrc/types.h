@@ -105,6 +105,7 @@ typedef struct {
     size_t (*step_scratch)(const asv_inner *);
     void (*step)(const asv_inner *, int64_t t, void *scratch, int thread);
     void (*atomic_subtract)(void *x, int64_t k, double delta);
+    void (*direction)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *v, void *scratch);
 } asv_kernels;
 
 extern const asv_kernels asv_kernels_f32, asv_kernels_f64;
