@@ -169,8 +169,8 @@ class Ending:
 class Run:
     """The ranks, from their start to their end."""
 
-    def __init__(self, command: Sequence[str], folder: Folder):
-        self.folder = folder
+    def __init__(self, command: Sequence[str], folder: Folder, kind: str):
+        self.folder, self.kind = folder, kind
         self.signal = 0  # the one that came, if one did
         self.alone_since: float | None = None
         self.early_since: float | None = None
@@ -230,7 +230,11 @@ class Run:
 
     def end(self, *, patient: bool) -> None:
         """Ends mpiexec, and with it whatever rank is left: a supervisor's end is its rank's."""
-        for number, seconds in ((0, GRACE * patient), (signal.SIGTERM, TERMINATION), (signal.SIGKILL, None)):
+        # At SIGTERM Open MPI's tells other machines; MPICH's complains of ranks that hang, and SIGKILL does as well.
+        termination = TERMINATION if self.kind == "Open MPI" else 0
+        for number, seconds in ((0, GRACE * patient), (signal.SIGTERM, termination), (signal.SIGKILL, None)):
+            if seconds == 0:
+                continue
             with contextlib.suppress(subprocess.TimeoutExpired, ProcessLookupError):
                 os.kill(self.mpiexec.pid, number)
                 self.mpiexec.wait(seconds)
@@ -257,7 +261,7 @@ def start(
     supervised = [sys.executable, "-I", "-S", supervisor.__file__, *command]
     with tempfile.TemporaryDirectory(prefix="asysvrg-", ignore_cleanup_errors=True) as name:
         before: dict[int, Any] = {}
-        run = Run([*launcher.command(ranks, hosts, extra), *supervised], Folder(Path(name), ranks))
+        run = Run([*launcher.command(ranks, hosts, extra), *supervised], Folder(Path(name), ranks), launcher.kind)
         try:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 before[number] = signal.signal(number, run.interrupt)
