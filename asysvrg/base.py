@@ -15,10 +15,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from asysvrg import inputs, threads
 from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
-from asysvrg.distributed import agreed_state, together
 from asysvrg.persistence import Persistent
 from asysvrg.placement import Placement, place
 from asysvrg.settings import Settings, check
+from asysvrg.team import agreed_state, together
 from asysvrg.trace import joined
 from asysvrg.training import Start, train
 

@@ -16,15 +16,23 @@ import numpy as np
 
 PROTOCOL = 1
 HEADER = 64  # bytes: eight int64
+PIECE = 2**19  # bytes of a blob in a message
 
-# From a worker: life; nothing to deliver; a piece of a blob; a gradient sum; a direction; an error; the last word.
-ALIVE, READY, BLOB, FULL, GRAD, FAIL, BYE = range(1, 8)
-# From the server: ask again; the next piece, please; a piece of a blob; a shard to sweep; a direction to compute;
-# the end of the work; the end of everything, with a reason.
-WAIT, MORE, ANSWER, SHARD, STEP, DONE, STOP = range(16, 23)
 
-# Bits of a header's mask: which vectors follow, in this order, and how to compute.
-X, SNAP, MU, SVRG, KEEP = 1, 2, 4, 8, 16
+class Kind:
+    """What a message says."""
+
+    # From a worker: life; nothing to deliver; a piece of a blob; a gradient sum; a direction; an error; the last word.
+    ALIVE, READY, BLOB, FULL, GRAD, FAIL, BYE = range(1, 8)
+    # From the server: ask again; the next piece, please; a piece of a blob; a shard to sweep; a direction to compute;
+    # the end of the work; the end of everything, with a reason.
+    WAIT, MORE, ANSWER, SHARD, STEP, DONE, STOP = range(16, 23)
+
+
+class Mask:
+    """Which vectors follow a header, in this order; and how to compute: variance-reduced, keeping what is computed."""
+
+    X, SNAP, MU, SVRG, KEEP = 1, 2, 4, 8, 16
 
 
 class Lost(ConnectionError):
@@ -99,9 +107,20 @@ def read(buffer: np.ndarray) -> Message:
 
 def vectors(message: Message, dtype: np.dtype) -> dict[int, np.ndarray]:
     """The vectors behind a header, by their bits."""
-    bits = [bit for bit in (X, SNAP, MU) if message.mask & bit]
+    bits = [bit for bit in (Mask.X, Mask.SNAP, Mask.MU) if message.mask & bit]
     rows = message.payload.view(dtype).reshape(len(bits), -1) if bits else ()
     return dict(zip(bits, rows, strict=True))
+
+
+def stop(reason: str, kind: type[BaseException] = RankError) -> Message:
+    """STOP with a reason."""
+    text = np.frombuffer(reason.encode(), dtype=np.uint8)[:4096]
+    return Message(Kind.STOP, a=int(issubclass(kind, ValueError)), payload=(text,))
+
+
+def piece(blob: np.ndarray, offset: int) -> Message:
+    """The piece of an answer that starts at `offset`."""
+    return Message(Kind.ANSWER, a=offset, b=blob.size, payload=(blob[offset : offset + PIECE],))
 
 
 def pack(value: dict[str, Any]) -> np.ndarray:
@@ -147,9 +166,9 @@ class Backoff:
 
 
 def systematic(start: float, shares: Sequence[float], count: int) -> np.ndarray:
-    """Draws `count` numbers i with probability shares[i] each, spread evenly: any stretch holds about its share of each.
+    """`count` numbers, i with probability shares[i], spread evenly: any stretch holds about its share of each.
 
-    A Kronecker sequence with a uniform start, so that each single draw has exactly these probabilities.
+    A Kronecker sequence; over a uniform `start`, each single number has exactly these probabilities.
     """
     points = (start + np.arange(count) * 0.6180339887498949) % 1.0
     ends = np.cumsum(shares) / np.sum(shares)

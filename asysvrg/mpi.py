@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg._network import aligned_zeros
-from asysvrg.messages import ALIVE, FAIL, HEADER, Backoff, Lost, Message, read, write
+from asysvrg.messages import HEADER, Backoff, Kind, Lost, Message, read, write
 
 REQUEST, REPLY = 31_907, 31_908  # below 32,767, which every MPI has
 FIRST_CAPACITY = 2**20  # bytes of a message, until the network is known
@@ -164,14 +164,14 @@ class ServerLink:
                     continue
                 del self.receiving[rank]
                 message = read(self.buffers[rank])
-                if message.kind == ALIVE:
+                if message.kind == Kind.ALIVE:
                     self._receive(rank)
                 came.append((rank, message))
             except self.error:
                 self._drop(rank)
             except ValueError as error:  # of another version
                 text = np.frombuffer(str(error).encode(), dtype=np.uint8)
-                came.append((rank, Message(FAIL, run=-1, seq=2**62, a=1, payload=text)))
+                came.append((rank, Message(Kind.FAIL, run=-1, seq=2**62, a=1, payload=text)))
         if self.news:
             came += [(rank, None) for rank in self.news]
             self.news = []
@@ -262,7 +262,7 @@ class WorkerLink:
                     if now - asked > lost_after or ended():
                         raise Lost(f"rank 0, the server, was lost: no sign of it for {now - asked:.0f} s")
         except self.error as error:
-            raise Lost(f"rank 0, the server, was lost: {error}") from None
+            raise Lost(f"rank 0, the server, was lost: {str(error).splitlines()[0]}") from None
 
     def post(self, message: Message) -> None:
         """Sends a message and does not wait for an answer."""
@@ -291,5 +291,5 @@ class WorkerLink:
             if now - self.sent < PULSE or (self.pulsing is not None and not self.pulsing.Test()):
                 return
             self.sent = now
-            size = write(self.pulse_buffer, Message(ALIVE, run=run))
+            size = write(self.pulse_buffer, Message(Kind.ALIVE, run=run))
             self.pulsing = self.comm.Isend([self.pulse_buffer, size, self.byte], 0, REQUEST)

@@ -146,7 +146,7 @@ def train(
             rate = RATE_OF_SMOOTHNESS / smoothness(network, samples, alpha, x, batch_size, seed) / math.sqrt(share)
         if checkpoint is not None:
             rate = checkpoint.started_with("learning_rate", rate)
-        trace = Trace(config | _choices(settings, objective, execution) | {"learning_rate": rate})
+        trace = Trace(config | _choices(settings, objective, execution, team) | {"learning_rate": rate})
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
@@ -259,7 +259,7 @@ def _validation_error(
     return lambda x: objective.error(scaling.unscaled(network, x), validation)
 
 
-def _choices(settings: Settings, objective: Objective, execution: Execution) -> dict[str, Any]:
+def _choices(settings: Settings, objective: Objective, execution: Any, team: Any) -> dict[str, Any]:
     return {
         "hidden_layer_sizes": list(settings.hidden),
         "dtype": objective.network.dtype.name,
@@ -267,6 +267,7 @@ def _choices(settings: Settings, objective: Objective, execution: Execution) -> 
         "widths": list(objective.network.widths),
         "parameters": objective.d,
         "threads": objective.threads,
+        **({} if team is None else {"workers": team.size - 1, "shards": len(team.groups)}),
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
         "update": execution.update,

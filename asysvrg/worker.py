@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 import numpy as np
 
 from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop
-from asysvrg.messages import DONE, FULL, GRAD, KEEP, MU, READY, SHARD, SNAP, STEP, STOP, SVRG, WAIT, Message, X, vectors
+from asysvrg.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
+
+
+def sharing(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]:
+    """A worker's side of an exchange: yields messages, is sent the answers, returns what rank 0 made of it."""
+    blob, got, size = pack(mine), bytearray(), -1
+    message = Message(Kind.BLOB, a=0, b=blob.size, payload=(blob[:PIECE],))
+    while len(got) != size:
+        answer = yield message
+        if answer.kind == Kind.MORE:
+            message = Message(Kind.BLOB, a=answer.a, b=blob.size, payload=(blob[answer.a : answer.a + PIECE],))
+            continue
+        if answer.kind == Kind.ANSWER and answer.a == len(got):
+            got += answer.payload.tobytes()
+            size = answer.b
+        message = Message(Kind.READY, a=len(got))
+    return unpack(np.frombuffer(got, dtype=np.uint8))
 
 
 class Worker:
@@ -54,23 +73,23 @@ class Worker:
 
     def answer(self, message: Message) -> Message | None:
         """What to send next; None when the work is done."""
-        if message.kind in (DONE, STOP):
+        if message.kind in (Kind.DONE, Kind.STOP):
             return None
         given = vectors(message, self.network.dtype)
-        if SNAP in given:
-            self.snap[:], self.swept = given[SNAP], 0
-        if MU in given:
-            self.mu[:] = given[MU]
-        if message.kind == SHARD:
+        if Mask.SNAP in given:
+            self.snap[:], self.swept = given[Mask.SNAP], 0
+        if Mask.MU in given:
+            self.mu[:] = given[Mask.MU]
+        if message.kind == Kind.SHARD:
             return self._full(message)
-        if message.kind == STEP:
-            return self._step(message, given[X])
-        if message.kind != WAIT:
+        if message.kind == Kind.STEP:
+            return self._step(message, given[Mask.X])
+        if message.kind != Kind.WAIT:
             raise ValueError(f"a worker got a message of kind {message.kind}")
-        return Message(READY)
+        return Message(Kind.READY)
 
     def _full(self, message: Message) -> Message:
-        rows, keep = (message.c, message.d), bool(message.mask & KEEP) and self.may_keep
+        rows, keep = (message.c, message.d), bool(message.mask & Mask.KEEP) and self.may_keep
         if keep and self.cache is None:
             self.cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
         loss, errors = self.network.sweep(
@@ -81,10 +100,10 @@ class Worker:
         count = rows[1] - rows[0]
         self.swept += count if keep else 0
         parts = np.array([loss, errors]), self.v
-        return Message(FULL, a=message.a, b=message.b, c=count, payload=parts)
+        return Message(Kind.FULL, a=message.a, b=message.b, c=count, payload=parts)
 
     def _step(self, message: Message, x: np.ndarray) -> Message:
-        svrg = bool(message.mask & SVRG)
+        svrg = bool(message.mask & Mask.SVRG)
         cache = self.cache if self.swept == self.samples.size else None
         self.loop.direction(
             x,
@@ -97,4 +116,4 @@ class Worker:
             cache=cache,
         )
         evaluated = self.batch_size * (2 if svrg and cache is None else 1)
-        return Message(GRAD, a=message.a, b=message.b, c=message.c, d=evaluated, payload=(self.v,))
+        return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=evaluated, payload=(self.v,))
