@@ -26,7 +26,7 @@ from typing import Any
 
 from asysvrg import supervisor
 
-RESULT = "ASYSVRG_RESULT"
+RESULT, LOST = "ASYSVRG_RESULT", 3
 POLL = 0.05  # seconds between two looks at the folder
 GRACE = 2.0  # for mpiexec to end by itself
 TERMINATION = 1.0  # for it to end after SIGTERM
@@ -215,7 +215,7 @@ class Run:
         if self.folder.workers_left():
             self.alone_since = self.alone_since or now
             if now > self.alone_since + (STOPPED if _is_stopped(self.folder.server()) else ALONE):
-                return Ending(1, "the server hangs, and all workers have left", resumable=True)
+                return Ending(LOST, "the server hangs, and all workers have left", resumable=True)
         return None
 
     def _ended(self, ended: int | None, server: int | None) -> Ending:
@@ -223,10 +223,10 @@ class Run:
         if self.signal:
             return Ending(128 + self.signal)
         if server is None:
-            return Ending(1, f"mpiexec ended ({_said(ended)}) before the run did", resumable=True)
+            return Ending(LOST, f"mpiexec ended ({_said(ended)}) before the run did", resumable=True)
         if server > 0:
             return Ending(server)  # it has said itself what was wrong
-        return Ending(128 - server if server else 1, f"the server ended ({_said(server)})", resumable=True)
+        return Ending(LOST, f"the server ended ({_said(server)})", resumable=True)
 
     def end(self, *, patient: bool) -> None:
         """Ends mpiexec, and with it whatever rank is left: a supervisor's end is its rank's."""

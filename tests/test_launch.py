@@ -11,7 +11,7 @@ import mpi as harness
 import pytest
 from mpi import Running, launched, mpi, read, run  # noqa: F401, a fixture
 
-from asysvrg import cli, launch
+from asysvrg import cli, launch, load
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -127,7 +127,7 @@ def test_server_killed(program, tmp_path):
         os.kill(all_ranks(running, tmp_path, 3)[0], signal.SIGKILL)
         killed = time.monotonic() - running.started
         done = running.wait(30)
-    assert done.code == 128 + signal.SIGKILL, done
+    assert done.code == 3, done
     assert done.err == "the server ended (by SIGKILL)\n"
     assert done.seconds - killed < 5
     assert not done.left
@@ -137,7 +137,7 @@ def test_server_hangs(program, tmp_path):
     with Running(launched(program, 2, 60, 0), tmp_path) as running:
         os.kill(all_ranks(running, tmp_path, 3)[0], signal.SIGSTOP)
         done = running.wait(40)
-    assert done.code == 1, done
+    assert done.code == 3, done
     assert "the server hangs" in done.err
     assert not done.left
 
@@ -182,7 +182,7 @@ def test_nothing_outlives_the_launcher(program, tmp_path, victim):
         [mpiexec] = map(int, children.split())
         os.kill(running.process.pid if victim == "launcher" else mpiexec, signal.SIGKILL)
         done = running.wait(10)
-    assert done.code == (-signal.SIGKILL if victim == "launcher" else 1), done
+    assert done.code == (-signal.SIGKILL if victim == "launcher" else 3), done
     assert not done.left
 
 
@@ -191,6 +191,45 @@ def test_launch_inside_a_rank(program, tmp_path, mpi):  # noqa: F811
     done = run([mpi.path, *root, "-n", "1", *launched(program, 2, 0.5, 0)], tmp_path)
     assert done.code == 0, done
     assert read(tmp_path / "counts.json")["counts"][2] > 0
+
+
+# ---- The real thing. ----
+
+
+def test_readme_example(tmp_path, mpi):  # noqa: F811
+    """As written, from the line after pip's to the end; with this environment's commands."""
+    text = (harness.ROOT / "README.md").read_text()
+    [example] = re.findall(r"```sh\npip install \"asysvrg\[mpi\]\"\n(.*?)```", text, re.DOTALL)
+    assert "asysvrg launch" in example
+    script = f'set -e\nasysvrg() {{ {sys.executable} -m asysvrg "$@"; }}\n{example}'
+    done = run(["bash", "-c", script], tmp_path, 90)
+    assert done.code == 0, done
+    assert "4 worker(s)" in done.out
+    assert not done.left
+    assert load(tmp_path / "model.npz").loss_ < 0.1
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name):  # noqa: F811
+    number = signal.Signals[name]
+    argv = [sys.executable, "-m", "asysvrg", "launch", "-n", 2, "train", "digits", "--max-iter", 100_000, "--tol", 0]
+    with Running([*argv, "--save", "model.npz", "--checkpoint-dir", "run"], tmp_path) as running:
+        wait_for((tmp_path / "run" / "checkpoint.npz").exists)
+        os.kill(running.process.pid, number)
+        sent = time.monotonic() - running.started
+        done = running.wait(30)
+    assert done.code == 128 + number, done
+    assert done.seconds - sent < 10
+    assert not done.left
+    assert load(tmp_path / "model.npz").stopped_ == "interrupted"
+
+
+def test_bad_input_is_said_once(tmp_path, mpi):  # noqa: F811
+    done = run([sys.executable, "-m", "asysvrg", "launch", "-n", 3, "train", "nowhere.csv"], tmp_path, 60)
+    assert done.code == 2, done
+    assert len(done.err.splitlines()) == 1, done
+    assert "nowhere.csv" in done.err
+    assert not done.left
 
 
 # ---- What is wrong before anything starts. ----
