@@ -43,6 +43,17 @@ def samples(n=4000, p=60, classes=10, seed=0):
     return X / X.std(), y.astype(np.int32)
 
 
+def training_of(folder, epochs, steps):
+    """What to type behind `asysvrg launch -n K`."""
+    X, y = samples()
+    np.savez(folder / "problem.npz", X=X, y=y)
+    return [
+        "train", folder / "problem.npz", "--test-size", 0, "--hidden-layer-sizes", HIDDEN, "--alpha", ALPHA,
+        "--dtype", "float64", "--learning-rate-init", 0.1, "--batch-size", 10, "--inner-steps", steps,
+        "--max-iter", epochs, "--tol", 0, "--n-jobs", 1, "--quiet",
+    ]  # fmt: skip
+
+
 class Fault(NamedTuple):
     """What happens to a rank: so many epochs after its first checkpoint, and then so many seconds.
 
@@ -128,16 +139,9 @@ class Campaign:
     def __init__(self, folder, epochs=24, steps=600):
         self.folder, self.epochs, self.count = Path(folder), epochs, 0
         X, y = samples()
-        self.data = self.folder / "problem.npz"
-        np.savez(self.data, X=X, y=y)
         self.network = Network((X.shape[1], HIDDEN, int(y.max()) + 1), "relu", "softmax", np.float64)
         self.serial = Objective(self.network, Samples(X, y), alpha=ALPHA, threads=1, cache_bytes=0)
-        self.options = [
-            "train", self.data, "--test-size", 0, "--hidden-layer-sizes", HIDDEN, "--alpha", ALPHA,
-            "--dtype", "float64",
-            "--learning-rate-init", 0.1, "--batch-size", 10, "--inner-steps", steps, "--max-iter", epochs, "--tol", 0,
-            "--n-jobs", 1, "--quiet",
-        ]  # fmt: skip
+        self.options = training_of(self.folder, epochs, steps)
         first = self.watch(self.new_folder())
         self.objective = first.objective
         self.must_be_complete(first)

@@ -156,6 +156,15 @@ def launched(program, workers, *arguments):
     return [sys.executable, "-c", code, str(workers + 1), program, *map(str, arguments)]
 
 
+def wait_for(condition, timeout=30):
+    """The first true value of a condition."""
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+    return found
+
+
 def read(path):
     """A JSON file."""
     return json.loads(Path(path).read_text())

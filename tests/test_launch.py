@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mpi as harness
 import pytest
-from mpi import Running, launched, mpi, read, run  # noqa: F401, a fixture
+from mpi import Running, launched, mpi, read, run, wait_for  # noqa: F401, a fixture
 
 from asysvrg import cli, launch, load
 
@@ -82,15 +82,6 @@ leave(0)
 def program(tmp_path, mpi):  # noqa: F811
     (tmp_path / "program.py").write_text(PROGRAM)
     return tmp_path / "program.py"
-
-
-def wait_for(condition, timeout=30):
-    """The first true value of a condition."""
-    end = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.05)
-    return found
 
 
 def all_ranks(running, folder, count):
