@@ -128,8 +128,8 @@ class FullGradient:
         if number in pool:  # of a worker that was taken for lost
             pool.remove(number)
             heapq.heapify(pool)
-        loss, errors = message.payload[:16].view(np.float64).tolist()
-        self.parts[number] = loss, errors, message.payload[16:].view(self.x.dtype).copy()
+        loss, errors = message.payload[-16:].copy().view(np.float64).tolist()
+        self.parts[number] = loss, errors, message.payload[:-16].view(self.x.dtype).copy()
         with np.errstate(over="ignore", invalid="ignore"):
             while self.added in self.parts:
                 loss, errors, gradient = self.parts.pop(self.added)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 
 PROTOCOL = 1
 HEADER = 64  # bytes: eight int64
+_HEADER = struct.Struct("8q")
 PIECE = 2**19  # bytes of a blob in a message
 
 
@@ -74,19 +76,21 @@ class Message(NamedTuple):
     payload: Any = ()
 
 
-def write(buffer: np.ndarray, message: Message) -> int:
-    """Writes a message into a buffer of bytes; its payload is a sequence of arrays. Returns the bytes written."""
+def write(buffer: np.ndarray, message: Message, there: np.ndarray | None = None) -> int:
+    """Writes a message into a buffer of bytes; its payload is a sequence of arrays. Returns the bytes written.
+
+    `there` is an array that lies in the buffer, right behind the header, already.
+    """
     kind, mask, phase, run, seq, a, b, c, d, parts = message
     at = HEADER
     for part in parts:
-        size = part.nbytes
-        if at + size > buffer.size:
+        end = at + part.nbytes
+        if end > buffer.size:
             raise ValueError(f"a message of more than {buffer.size} bytes")
-        buffer[at : at + size].view(part.dtype)[:] = part
-        at += size
-    buffer[:HEADER].view(np.int64)[:] = (
-        PROTOCOL | run << 8, kind | mask << 8 | phase << 16, seq, at - HEADER, a, b, c, d,
-    )  # fmt: skip
+        if part is not there:
+            buffer[at:end] = part.view(np.uint8)
+        at = end
+    _HEADER.pack_into(buffer, 0, PROTOCOL | run << 8, kind | mask << 8 | phase << 16, seq, at - HEADER, a, b, c, d)
     return at
 
 
@@ -98,7 +102,7 @@ def read(buffer: np.ndarray) -> Message:
     ValueError
         If it is of another version of this protocol.
     """
-    stamp, what, seq, size, a, b, c, d = buffer[:HEADER].view(np.int64).tolist()
+    stamp, what, seq, size, a, b, c, d = _HEADER.unpack_from(buffer)
     if stamp & 255 != PROTOCOL:
         raise ValueError(f"protocol version {stamp & 255}, expected {PROTOCOL}: install the same asysvrg on all ranks")
     kind, mask, phase = what & 255, what >> 8 & 255, what >> 16

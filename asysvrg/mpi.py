@@ -144,6 +144,7 @@ class ServerLink:
         self.sending: dict[int, tuple[Any, np.ndarray]] = {}
         self.kept: list[Any] = []  # what MPI may still write to: buffers of ranks that are gone
         self.gone: set[int] = set()
+        self.failed: list[int] = []
         self.news: list[int] = []
 
     def reserve(self, payload: int) -> None:
@@ -158,20 +159,25 @@ class ServerLink:
     def poll(self) -> list[tuple[int, Message | None]]:
         """What has come; None from a rank that MPI has given up. A message is valid until it is answered."""
         came: list[tuple[int, Message | None]] = []
-        for rank, request in list(self.receiving.items()):
+        ready = []
+        for rank, request in self.receiving.items():
             try:
-                if not request.Test():
-                    continue
-                del self.receiving[rank]
+                if request.Test():
+                    ready.append(rank)
+            except self.error:
+                self.failed.append(rank)
+        for rank in ready:
+            del self.receiving[rank]
+            try:
                 message = read(self.buffers[rank])
                 if message.kind == Kind.ALIVE:
                     self._receive(rank)
                 came.append((rank, message))
-            except self.error:
-                self._drop(rank)
             except ValueError as error:  # of another version
                 text = np.frombuffer(str(error).encode(), dtype=np.uint8)
                 came.append((rank, Message(Kind.FAIL, run=-1, seq=2**62, a=1, payload=text)))
+        while self.failed:
+            self._drop(self.failed.pop())
         if self.news:
             came += [(rank, None) for rank in self.news]
             self.news = []
@@ -227,7 +233,7 @@ class WorkerLink:
         self.outgoing, self.incoming = _buffer(FIRST_CAPACITY), _buffer(FIRST_CAPACITY)
         self.pulse_buffer = _buffer(HEADER)
         self.capacity = FIRST_CAPACITY
-        self.sending = self.pulsing = None
+        self.sending = self.pulsing = self.there = None
         self.seq, self.sent = 0, 0.0
 
     def reserve(self, payload: int) -> None:
@@ -253,6 +259,7 @@ class WorkerLink:
                 if reply.Test():
                     answer = read(self.incoming)
                     if answer.seq == self.seq:
+                        self._finish()
                         return answer
                     reply = self.comm.Irecv([self.incoming, self.incoming.size, self.byte], 0, REPLY)
                 backoff.pause()
@@ -266,16 +273,27 @@ class WorkerLink:
 
     def post(self, message: Message) -> None:
         """Sends a message and does not wait for an answer."""
-        end = time.monotonic() + 60
-        while self.sending is not None and not self.sending.Test():  # answered, hence received
-            if time.monotonic() > end:
-                raise Lost("rank 0, the server, does not take a message")
-        if self.outgoing.size < self.capacity:
-            self.outgoing = _buffer(self.capacity)
+        self._finish()
         self.seq += 1
-        size = write(self.outgoing, message._replace(seq=self.seq))
+        kind, mask, phase, run, _, *rest = message
+        size = write(self.outgoing, Message(kind, mask, phase, run, self.seq, *rest), self.there)
         self.sending = self.comm.Isend([self.outgoing, size, self.byte], 0, REQUEST)
         self.sent = time.monotonic()
+
+    def vector(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Where to compute what is to be sent, so that it need not be copied."""
+        self._finish()
+        if self.outgoing.size < self.capacity:
+            self.outgoing = _buffer(self.capacity)
+        self.there = self.outgoing[HEADER : HEADER + size * dtype.itemsize].view(dtype)
+        return self.there
+
+    def _finish(self) -> None:
+        """The last message has been answered, hence received; MPI is to know that, too."""
+        end = time.monotonic() + 60
+        while self.sending is not None and not self.sending.Test():
+            if time.monotonic() > end:
+                raise Lost("rank 0, the server, does not take a message")
 
     def flush(self, seconds: float) -> None:
         """Waits, so long at most, until the last message is on its way."""

@@ -33,6 +33,11 @@ class Group(NamedTuple):
 class Peer:
     """What the server knows of a worker."""
 
+    __slots__ = (
+        "rank", "heard", "since", "looked", "alive", "joined", "owed", "seq", "group", "held", "task", "snap", "mu",
+        "asked",
+    )  # fmt: skip
+
     def __init__(self, rank: int, now: float):
         self.rank, self.heard, self.since = rank, now, now
         self.alive, self.joined, self.owed = True, False, False
@@ -248,4 +253,5 @@ class Server:
     def _reply(self, peer: Peer, message: Message) -> None:
         peer.owed = False
         self.idle.pop(peer.rank, None)
-        self.send(peer.rank, message._replace(run=self.run, phase=self.phase, seq=peer.seq))
+        kind, mask, _, _, _, *rest = message
+        self.send(peer.rank, Message(kind, mask, self.phase, self.run, peer.seq, *rest))

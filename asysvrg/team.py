@@ -260,7 +260,8 @@ class Member(Team):
         return mpi.PULSE, lambda: self.link.pulse(self.run)
 
     def _ask(self, message: Message) -> Message:
-        message = message._replace(run=self.run, phase=self.phase)
+        kind, mask, _, _, seq, *rest = message
+        message = Message(kind, mask, self.phase, self.run, seq, *rest)
         with self.attendant.lock:
             answer = self.link.ask(message, self.backoff, lost_after=2 * self.lost_after, ended=lambda: self.ended(0))
         if answer.kind == Kind.STOP:
@@ -283,6 +284,7 @@ class Member(Team):
     def work(self, worker: Worker) -> None:
         """Computes what the server asks for, until it has enough."""
         self.phase += 1
+        worker.v = self.link.vector(worker.v.size, worker.v.dtype)
         message: Message | None = Message(Kind.READY)
         while message is not None:
             message = worker.answer(self._ask(message))

@@ -99,7 +99,7 @@ class Worker:
             np.sum(self.gradients, axis=0, out=self.v)
         count = rows[1] - rows[0]
         self.swept += count if keep else 0
-        parts = np.array([loss, errors]), self.v
+        parts = self.v, np.array([loss, errors])
         return Message(Kind.FULL, a=message.a, b=message.b, c=count, payload=parts)
 
     def _step(self, message: Message, x: np.ndarray) -> Message:

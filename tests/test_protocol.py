@@ -50,7 +50,7 @@ class Accountant:
             return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=1, payload=(v,))
         if message.kind == Kind.SHARD:
             v[message.b] = 1
-            parts = np.array([message.d - message.c, 0.0]), v
+            parts = v, np.array([message.d - message.c, 0.0])
             return Message(Kind.FULL, a=message.a, b=message.b, c=message.d - message.c, payload=parts)
         return None if message.kind in (Kind.DONE, Kind.STOP) else Message(Kind.READY)
 
