@@ -145,6 +145,7 @@ class ServerLink:
         self.kept: list[Any] = []  # what MPI may still write to: buffers of ranks that are gone
         self.gone: set[int] = set()
         self.failed: list[int] = []
+        self.ahead: dict[int, Message] = {}  # what came for the next fit
         self.news: list[int] = []
 
     def reserve(self, payload: int) -> None:

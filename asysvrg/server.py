@@ -34,8 +34,20 @@ class Peer:
     """What the server knows of a worker."""
 
     __slots__ = (
-        "rank", "heard", "since", "looked", "alive", "joined", "owed", "seq", "group", "held", "task", "snap", "mu",
+        "alive",
         "asked",
+        "group",
+        "heard",
+        "held",
+        "joined",
+        "looked",
+        "mu",
+        "owed",
+        "rank",
+        "seq",
+        "since",
+        "snap",
+        "task",
     )  # fmt: skip
 
     def __init__(self, rank: int, now: float):
@@ -86,6 +98,8 @@ class Server:
         What happened to workers.
     failure : Exception or None
         Why the run cannot go on.
+    ahead : dict
+        Messages of ranks that have begun the next fit.
     """
 
     def __init__(
@@ -106,6 +120,7 @@ class Server:
         self.answers: dict[int, dict[int, np.ndarray]] = {}
         self.events: list[str] = []
         self.failure: Exception | None = None
+        self.ahead: dict[int, Message] = {}
         self.closing: Message | None = None  # the answer to everything
         self.told: set[int] = set()  # who has had it
         self.dropped = self.evaluated = 0
@@ -157,6 +172,11 @@ class Server:
         if message.kind == Kind.ALIVE or message.seq <= peer.seq:
             return
         peer.seq, peer.owed, peer.since = message.seq, True, now
+        if message.run > self.run:  # it has left, and waits for the next fit
+            peer.alive = peer.owed = False
+            self._release(peer)
+            self.ahead[rank] = message._replace(payload=np.array(message.payload, dtype=np.uint8))
+            return
         if message.run != self.run and message.run >= 0:
             self._reply(peer, stop(f"rank {rank} is in fit {message.run}, rank 0 in fit {self.run}"))
             return

@@ -148,6 +148,8 @@ class Leader(Team):
             ended=self.ended,
         )  # fmt: skip
         self.link.listen()
+        for rank, message in self.link.ahead.items():
+            self.server.receive(rank, message, time.monotonic())
         self.groups: list[Group] = []
         self.next_tick = 0.0
 
@@ -228,6 +230,7 @@ class Leader(Team):
         end = time.monotonic() + min(self.lost_after, 8.0)
         self.serve(_Silence(self.server), deadline=end, closing=True)
         self.link.flush(1.0)
+        self.link.ahead = self.server.ahead
 
 
 class _Silence:

@@ -83,7 +83,8 @@ class Network:
 
     def ask(self, rank, message, after):
         self.seq[rank] += 1
-        message = message._replace(seq=self.seq[rank], phase=self.phase[rank])
+        run = message.run or self.server.run
+        message = message._replace(seq=self.seq[rank], phase=self.phase[rank], run=run)
         latency = self.rng.exponential(1e-3)
         self.at(after + latency, self.arrive, rank, self.wire(message), False)
         if self.rng.random() < self.duplicates:
@@ -285,6 +286,60 @@ def test_a_failure_of_a_rank_names_it(flag, kind):
     assert Kind.STOP in network.sent
 
 
+def test_a_rank_that_begins_the_next_fit_is_kept_for_it():
+    network, _ = accountants(2, 9, run=3)
+    network.drain(0.1)
+    network.server.receive(1, Message(Kind.BLOB, run=4, phase=1, seq=50, payload=np.arange(3, dtype=np.uint8)), 0.1)
+    assert [peer.rank for peer in network.server.live] == [2]
+    assert network.server.ahead[1].payload.tolist() == [0, 1, 2]
+    assert not network.server.events
+    network.ask(2, Message(Kind.READY, run=2), 0.0)
+    network.drain(0.1)
+    assert network.sent[-1] == Kind.STOP
+
+
+@pytest.mark.parametrize("late", ["another epoch", "another draw", "another kind"])
+def test_what_is_late_is_counted_and_dropped(late):
+    network, groups = accountants(1, 9)
+    server = network.server
+    x, sent = np.zeros(9), []
+    server.send = lambda rank, message: sent.append(message)
+    server.start(updates(network, groups, x, 9, epoch=5), 1)
+    server.receive(1, Message(Kind.READY, phase=1, seq=1), 0.0)
+    task, v = sent[-1], np.ones(9).view(np.uint8)
+    wrong = {"another epoch": {"a": 4}, "another draw": {"c": 7}, "another kind": {"kind": Kind.FULL}}[late]
+    right = Message(Kind.GRAD, phase=1, seq=2, a=task.a, b=task.b, c=task.c, d=1, payload=v)
+    server.receive(1, right._replace(**wrong), 0.0)
+    assert not x.any()
+    assert server.dropped == 1
+
+
+def test_a_shard_that_two_deliver_is_counted_once():
+    """A worker that was taken for lost delivers; so does the one that has its shard now."""
+    for seed in range(20):
+        back = 1.05 + 0.05 * seed
+        network, groups = accountants(
+            3, 64, seed=seed, speeds={1: 0.4, 2: 0.4, 3: 0.01}, faults=[(0.003, 3, "stopped"), (back, 3, "up")]
+        )
+        job = network.run(FullGradient(network.server, np.zeros(64), shards_of(groups, 64), sweep=1, keep=[False]))
+        assert (job.gradient[: len(job.shards)] == 1).all()
+        assert job.loss == 1000
+
+
+def test_draws_of_groups_stay_together():
+    """However fast one group is, its draws are not far ahead: at any time the updates so far are a fair sample."""
+    workers = {1: Accountant(900), 2: Accountant(900)}
+    network = Network(workers, speeds={1: 1e-2, 2: 1e-4})
+    groups = [Group(900, (1,)), Group(100, (2,))]
+    network.server.group(groups)
+    job, order = updates(network, groups, np.zeros(900), 900, start=0.4), []
+    job.axpy = lambda v, x, a: order.append(int(v.argmax()))
+    network.run(job)
+    ahead = np.array(order) - np.arange(900)
+    assert sorted(order) == list(range(900))
+    assert 2 < ahead.max() <= 8
+
+
 def test_farewell_reaches_whoever_is_there():
     network, groups = accountants(4, 30, faults=[(0.0, 4, "dead")])
     network.run(updates(network, groups, np.zeros(30), 30))
@@ -416,7 +471,17 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     assert np.abs(serial - problem.x).max() > 1e-3
     np.testing.assert_allclose(x, serial, rtol=0, atol=1e-12)
     assert (network.workers[1].swept == n) == keep
-    assert network.server.evaluated == n + 40 * 4 * (2 if kind == "svrg-uncached" else 1)
+    each = 2 if kind == "svrg-uncached" else 1
+    assert network.server.evaluated == n + 40 * 4 * each
+    network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=2, keep=[keep]))  # and another epoch
+    mu, again = problem.snapshot(x)[1], problem.vector(x)
+    job = Updates(network.server, again, x, mu if svrg else None, sweep=2, epoch=4, steps=40, eta=0.05, groups=groups)
+    network.run(job)
+    _, mu, cache = problem.snapshot(serial)
+    snap = problem.vector(serial)
+    loop.run(serial, 40, direction=direction, eta=0.05, epoch=4, mu=mu, x_snap=snap, cache=cache)
+    np.testing.assert_allclose(again, serial, rtol=0, atol=1e-12)
+    assert network.server.evaluated == 2 * (n + 40 * 4 * each)
 
 
 def test_unequal_shards_and_speeds_do_not_bias_the_direction():
