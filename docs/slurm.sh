@@ -3,7 +3,7 @@
 #SBATCH --nodes=5
 #SBATCH --ntasks-per-node=1
 #SBATCH --time=01:00:00
-#SBATCH --signal=TERM@60          # a minute before the time is up: the server keeps the best model and its checkpoint
+#SBATCH --signal=B:TERM@60        # a minute before the time is up: the server writes the best model
 
 # One server and a worker on each other node. Submit it again to go on from the last checkpoint.
 set -euo pipefail

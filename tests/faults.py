@@ -252,6 +252,7 @@ def main():
     parser.add_argument("--workers", type=int, default=50, metavar="N", help="runs that lose workers (default: 50)")
     parser.add_argument("--servers", type=int, default=20, metavar="N", help="runs that lose the server (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="begin with the N-th run of each kind")
     args = parser.parse_args()
     found = mpi.available()
     if isinstance(found, str):
@@ -260,9 +261,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign(folder)
         print(f"{found.kind}: undisturbed, the objective is {campaign.objective:.6f}", flush=True)
-        for number in range(args.workers + args.servers):
-            rng = random.Random(f"{args.seed} {number}")
-            run = campaign.lose_workers(rng) if number < args.workers else campaign.lose_server(rng)
+        runs = [(campaign.lose_workers, number) for number in range(args.skip, args.workers)]
+        runs += [(campaign.lose_server, number) for number in range(args.skip, args.servers)]
+        for lose, number in runs:
+            run = lose(random.Random(f"{args.seed} {number} {lose.__name__}"))
             failed += bool(run.wrong)
             worst = max(worst, run.seconds)
             share = run.objective / campaign.objective - 1 if run.objective else float("nan")
@@ -273,7 +275,7 @@ def main():
             )  # fmt: skip
             if run.wrong:
                 print(run.said)
-    print(json.dumps({"mpi": found.kind, "runs": args.workers + args.servers, "failed": failed, "longest": worst}))
+    print(json.dumps({"mpi": found.kind, "runs": len(runs), "failed": failed, "longest": worst}))
     return int(failed > 0)
 
 
