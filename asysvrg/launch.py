@@ -30,6 +30,7 @@ RESULT, LOST = "ASYSVRG_RESULT", 3
 POLL = 0.05  # seconds between two looks at the folder
 GRACE = 2.0  # for mpiexec to end by itself
 TERMINATION = 1.0  # for it to end after SIGTERM
+STARTING = 600.0  # for the ranks to start and find each other
 STOPPING = 15.0  # for the server to write its best model after Ctrl-C
 STOPPED = 5.0  # until a server that was stopped is given up, after the last worker has left
 ALONE = 60.0  # for the server to write what was asked for after the last worker has left
@@ -58,9 +59,8 @@ class Launcher:
             flags = ["--with-ft", "ulfm", "--bind-to", "none", "--mca", "pml", "ob1", "--mca", "btl", "self,sm,tcp"]
             flags += ["--map-by", f"{'node' if hosts else ''}:OVERSUBSCRIBE", *(["--host", hosts] if hosts else [])]
             flags += ["--allow-run-as-root"] if os.geteuid() == 0 else []
-            for name in sorted(os.environ):  # MPICH's passes all of them to other machines
+            for name in sorted({*os.environ, RESULT}):  # MPICH's passes all of them to other machines
                 flags += ["-x", name] if name.startswith(("ASYSVRG_", "OMP_")) else []
-            flags += ["-x", RESULT]
         return [str(self.path), *flags, *extra, "-n", str(ranks)]
 
 
@@ -146,9 +146,13 @@ class Folder:
         """Exit status of a rank that ended, negative for a signal."""
         return self._read(f"left.{rank}")
 
+    def is_running(self) -> bool:
+        """Whether all ranks have found each other."""
+        return (self.path / "running").exists()
+
     def lost_early(self) -> int | None:
         """A rank that was lost before all had found each other, so that the others would wait for it for ever."""
-        if (self.path / "running").exists():
+        if self.is_running():
             return None
         lost = (r for r in range(self.ranks) if self.left(r) is not None or _is_stopped(self._read(f"started.{r}")))
         return next(lost, None)
@@ -171,6 +175,7 @@ class Run:
 
     def __init__(self, command: Sequence[str], folder: Folder, kind: str):
         self.folder, self.kind = folder, kind
+        self.started = time.monotonic()
         self.signal = 0  # the one that came, if one did
         self.alone_since: float | None = None
         self.early_since: float | None = None
@@ -192,7 +197,8 @@ class Run:
         if server is None:
             self.mpiexec.send_signal(number)
         else:
-            os.kill(server, signal.SIGTERM if number == signal.SIGHUP else number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server, signal.SIGTERM if number == signal.SIGHUP else number)
 
     def wait(self) -> Ending:
         """Waits until the server has said how it went, or cannot any more."""
@@ -206,6 +212,8 @@ class Run:
             return self.folder.result() or self._ended(ended, server)  # written just before
         if self.signal and now > self.signalled + STOPPING:
             return Ending(128 + self.signal, f"the server did not stop within {STOPPING:.0f} s")
+        if now > self.started + STARTING and not self.folder.is_running():
+            return Ending(1, f"the ranks have not found each other within {STARTING / 60:.0f} minutes")
         if (early := self.folder.lost_early()) is not None:
             self.early_since = self.early_since or now
             if now > self.early_since + GRACE:
@@ -300,7 +308,7 @@ def launch(args: argparse.Namespace) -> int:
     launcher = find(args.mpiexec)
     ending = start(
         [sys.executable, "-m", "asysvrg", *args.arguments],
-        args.workers + getattr(train, "servers", 1),
+        args.workers + 1,
         launcher,
         args.hosts,
         shlex.split(args.mpiexec_args),
