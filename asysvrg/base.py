@@ -168,7 +168,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             return samples, None
         team.set_up(settings.wait, network)
         mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
-        return place(team, network, samples, mass, alpha=settings.alpha, needs_all=needs_all)
+        return place(team, network, samples, mass, alpha=settings.alpha, threads=settings.threads, needs_all=needs_all)
 
     def _with_hooks(self, hooks: Hooks, callback: Callable[..., Any] | None, network: Network) -> Callback:
         def both(row: dict[str, Any], x: np.ndarray) -> bool:

@@ -6,9 +6,11 @@ rank 0, which trains on none, that no other rank has are dealt out to the worker
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 from scipy import sparse
 
@@ -40,7 +42,14 @@ class Placement:
 
 
 def place(
-    team: Any, network: Network, samples: Samples, mass: float, *, alpha: float, needs_all: str | None
+    team: Any,
+    network: Network,
+    samples: Samples,
+    mass: float,
+    *,
+    alpha: float,
+    threads: int,
+    needs_all: str | None,
 ) -> tuple[Samples, Placement]:
     """Agrees with the other ranks on who has what.
 
@@ -53,6 +62,8 @@ def place(
     mass : float
         Sum of its weights as given.
     alpha : float
+    threads : int
+        That this rank is to compute with.
     needs_all : str or None
         A parameter for which every rank has to have all samples.
 
@@ -72,10 +83,17 @@ def place(
         "n_features": network.widths[0], "outputs": network.widths[-1], "dtype": network.dtype.name,
         "hidden_layer_sizes": list(network.widths[1:-1]), "activation": network.activation, "loss": network.loss,
         "alpha": alpha, "samples": [digest(samples.X), digest(samples.y), digest(samples.weight)],
+        "threads": threads, "cores": joblib.cpu_count(),
         "rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,
     }  # fmt: skip
     agreed = team.share(mine, lambda given: _agreed(given, needs_all))
     if team.rank == 0:
+        for rank, wanted, cores in agreed["bound"]:
+            warnings.warn(
+                f"rank {rank} is to run {wanted} threads, but its launcher lets it use {cores} core(s) only: "
+                "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs",
+                stacklevel=5,
+            )
         team.groups = [Group(rows, tuple(ranks)) for rows, ranks in agreed["groups"]]
         team.server.group(team.groups)
     scale = agreed["n"] / agreed["mass"]  # of weights as given
@@ -116,9 +134,11 @@ def _agreed(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str
         for one in parts
     )
     n = sum(one["rows"] for one in parts)
+    bound = [[rank, one["threads"], one["cores"]] for rank, one in given.items() if one["threads"] > one["cores"]]
     weighted = len(parts) > 1 and (any(one["weighted"] for one in parts) or mass != n)
     return {
         "groups": groups, "deal": deal, "n": n, "mass": mass, "spread": spread * n / mass, "weighted": weighted,
+        "bound": bound,
         "shards": sorted(":".join(key) for key in holders) if len(parts) > 1 else [],
     }  # fmt: skip
 

@@ -83,6 +83,7 @@ def check(estimator: Any) -> Settings:
                 raise ValueError(
                     f"{name}={given[name]!r} is for threads; backend='mpi' updates all coordinates at once"
                 )
+    by_rank = given["backend"] == "mpi" and given["n_jobs"] is None  # the cores of a machine are its ranks'
     dtype = np.dtype(given["dtype"])
     return Settings(
         hidden=_hidden(given["hidden_layer_sizes"]),
@@ -111,8 +112,8 @@ def check(estimator: Any) -> Settings:
         max_time=math.inf if given["max_time"] is None else float(given["max_time"]),
         checkpoint_dir=_folder(given["checkpoint_dir"], given["resume"]),
         resume=given["resume"],
-        threads=threads.count(given["n_jobs"]),
-        threads_chosen=given["n_jobs"] is not None,
+        threads=1 if by_rank else threads.count(given["n_jobs"]),
+        threads_chosen=by_rank or given["n_jobs"] is not None,
         dtype=dtype,
     )
 

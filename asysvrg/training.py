@@ -178,14 +178,13 @@ def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -
     scaling = Scaling.from_dict(settled)
     if scaling is not NEUTRAL:
         samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
-    n_threads = settings.threads if settings.threads_chosen else 1
     worker = Worker(
         network,
         samples,
         alpha=scaling.l2(settings.alpha, network),
         batch_size=settled["batch_size"],
         seed=settled["seed"],
-        threads=n_threads,
+        threads=settings.threads,
         cache_bytes=settings.cache_bytes,
     )
     team.work(worker)
@@ -229,8 +228,6 @@ def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
 
 
 def _threads(settings: Settings, network: Network, batch_size: int) -> int:
-    if not settings.threads_chosen and settings.backend == "mpi":
-        return 1
     if not settings.threads_chosen and network.size * batch_size < ENOUGH_FOR_THREADS:
         return 1
     return settings.threads
