@@ -139,7 +139,7 @@ cdef class Network:
         return copied
 
     def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
-        """Sums the loss over all samples, or some; with it, where arrays are given, gradient, snapshot cache and outputs.
+        """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.
 
         Parameters
         ----------
@@ -166,7 +166,8 @@ cdef class Network:
         if samples.X.dtype != self.dtype:
             raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
         cdef int64_t n = samples.data.n, blocks = threads
-        cdef int64_t first = 0 if rows is None else rows[0], count = n if rows is None else rows[1] - rows[0]
+        cdef int64_t first = 0 if rows is None else rows[0]
+        cdef int64_t count = n if rows is None else rows[1] - rows[0]
         if first < 0 or count < 0 or first + count > n:
             raise ValueError(f"rows {rows} are not among the {n} samples")
         cdef int k

@@ -133,7 +133,6 @@ cdef class InnerLoop:
             reraise()
         return delays
 
-
     def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None):
         """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).
 

@@ -4,6 +4,6 @@
 #include "sweep.h"
 
 const asv_kernels asv_kernels_f32 = {
-    asv_sweep_scratch_f32, asv_sweep_rows_f32, asv_step_scratch_f32, asv_step_f32, asv_atomic_subtract_f32,
-    asv_direction_f32,
+    asv_sweep_scratch_f32, asv_sweep_rows_f32,      asv_step_scratch_f32,
+    asv_step_f32,          asv_atomic_subtract_f32, asv_direction_f32,
 };

@@ -4,6 +4,6 @@
 #include "sweep.h"
 
 const asv_kernels asv_kernels_f64 = {
-    asv_sweep_scratch_f64, asv_sweep_rows_f64, asv_step_scratch_f64, asv_step_f64, asv_atomic_subtract_f64,
-    asv_direction_f64,
+    asv_sweep_scratch_f64, asv_sweep_rows_f64,      asv_step_scratch_f64,
+    asv_step_f64,          asv_atomic_subtract_f64, asv_direction_f64,
 };
