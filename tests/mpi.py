@@ -156,7 +156,7 @@ def launched(program, workers, *arguments):
     return [sys.executable, "-c", code, str(workers + 1), program, *map(str, arguments)]
 
 
-def wait_for(condition, timeout=30):
+def wait_for(condition, timeout=60):
     """The first true value of a condition."""
     end = time.monotonic() + timeout
     while not (found := condition()):
