@@ -12,18 +12,22 @@ PIP := $(PY) -m pip install --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
 demo: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot ## train on digits, and on MNIST where it is found; draw demo.png
 	$(PY) -m asysvrg.demo
 
-test: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot $(VENV)/.with-test ## the whole suite; ARGS="-m 'not slow'" for the short one
+TESTED := $(addprefix $(VENV)/.,installed built with-plot with-test with-mpi)
+test: $(TESTED) ## the whole suite; ARGS="-m 'not slow'" for the short one
 	$(PY) -m pytest $(ARGS)
+
+test-faults: $(TESTED) ## 70 distributed runs that lose workers or the server (an hour); ARGS="--workers 5 --servers 2" for fewer
+	$(PY) tests/faults.py $(ARGS)
 
 fuzz: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-test ## damaged files for ten minutes; SECONDS=... for another time
 	ASYSVRG_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest tests/test_fuzz.py
 
-BENCH := $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench
+BENCH := $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench $(VENV)/.with-mpi
 
 bench: bench-suite bench-peers ## all benchmarks, in bench/results/, and the table of bars in docs/performance.md; an hour
 	$(PY) bench/threads.py
@@ -41,6 +45,9 @@ bench-peers: $(BENCH) ## seconds to an objective against every peer, with the se
 bench-tune: $(BENCH) ## look for those settings again; an hour
 	$(PY) bench/peers.py tune
 
+bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster of namespaces on this machine, as root; writes docs/speedup.md
+	$(PY) bench/cluster/speedup.py $(ARGS)
+
 lint: $(VENV)/.with-lint ## ruff, cython-lint, clang-format
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -56,7 +63,8 @@ clean: ## remove all that was made, the virtual environment too; results of benc
 	rm -f asysvrg/*.so asysvrg/*.c asysvrg/*.html
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test fuzz bench bench-suite bench-peers bench-tune lint dist clean sanitize sanitize-memory sanitize-threads
+.PHONY: help demo test test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster lint dist clean sanitize
+.PHONY: sanitize-memory sanitize-threads
 
 # ---- The environment. Stamps in it say what has been done; a change of pyproject.toml starts it afresh. ----
 

@@ -98,6 +98,7 @@ cdef extern from "types.h":
         void (*settle)(const asv_inner *, int64_t, int64_t) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
         void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
+        void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
 
     const asv_kernels asv_kernels_f32
     const asv_kernels asv_kernels_f64

@@ -138,8 +138,8 @@ cdef class Network:
         copied[:] = x
         return copied
 
-    def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None):
-        """Sums the loss over all samples; with it, where arrays are given, gradient, snapshot cache and outputs.
+    def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
+        """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.
 
         Parameters
         ----------
@@ -151,6 +151,8 @@ cdef class Network:
             Overwritten: each thread's sum of the weighted gradients of the loss, without l2.
         cache : array of shape (n, cache_width), optional
         outputs : array of shape (n, outputs), optional
+        rows : (first, last), optional
+            Samples first .. last - 1 only.
 
         Returns
         -------
@@ -164,6 +166,10 @@ cdef class Network:
         if samples.X.dtype != self.dtype:
             raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
         cdef int64_t n = samples.data.n, blocks = threads
+        cdef int64_t first = 0 if rows is None else rows[0]
+        cdef int64_t count = n if rows is None else rows[1] - rows[0]
+        if first < 0 or count < 0 or first + count > n:
+            raise ValueError(f"rows {rows} are not among the {n} samples")
         cdef int k
         cdef asv_control control
         cdef size_t stride = self.kernels.sweep_scratch(&self.net, &samples.data)
@@ -191,7 +197,8 @@ cdef class Network:
             gradients.fill(0)
         for k in prange(threads, num_threads=threads, schedule="static", chunksize=1, nogil=True):
             self.kernels.sweep(
-                <asv_sweep *>(sweep_memory + k * sweep_stride), n * k // blocks, n * (k + 1) // blocks,
+                <asv_sweep *>(sweep_memory + k * sweep_stride), first + count * k // blocks,
+                first + count * (k + 1) // blocks,
                 memory + k * stride, asv_thread_number(), &control,
             )
         if control.stop == ASV_INTERRUPTED:

@@ -50,7 +50,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks, _rows
+    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads):
@@ -85,6 +85,7 @@ cdef class InnerLoop:
         self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.step_scratch(&self.inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
+        self._parts = None
 
     def _geometric_sums(self, int64_t steps, double eta):
         """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all that is put off has the same r = 1 - eta alpha."""
@@ -139,16 +140,8 @@ cdef class InnerLoop:
         cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         delays = np.full(steps, -1, dtype=np.int32)
-        dtype, size = self.network.dtype, self.network.size
-        inner.x = address(x, dtype, (size,))
-        inner.direction = DIRECTIONS[direction]
-        if direction == "svrg" and (mu is None or (cache is None and x_snap is None)):
-            raise ValueError("direction='svrg' needs mu, and a cache or x_snap")
-        inner.mu = address(mu, dtype, (size,)) if direction == "svrg" else NULL
-        inner.x_snap = address(x_snap, dtype, (size,))
-        inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
-            if direction == "svrg" else NULL
-        inner.eta, inner.epoch = eta, epoch
+        self.aim(x, direction, epoch, mu, x_snap, cache)
+        inner.eta = eta
         sums = self._geometric_sums(steps, eta)
         inner.sums = <const double *>address(sums, np.float64, (steps + 1,))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
@@ -163,6 +156,52 @@ cdef class InnerLoop:
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
+
+    def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None):
+        """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).
+
+        Threads divide the mini-batch among themselves.
+
+        Parameters
+        ----------
+        x : array of shape (size,)
+            With ASV_LINE readable bytes behind its end, as `aligned_zeros` has them.
+        v : array of shape (size,)
+            Overwritten.
+        t : int
+        direction, epoch, mu, x_snap, cache : as for `run`
+        """
+        cdef asv_inner *inner = &self.inner
+        cdef const asv_kernels *kernels = self.network.kernels
+        cdef size_t stride = self.stride, wide = self.network.size * self.network.dtype.itemsize
+        cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        cdef int64_t k, b = inner.b, parts = min(inner.threads, b)
+        cdef char *into
+        self.aim(x, direction, epoch, mu, x_snap, cache)
+        if parts == 1:
+            into = <char *>address(v, self.network.dtype, (self.network.size,))
+        else:
+            if self._parts is None:
+                self._parts = aligned_zeros((parts, self.network.size), self.network.dtype)
+            into = <char *>address(self._parts, self.network.dtype, self._parts.shape)
+        for k in prange(parts, num_threads=parts, schedule="static", chunksize=1, nogil=True):
+            kernels.direction(inner, t, b * k // parts, b * (k + 1) // parts, into + k * wide, scratch + k * stride)
+        if parts > 1:
+            np.sum(self._parts, axis=0, out=v)
+
+    cdef void aim(self, x, direction, epoch, mu, x_snap, cache) except *:
+        """Points the kernels at an epoch's arrays."""
+        cdef asv_inner *inner = &self.inner
+        dtype, size = self.network.dtype, self.network.size
+        inner.x = address(x, dtype, (size,))
+        inner.direction = DIRECTIONS[direction]
+        if direction == "svrg" and (mu is None or (cache is None and x_snap is None)):
+            raise ValueError("direction='svrg' needs mu, and a cache or x_snap")
+        inner.mu = address(mu, dtype, (size,)) if direction == "svrg" else NULL
+        inner.x_snap = address(x_snap, dtype, (size,))
+        inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
+            if direction == "svrg" else NULL
+        inner.epoch = epoch
 
 
 def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b):

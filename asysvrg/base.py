@@ -16,7 +16,9 @@ from asysvrg import inputs, threads
 from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.persistence import Persistent
+from asysvrg.placement import Placement, place
 from asysvrg.settings import Settings, check
+from asysvrg.team import agreed_state, together
 from asysvrg.trace import joined
 from asysvrg.training import Start, train
 
@@ -46,6 +48,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         block=1,
         update="auto",
         max_delay=None,
+        late="wait",
         cache_size=1024,
         tol=1e-4,
         n_iter_no_change=10,
@@ -58,6 +61,8 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         class_weight=None,
         warm_start=False,
         n_jobs=None,
+        backend="threads",
+        wait="sleep",
         random_state=None,
         verbose=False,
         dtype="float32",
@@ -76,6 +81,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.block = block
         self.update = update
         self.max_delay = max_delay
+        self.late = late
         self.cache_size = cache_size
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
@@ -88,6 +94,8 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.n_jobs = n_jobs
+        self.backend = backend
+        self.wait = wait
         self.random_state = random_state
         self.verbose = verbose
         self.dtype = dtype
@@ -125,28 +133,42 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         ValueError
             For parameters or data that cannot be trained on, before any thread starts.
         """
-        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        settings, before = check(self), self._before() if self.warm_start else None
-        given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
-        X, y = self._validate(X, y, reset=True)
-        y = self._encode(y)
-        weight = self._weights(sample_weight, X, y)
-        network = self._new_network(settings)
-        start = None if before is None else self._again(before, network)
-        random_state = check_random_state(self.random_state)
-        validation = self._validation(X_val, y_val)
-        if settings.early_stopping and validation is None:
-            (X, y, weight), held_out = inputs.hold_out(X, y, weight, settings.validation_fraction, random_state)
-            validation = inputs.prepared(*held_out)
-        samples = inputs.prepared(X, y, weight)
-        self._stream = 0 if start is None else start.stream
-        hooks = Hooks(self, settings.max_iter, **given)
-        told = None if callback is None else lambda row, x: callback(row)
-        if hooks.active:
-            told = self._with_hooks(hooks, callback, network)
-        self._train(settings, network, samples, validation, random_state, told, start)
-        hooks.end()
+        with together(self.backend == "mpi") as team:
+            inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+            settings, before = check(self), self._before() if self.warm_start else None
+            given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
+            X, y = self._validate(X, y, reset=True)
+            y = self._encode(y, team and team.union)
+            weight = self._weights(sample_weight, X, y)
+            network = self._new_network(settings)
+            start = None if before is None else self._again(before, network)
+            random_state = agreed_state(team, check_random_state(self.random_state))
+            validation = self._validation(X_val, y_val)
+            needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
+            if settings.early_stopping and validation is None:
+                (X, y, weight), held_out = inputs.hold_out(X, y, weight, settings.validation_fraction, random_state)
+                validation = inputs.prepared(*held_out)
+                needs_all = "early_stopping without X_val"
+            samples, placement = self._placed(team, settings, network, (X, y, weight), needs_all)
+            self._stream = 0 if start is None else start.stream
+            hooks = Hooks(self, settings.max_iter, **given)
+            told = None if callback is None else lambda row, x: callback(row)
+            if hooks.active:
+                told = self._with_hooks(hooks, callback, network)
+            self._train(settings, network, samples, validation, random_state, told, start, team, placement)
+            hooks.end()
         return self
+
+    def _placed(
+        self, team: Any, settings: Settings, network: Network, data: tuple[Any, ...], needs_all: str | None
+    ) -> tuple[Samples, Placement | None]:
+        """Samples to train on, and where the others are."""
+        samples, (_, y, weight) = inputs.prepared(*data), data
+        if team is None:
+            return samples, None
+        team.set_up(settings.wait, network)
+        mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
+        return place(team, network, samples, mass, alpha=settings.alpha, threads=settings.threads, needs_all=needs_all)
 
     def _with_hooks(self, hooks: Hooks, callback: Callable[..., Any] | None, network: Network) -> Callback:
         def both(row: dict[str, Any], x: np.ndarray) -> bool:
@@ -166,31 +188,33 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         return both
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> Any:
-        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        first = not hasattr(self, "coefs_")
-        settings = check(self)
-        X, y = self._validate(X, y, reset=first)
-        y = self._encode_part(y, classes)
-        weight = self._weights(sample_weight, X, y)
-        validation = self._validation(X_val, y_val)
-        if first:
-            network, start, earlier, self._stream = self._new_network(settings), None, None, 0
-        else:
-            network, earlier = self._network, self.history_
-            start = Start(self._vector(), self.n_iter_, self._stream, self._factor)
-        epochs = 0 if start is None else start.epoch
-        # The caller decides when to stop, and what to keep.
-        settings = replace(
-            settings,
-            max_iter=epochs + 1,
-            tol=0.0,
-            early_stopping=False,
-            target_loss=-np.inf,
-            checkpoint_dir=None,
-            resume=False,
-        )
-        samples = inputs.prepared(X, y, weight)
-        self._train(settings, network, samples, validation, check_random_state(self.random_state), None, start)
+        with together(self.backend == "mpi") as team:
+            inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+            first = not hasattr(self, "coefs_")
+            settings = check(self)
+            X, y = self._validate(X, y, reset=first)
+            y = self._encode_part(y, classes)
+            weight = self._weights(sample_weight, X, y)
+            validation = self._validation(X_val, y_val)
+            if first:
+                network, start, earlier, self._stream = self._new_network(settings), None, None, 0
+            else:
+                network, earlier = self._network, self.history_
+                start = Start(self._vector(), self.n_iter_, self._stream, self._factor)
+            epochs = 0 if start is None else start.epoch
+            # The caller decides when to stop, and what to keep.
+            settings = replace(
+                settings,
+                max_iter=epochs + 1,
+                tol=0.0,
+                early_stopping=False,
+                target_loss=-np.inf,
+                checkpoint_dir=None,
+                resume=False,
+            )
+            random_state = agreed_state(team, check_random_state(self.random_state))
+            samples, placement = self._placed(team, settings, network, (X, y, weight), None)
+            self._train(settings, network, samples, validation, random_state, None, start, team, placement)
         if earlier is not None:
             self.history_ = joined(earlier, self.history_)
 
@@ -221,6 +245,8 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         random_state: np.random.RandomState,
         callback: Callback | None,
         start: Start | None,
+        team: Any,
+        placement: Placement | None,
     ) -> None:
         outcome, trace = train(
             settings,
@@ -230,8 +256,10 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             validation=validation,
             random_state=random_state,
             callback=callback,
-            verbose=self.verbose,
+            verbose=self.verbose and (team is None or team.rank == 0),
             start=start,
+            team=team,
+            placement=placement,
         )
         self._network = network
         self._set_layers(outcome.x)

@@ -19,16 +19,17 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy import sparse
 
-from asysvrg import __version__, data, plots
+from asysvrg import __version__, data, launch, mpi, plots, team
 from asysvrg._network import ACTIVATIONS
 from asysvrg._shared import UPDATES
 from asysvrg.config import show_config
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.messages import Lost, RankError
 from asysvrg.persistence import load
 from asysvrg.progress import table
 from asysvrg.trace import replacing, write_json
 
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+BAD_INPUT, LOST, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,6 +86,7 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ),
     ("update", ["auto", *UPDATES], "memory mode"),
     ("max_delay", int, "most updates that an applied update may have missed (default: no bound)"),
+    ("late", ["wait", "drop"], "with --max-delay among ranks: wait for late directions, or compute them again"),
     ("cache_size", float, "megabytes for the snapshot's activations; 0 to do without"),
     (
         "tol",
@@ -99,7 +101,9 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ("checkpoint_dir", str, "folder in which the state is kept after every epoch"),
     ("resume", bool, "go on from the checkpoint in --checkpoint-dir; start where there is none yet"),
     ("class_weight", ["balanced"], "balanced: classes of equal weight"),
-    ("n_jobs", int, "threads (default: every core this process may use)"),
+    ("n_jobs", int, "threads (default: every core this process may use; of each rank: one)"),
+    ("backend", ["threads", "mpi"], "threads of one process, or the ranks of an MPI job (the default under mpiexec)"),
+    ("wait", ["sleep", "yield", "spin"], "how ranks wait for messages"),
     ("dtype", ["float32", "float64"], "of the arithmetic"),
 ]
 
@@ -165,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         "the model has inputs)",
     )
     predict.add_argument("--data-home", metavar="DIR", help="where named sets are looked up (ASYSVRG_DATA_HOME)")
+    launch.add_command(commands)
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, threads")
     return parser
 
@@ -188,29 +193,43 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> int:
-    """Trains, shows, writes; returns the exit code."""
-    _check_outputs(args)
-    sets = data.load(
-        args.data,
-        data_home=args.data_home,
-        train_size=args.train_size,
-        test_size=args.test_size,
-        target=args.target,
-        seed=args.seed,
-    )
-    task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
-    kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
-    model = kind(
-        random_state=args.seed,
-        verbose=not args.quiet,
-        **{name: getattr(args, name) for name, _, _ in ESTIMATOR_OPTIONS},
-    )
-    model.fit(sets.X_train, sets.y_train, X_val=sets.X_test, y_val=sets.y_test)
+    """Trains, shows, writes; returns the exit code. Among several ranks, rank 0 shows and writes for all."""
+    if mpi.launched()[1] > 1:
+        args.backend = "mpi"
+    with team.together(args.backend == "mpi") as ranks:
+        serves = ranks is None or ranks.rank == 0
+        if serves:
+            _check_outputs(args)
+        sets = data.load(
+            args.data,
+            data_home=args.data_home,
+            train_size=args.train_size,
+            test_size=args.test_size,
+            target=args.target,
+            seed=args.seed,
+        )
+        task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
+        kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
+        model = kind(
+            random_state=args.seed,
+            verbose=not args.quiet,
+            **{name: getattr(args, name) for name, _, _ in ESTIMATOR_OPTIONS},
+        )
+        model.fit(sets.X_train, sets.y_train, X_val=sets.X_test, y_val=sets.y_test)
+    return _report(args, model, sets.name) if serves else 0
+
+
+def _report(args: argparse.Namespace, model: Any, name: str) -> int:
+    """The closing table, and the files that were asked for."""
     history, settings = model.history_, model.history_["config"]
     shape = "-".join(str(width) for width in settings["widths"])
-    method = f"{settings['solver']}, {settings['threads']} thread(s), update={settings['update']}"
-    print(table(history["epochs"], f"{sets.name}: {settings['samples']} samples, {shape}, {method}"))
+    workers = f"{settings['workers']} worker(s), " if "workers" in settings else ""
+    method = f"{settings['solver']}, {workers}{settings['threads']} thread(s), update={settings['update']}"
+    print(table(history["epochs"], f"{name}: {settings['samples']} samples, {shape}, {method}"))
     print(f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}")
+    for row in history["epochs"]:
+        for event in row.get("events", ()):
+            print(f"epoch {row['epoch']}: {event}")
     if args.save:
         model.save(args.save)
         print(f"model: {args.save}")
@@ -218,7 +237,7 @@ def train(args: argparse.Namespace) -> int:
         write_json(args.trace, history)
         print(f"trace: {args.trace}")
     if args.plot:
-        plots.draw({f"{sets.name}, {shape}": {settings["solver"]: history}}, args.plot)
+        plots.draw({f"{name}, {shape}": {settings["solver"]: history}}, args.plot)
         print(f"plot: {args.plot}")
     return INTERRUPTED if model.stopped_ == "interrupted" else 0
 
@@ -295,24 +314,40 @@ def _terminated() -> Iterator[list[int]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `asysvrg`; returns the exit code.
 
-    0: done. 2: bad input, with one line on stderr. 130: interrupted. 143: the same, by SIGTERM.
+    0: done. 2: bad input, with one line on stderr. 3: the server was lost, or all workers. 130: interrupted. 143: the
+    same, by SIGTERM. Of several ranks, rank 0 speaks for all.
     """
     args = _parser().parse_args(argv)
+    speaks = args.command != "train" or mpi.launched()[0] == 0
+    said = ""
+
+    def say(line: str, *, always: bool = False) -> None:
+        nonlocal said
+        said = line
+        if speaks or always:
+            print(line, file=sys.stderr)
 
     def one_line(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"asysvrg: warning: {message}", file=sys.stderr)
+        say(f"asysvrg: warning: {message}")
 
     with warnings.catch_warnings(), _terminated() as came:
         warnings.showwarning = one_line
         try:
             code = COMMANDS[args.command](args)
-        except (ValueError, TypeError, OverflowError, OSError, MemoryError) as error:
-            print(f"asysvrg {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
-            return BAD_INPUT
+        except Lost as error:
+            resume = "; --resume goes on from the last checkpoint" if args.checkpoint_dir else ""
+            say(f"asysvrg {args.command}: error: {error}{resume}", always=True)
+            code = LOST
+        except (ValueError, TypeError, OverflowError, OSError, MemoryError, RankError) as error:
+            say(f"asysvrg {args.command}: error: {' '.join(str(error).split())}")
+            code = BAD_INPUT
         except KeyboardInterrupt:
-            print(f"asysvrg {args.command}: interrupted", file=sys.stderr)
+            say(f"asysvrg {args.command}: interrupted")
             code = INTERRUPTED
-        return TERMINATED if code == INTERRUPTED and came else code
+        code = TERMINATED if code == INTERRUPTED and came else code
+    if args.command == "train":
+        team.exit_rank(code, said if code else "")
+    return code
 
 
 def _info(_: argparse.Namespace) -> int:
@@ -320,7 +355,12 @@ def _info(_: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"train": train, "predict": predict, "info": _info}
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "train": train,
+    "launch": launch.launch,
+    "predict": predict,
+    "info": _info,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -38,6 +38,8 @@ class Execution(Protocol):
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]: ...
 
+    def report(self) -> dict[str, Any]: ...
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -230,6 +232,7 @@ class _Run:
             "gradient_norm_squared": snapshot.gradient_norm_squared,
             "sample_gradients": self.sample_gradients,
             **more,
+            **self.execution.report(),
         }
         self.trace.epochs.append(row)
         return row
@@ -256,7 +259,6 @@ class _Run:
     def inner(self, epoch: int, snapshot: Snapshot) -> dict[str, Any]:
         """m updates of x; returns what the next row says of them."""
         direction, eta = self.plan.direction(epoch), self.factor * self.plan.eta(epoch)
-        full, each = self.execution.cost(snapshot, direction)
         with self.clock.running():
             delays = self.execution.inner(
                 self.x,
@@ -267,6 +269,7 @@ class _Run:
                 deadline=self.started + self.plan.max_time,
             )
         self.cut = time.monotonic() >= self.started + self.plan.max_time
+        full, each = self.execution.cost(snapshot, direction)
         self.sample_gradients += full + each * len(delays)
         self.trace.count_delays(delays)
         return {"delay": delay_summary(delays), "direction": direction, "learning_rate": eta}

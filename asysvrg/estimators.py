@@ -52,6 +52,9 @@ _PARAMETERS = """
     max_delay : int, default=None
         Delta of Assumption 4: an update computed from an x that more than so many updates have missed is computed
         again from a fresh x before it is applied. None for no bound.
+    late : {"wait", "drop"}, default="wait"
+        With max_delay and backend="mpi": whether directions that are in time wait for those that would else be too
+        late (none is lost), or those that are too late are dropped and computed again.
     cache_size : float, default=1024
         Megabytes that the snapshot's per-sample activations and deltas may take. When they would take more, or with 0,
         every inner iteration of SVRG passes through the network twice. Results are the same up to rounding.
@@ -84,7 +87,15 @@ _PARAMETERS = """
         Whether another `fit` goes on from the parameters of the one before.
     n_jobs : int, default=None
         Threads. -1 for every core this process may use (by affinity and cgroup quota). None for the same, or for one
-        thread where there is too little work for more (mini-batch x parameters below 500,000).
+        thread where there is too little work for more (mini-batch x parameters below 500,000). With backend="mpi",
+        of each rank; None for one.
+    backend : {"threads", "mpi"}, default="threads"
+        "threads": Shared-AsySVRG, the threads of this process on one vector (Algorithm 1). "mpi": Distributed-AsySVRG
+        (Algorithms 2 and 3); every rank of an MPI job calls `fit`, rank 0 serves and all others work. Each gives all
+        samples, or each gives its own; every rank ends with the fitted model. Callbacks, progress and checkpoints are
+        rank 0's. Needs ``asysvrg[mpi]``.
+    wait : {"sleep", "yield", "spin"}, default="sleep"
+        How ranks wait for messages: asleep (up to a millisecond), giving way to other processes, or keeping the core.
     random_state : int, RandomState instance or None, default=None
         Start and draws. With one thread it determines the result; with more, threads' timing has a say, too.
     verbose : bool, default=False
@@ -161,9 +172,9 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _encode(self, y: Any) -> np.ndarray:
+    def _encode(self, y: Any, union: Any = None) -> np.ndarray:
         self._loss = "binary" if labels.are_several(y) else "softmax"
-        self.classes_ = np.arange(y.shape[1]) if self._loss == "binary" else labels.classes_of(y)
+        self.classes_ = np.arange(y.shape[1]) if self._loss == "binary" else labels.classes_of(y, union)
         self.n_outputs_ = len(self.classes_)
         return self._encode_known(y, "y")
 
@@ -260,7 +271,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         self._partial_fit(X, y, sample_weight, X_val, y_val, None)
         return self
 
-    def _encode(self, y: Any) -> np.ndarray:
+    def _encode(self, y: Any, union: Any = None) -> np.ndarray:
         y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name="y")
         self._flat = y.ndim == 1
         y = np.ascontiguousarray(y.reshape(len(y), -1))

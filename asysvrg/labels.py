@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 
-def classes_of(y: Any) -> np.ndarray:
-    """The sorted labels in y.
+def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+    """The sorted labels in y; with `union`, those that it makes of them.
 
     Raises
     ------
@@ -27,6 +27,8 @@ def classes_of(y: Any) -> np.ndarray:
     except TypeError:
         kinds = sorted({type(label).__name__ for label in y})
         raise ValueError(f"y has labels of kinds that cannot be compared: {', '.join(kinds)}") from None
+    if union is not None:
+        classes = union(classes)
     if len(classes) < 2:
         raise ValueError(f"y has one class only ({classes.tolist()[0]!r}); at least two are needed")
     return classes

@@ -54,6 +54,10 @@ class Objective:
         then for the snapshot's cache. What needs more is left out.
     unit : float, default=1
         What losses are multiplied by when they are reported (the targets' squared scale).
+    n : int, optional
+        Number of samples that sums are over, where `samples` are only some of them.
+    spread : float, optional
+        Weighted sum of the squares of all centred targets, likewise.
     """
 
     def __init__(
@@ -65,11 +69,13 @@ class Objective:
         threads: int,
         cache_bytes: float,
         unit: float = 1.0,
+        n: int | None = None,
+        spread: float | None = None,
     ):
         self.network, self.samples = network, samples
         self.alpha, self.threads, self.unit = alpha, threads, unit
-        self.n, self.d = samples.size, network.size
-        needed = self.n * network.cache_width * network.dtype.itemsize
+        self.n, self.d, self._spread = n or samples.size, network.size, spread
+        needed = samples.size * network.cache_width * network.dtype.itemsize
         self.has_cache = needed <= cache_bytes - samples.compress(cache_bytes)
         self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
@@ -85,12 +91,20 @@ class Objective:
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """Loss, error and full gradient at x; overwrites the mu and the cache of the snapshot before."""
         if keep_cache and self.has_cache and self._cache is None:
-            self._cache = aligned_zeros((self.n, self.network.cache_width), self.network.dtype)
+            self._cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
         cache = self._cache if keep_cache and self.has_cache else None
         loss, errors = self.network.sweep(self.samples, x, self.threads, self._gradients, cache)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.sum(self._gradients, axis=0, out=self._mu)
+        return self.assembled(x, self._mu, loss, errors, cache)
+
+    def assembled(
+        self, x: np.ndarray, gradient: np.ndarray, loss: float, errors: float, cache: np.ndarray | None = None
+    ) -> Snapshot:
+        """The snapshot at x from sums over all samples; overwrites the mu of the snapshot before."""
         squares, norm = 0.0, 0.0
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged x is the epoch loop's business
-            self._average()
+            np.divide(gradient, self.n, out=self._mu, casting="same_kind")
             for alpha, (weights, biases) in zip(self._alphas(), self.network.slices, strict=True):
                 W = x[weights].reshape(len(alpha), -1)
                 squares += float((alpha * W * W).sum())
@@ -99,7 +113,7 @@ class Objective:
         return Snapshot(
             self.vector(x),
             self.unit * (loss / self.n + squares / 2),
-            self._relative_error(self.samples, errors),
+            self._relative_error(self.samples, errors, self.n, self._spread),
             self._mu,
             norm,
             cache,
@@ -117,30 +131,31 @@ class Objective:
     def gradient(self, x: np.ndarray) -> np.ndarray:
         """The full gradient at x, l2 term included."""
         self.network.sweep(self.samples, x, self.threads, self._gradients)
-        self._average()
-        gradient = self._mu.copy()
+        gradient = self._gradients.sum(axis=0)
+        gradient /= self.n
         for alpha, (weights, _) in zip(self._alphas(), self.network.slices, strict=True):
             gradient[weights] += (alpha * x[weights].reshape(len(alpha), -1)).ravel()
         return gradient
 
-    def _average(self) -> None:
-        np.sum(self._gradients, axis=0, out=self._mu)
-        self._mu /= self.n
-
     def error(self, x: np.ndarray, samples: Samples) -> float:
         """Error on other samples (1 - score)."""
         _, errors = self.network.sweep(samples, x, self.threads)
-        return self._relative_error(samples, errors)
+        return self._relative_error(samples, errors, samples.size)
 
-    def _relative_error(self, samples: Samples, errors: float) -> float:
+    def _relative_error(self, samples: Samples, errors: float, n: int, spread: float | None = None) -> float:
         if self.network.loss != "squared":
-            return errors / samples.size
+            return errors / n
         # 1 - R^2, with scikit-learn's convention where the targets do not vary.
-        y = samples.y.astype(np.float64, copy=False)
-        weight = samples.weight if samples.weight is not None else np.ones(samples.size)
-        spread = (y - np.average(y, axis=0, weights=weight)) ** 2
-        total = float(weight @ spread.sum(axis=1))
+        total = spread_of(samples)[1] if spread is None else spread
         return errors / total if total > 0 else float(errors > 0)
+
+
+def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
+    """Weighted mean of the targets, shape (outputs,), and weighted sum of their squared distances from it."""
+    y = samples.y.astype(np.float64, copy=False)
+    weight = samples.weight if samples.weight is not None else np.ones(samples.size)
+    mean = np.average(y, axis=0, weights=weight)
+    return mean, float(weight @ ((y - mean) ** 2).sum(axis=1))
 
 
 def initial_parameters(network: Network, random_state: np.random.RandomState) -> np.ndarray:

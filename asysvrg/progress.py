@@ -19,6 +19,9 @@ def describe(row: Row) -> str:
         words.append(f"test error {row['test_error']:.4f}")
     if row["delay"]["max"]:
         words.append(f"delay {row['delay']['mean']:.1f}")
+    if row.get("updates_per_second"):
+        words.append(f"{row['updates_per_second']:.0f} updates/s, {row['workers']} workers")
+    words += row.get("events", [])
     return ", ".join(words)
 
 

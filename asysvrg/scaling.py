@@ -37,6 +37,18 @@ class Scaling:
     target_mean: np.ndarray | None
     target_scale: float
 
+    def as_dict(self) -> dict[str, Any]:
+        """For `from_dict`, in another process; what is not there is left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scaling:
+        """The inverse of `as_dict`; other entries are passed over."""
+        mean, scale, target_mean = (values.get(name) for name in ("mean", "scale", "target_mean"))
+        if scale is None and target_mean is None:
+            return NEUTRAL
+        return cls(mean, scale, target_mean, values["target_scale"])
+
     def inputs(self, X: Any) -> Any:
         """Scaled inputs: a copy, or X itself where there is nothing to do."""
         if self.scale is None:

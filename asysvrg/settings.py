@@ -37,7 +37,10 @@ class Settings:
     coordinates: int
     block: int
     update: str
+    backend: str
+    wait: str
     max_delay: int | None
+    late: str
     cache_bytes: float
     tol: float
     n_iter_no_change: int
@@ -66,11 +69,21 @@ def check(estimator: Any) -> Settings:
         ("activation", list(ACTIVATIONS)),
         ("solver", ["svrg", "sgd"]),
         ("update", ["auto", *UPDATES]),
+        ("backend", ["threads", "mpi"]),
+        ("late", ["wait", "drop"]),
+        ("wait", ["sleep", "yield", "spin"]),
     ):
         if given[name] not in known:
             raise ValueError(f"{name} is one of {', '.join(known)}; got {given[name]!r}")
     if given["dtype"] not in ("float32", "float64", np.float32, np.float64):
         raise ValueError(f"dtype is float32 or float64; got {given['dtype']!r}")
+    if given["backend"] == "mpi":
+        for name, only in (("coordinates", "all"), ("update", "auto")):
+            if given[name] != only:
+                raise ValueError(
+                    f"{name}={given[name]!r} is for threads; backend='mpi' updates all coordinates at once"
+                )
+    by_rank = given["backend"] == "mpi" and given["n_jobs"] is None  # the cores of a machine are its ranks'
     dtype = np.dtype(given["dtype"])
     return Settings(
         hidden=_hidden(given["hidden_layer_sizes"]),
@@ -86,7 +99,10 @@ def check(estimator: Any) -> Settings:
         coordinates=0 if given["coordinates"] == "all" else int(given["coordinates"]),
         block=64 // dtype.itemsize if given["block"] == "line" else int(given["block"]),
         update=given["update"],
+        backend=given["backend"],
+        wait=given["wait"],
         max_delay=given["max_delay"],
+        late=given["late"],
         cache_bytes=float(given["cache_size"]) * 2**20,
         tol=float(given["tol"]),
         n_iter_no_change=int(given["n_iter_no_change"]),
@@ -96,8 +112,8 @@ def check(estimator: Any) -> Settings:
         max_time=math.inf if given["max_time"] is None else float(given["max_time"]),
         checkpoint_dir=_folder(given["checkpoint_dir"], given["resume"]),
         resume=given["resume"],
-        threads=threads.count(given["n_jobs"]),
-        threads_chosen=given["n_jobs"] is not None,
+        threads=1 if by_rank else threads.count(given["n_jobs"]),
+        threads_chosen=by_rank or given["n_jobs"] is not None,
         dtype=dtype,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class SharedExecution:
             everything = coordinates == 0 or coordinates >= objective.d
             update = "striped" if everything else "atomic"
             update = "serial" if objective.threads == 1 else update
-        self.update = update
+        self.update, self.has_cache = update, objective.has_cache
         self._loop = InnerLoop(
             objective.network,
             objective.samples,
@@ -95,3 +96,7 @@ class SharedExecution:
         if direction == "sgd":
             return 0, self.batch_size
         return self.objective.n, self.batch_size * (1 if snapshot.cache is not None else 2)
+
+    def report(self) -> dict[str, Any]:
+        """Nothing more to say of an epoch."""
+        return {}

@@ -12,14 +12,17 @@ import numpy as np
 from asysvrg import threads
 from asysvrg._network import Network, Samples
 from asysvrg.checkpoint import Checkpoint, digest, identity
-from asysvrg.epochs import Outcome, Plan, minimize
+from asysvrg.distributed import DistributedExecution
+from asysvrg.epochs import Execution, Outcome, Plan, minimize
 from asysvrg.objective import Objective, initial_parameters
+from asysvrg.placement import Placement
 from asysvrg.progress import progress_bar
 from asysvrg.scaling import NEUTRAL, Scaling, choose
 from asysvrg.settings import Settings
 from asysvrg.shared import SharedExecution
 from asysvrg.smoothness import smoothness
 from asysvrg.trace import Trace
+from asysvrg.worker import Worker
 
 RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
 MOST_GROWTH = 3.0  # of that rate, while the loss falls
@@ -62,6 +65,8 @@ def train(
     start: Start | None = None,
     callback: Callable[[dict[str, Any], np.ndarray], Any] | None,
     verbose: bool,
+    team: Any = None,
+    placement: Placement | None = None,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
 
@@ -82,15 +87,24 @@ def train(
         Called with each new row, and the parameters; a true answer stops the run.
     verbose : bool
         Show progress.
+    team : Team, optional
+        Train distributed: rank 0 comes here to serve, the others to work.
+    placement : Placement, optional
+        The samples of all ranks.
 
     Returns
     -------
     Outcome, Trace
     """
-    n, batch_size = samples.size, min(settings.batch_size, samples.size)
+    if team is not None and team.rank:
+        with threads.one_blas_thread():
+            return _assist(team, settings, network, samples)
+    n = samples.size if placement is None else placement.n
+    batch_size = min(settings.batch_size, n)
     automatic = settings.learning_rate is None
     is_seeded = config.get("random_state") is not None
-    checkpoint = _checkpoint(settings, network, samples, random_state if is_seeded else None)
+    shards = [] if placement is None else placement.shards
+    checkpoint = _checkpoint(settings, network, samples, random_state if is_seeded else None, shards)
     scaling = (
         choose(samples.X, samples.y if network.loss == "squared" else None, settings.alpha) if automatic else NEUTRAL
     )
@@ -110,17 +124,23 @@ def train(
         threads=_threads(settings, network, batch_size),
         cache_bytes=settings.cache_bytes,
         unit=scaling.target_scale**2,
+        n=n,
+        spread=None if placement is None or placement.spread is None else placement.spread / scaling.target_scale**2,
     )
-    execution = SharedExecution(
-        objective,
-        batch_size=batch_size,
-        inner_steps=settings.inner_steps or _inner_steps(n, batch_size, automatic),
-        coordinates=settings.coordinates,
-        block=settings.block,
-        update=settings.update,
-        max_delay=settings.max_delay,
-        seed=seed,
-    )
+    common = {
+        "batch_size": batch_size,
+        "inner_steps": settings.inner_steps or _inner_steps(n, batch_size, automatic),
+        "max_delay": settings.max_delay,
+        "seed": seed,
+    }
+    if team is None:
+        execution: Execution = SharedExecution(
+            objective, coordinates=settings.coordinates, block=settings.block, update=settings.update, **common
+        )
+    else:
+        team.share({"seed": seed, "batch_size": batch_size} | scaling.as_dict())
+        team.begin()
+        execution = DistributedExecution(team, objective, late=settings.late, **common)
     with threads.one_blas_thread(), progress_bar(verbose, settings.max_iter) as show:
         rate = settings.learning_rate
         if rate is None:
@@ -128,7 +148,7 @@ def train(
             rate = RATE_OF_SMOOTHNESS / smoothness(network, samples, alpha, x, batch_size, seed) / math.sqrt(share)
         if checkpoint is not None:
             rate = checkpoint.started_with("learning_rate", rate)
-        trace = Trace(config | _choices(settings, objective, execution) | {"learning_rate": rate})
+        trace = Trace(config | _choices(settings, objective, execution, team) | {"learning_rate": rate})
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
@@ -148,11 +168,38 @@ def train(
             keep=None if checkpoint is None else lambda state: checkpoint.keep(state, trace),
         )
     outcome.x = scaling.unscaled(network, outcome.x)
+    if team is not None:
+        team.end()
+        team.share({"outcome": vars(outcome) | {"x": None}, "x": outcome.x, "trace": trace.as_dict()})
     return outcome, trace
 
 
+def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -> tuple[Outcome, Trace]:
+    """A worker's part: what is open is decided by rank 0."""
+    settled = team.share({})
+    scaling = Scaling.from_dict(settled)
+    if scaling is not NEUTRAL:
+        samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
+    worker = Worker(
+        network,
+        samples,
+        alpha=scaling.l2(settings.alpha, network),
+        batch_size=settled["batch_size"],
+        seed=settled["seed"],
+        threads=settings.threads,
+        cache_bytes=settings.cache_bytes,
+    )
+    team.work(worker)
+    end = team.share({})
+    return Outcome(**end["outcome"] | {"x": network.copy(end["x"])}), Trace(**end["trace"])
+
+
 def _checkpoint(
-    settings: Settings, network: Network, samples: Samples, random_state: np.random.RandomState | None
+    settings: Settings,
+    network: Network,
+    samples: Samples,
+    random_state: np.random.RandomState | None,
+    shards: list[str],
 ) -> Checkpoint | None:
     """The run's checkpoint, if it is to have one."""
     if settings.checkpoint_dir is None:
@@ -171,6 +218,8 @@ def _checkpoint(
     method = {name: getattr(settings, name) for name in names}
     method["learning_rate_init"] = "auto" if settings.learning_rate is None else settings.learning_rate
     method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
+    if shards:
+        method["shards"] = shards
     return Checkpoint(settings.checkpoint_dir, identity(network, samples, method), resume=settings.resume)
 
 
@@ -211,7 +260,7 @@ def _validation_error(
     return lambda x: objective.error(scaling.unscaled(network, x), validation)
 
 
-def _choices(settings: Settings, objective: Objective, execution: SharedExecution) -> dict[str, Any]:
+def _choices(settings: Settings, objective: Objective, execution: Any, team: Any) -> dict[str, Any]:
     return {
         "hidden_layer_sizes": list(settings.hidden),
         "dtype": objective.network.dtype.name,
@@ -219,9 +268,10 @@ def _choices(settings: Settings, objective: Objective, execution: SharedExecutio
         "widths": list(objective.network.widths),
         "parameters": objective.d,
         "threads": objective.threads,
+        **({} if team is None else {"workers": team.size - 1, "shards": len(team.groups)}),
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
         "update": execution.update,
-        "snapshot_cache": objective.has_cache,
+        "snapshot_cache": execution.has_cache,
         "skips_zeros": objective.samples.skips_zeros,
     }

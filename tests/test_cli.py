@@ -1,5 +1,6 @@
 """The command line: options, outputs, exit codes, Ctrl-C, and the commands of the README's promises."""
 
+import contextlib
 import inspect
 import json
 import os
@@ -76,7 +77,8 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         "hidden_layer_sizes": ((30, 20), "30,20"), "activation": ("tanh", "tanh"), "alpha": (0.5, "0.5"),
         "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"),
         "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"), "coordinates": (40, "40"),
-        "block": ("line", "line"), "update": ("atomic", "atomic"), "max_delay": (3, "3"), "cache_size": (0.5, "0.5"),
+        "block": ("line", "line"), "update": ("atomic", "atomic"), "max_delay": (3, "3"), "late": ("drop", "drop"),
+        "backend": ("mpi", "mpi"), "wait": ("spin", "spin"), "cache_size": (0.5, "0.5"),
         "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "early_stopping": (True, None),
         "validation_fraction": (0.2, "0.2"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),
         "checkpoint_dir": ("folder", "folder"), "resume": (True, None),
@@ -84,6 +86,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
     }  # fmt: skip
     assert set(values) == {name for name, _, _ in cli.ESTIMATOR_OPTIONS}
     monkeypatch.setattr(AsySVRGClassifier, "fit", fit)
+    monkeypatch.setattr(cli.team, "together", lambda wanted: contextlib.nullcontext())  # no MPI here
     arguments = [
         f"--{name.replace('_', '-')}" + ("" if text is None else f"={text}") for name, (_, text) in values.items()
     ]

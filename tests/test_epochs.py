@@ -57,6 +57,9 @@ class Quadratic:
     def cost(self, snapshot, direction):
         return (0, BATCH) if direction == "sgd" else (N, BATCH)
 
+    def report(self):
+        return {}
+
 
 def run(execution, x=(4.0, 3.0), *, solver="svrg", max_iter=100, test_error=None, callback=None, **plan):
     record = Trace({})

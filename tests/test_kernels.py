@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from asysvrg._network import aligned_zeros
+from asysvrg._shared import draw_batch
 from conftest import Problem
 
 from asysvrg import _shared
@@ -100,6 +101,23 @@ def test_rows_are_put_off_where_the_mini_batch_leaves_most_of_them_out():
     assert not problem.inner_loop(10, batch=4).puts_off
     assert Problem().samples.density == 1
     assert not Problem().inner_loop(batch=1).puts_off
+
+
+@pytest.mark.parametrize("kind", ["sgd", "svrg", "svrg-uncached"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_direction_against_the_twin(setting, kind, threads, dtype):
+    """Eq. (16): v of a worker, at an x^ that is not the snapshot; threads have their parts of the mini-batch."""
+    problem = Problem(**setting, dtype=dtype, n=60, p=9)
+    _, mu, cache = problem.snapshot(problem.x)
+    snap, loop = problem.vector(problem.x), problem.inner_loop(threads=threads)
+    x, v = problem.vector(problem.x), problem.vector()
+    x += 0.1 * np.random.default_rng(2).standard_normal(len(x)).astype(dtype)
+    for t in range(5):
+        cached = cache if kind == "svrg" else None
+        loop.direction(x, v, t, direction=kind.removesuffix("-uncached"), epoch=3, mu=mu, x_snap=snap, cache=cached)
+        expected = problem.twin.direction(kind.removesuffix("-uncached"), x, snap, draw_batch(7, 3, t, 60, 4))
+        np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (24, 16)], ids=str)

@@ -22,11 +22,13 @@ PACKAGE = ROOT / "asysvrg"
 IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
-    {"_csrc", "_version"},
-    {"_network", "callbacks", "fetch", "labels"},
-    {"_shared", "formats", "inputs", "objective", "threads", "trace"},
-    {"archive", "config", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"},
-    {"checkpoint", "persistence"},
+    {"_csrc", "_version", "supervisor"},
+    {"_network", "callbacks", "fetch", "labels", "launch", "messages"},
+    {"_shared", "formats", "inputs", "objective", "server", "threads", "trace"},
+    {"archive", "config", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
+    | {"jobs", "mpi", "worker"},
+    {"checkpoint", "persistence", "team"},
+    {"distributed", "placement"},
     {"training"},
     {"base"},
     {"estimators"},

@@ -1,0 +1,101 @@
+"""Distributed memory: rank 0's side of an epoch (Algorithm 2). The workers' side, Algorithm 3, is `worker`."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from asysvrg.jobs import FullGradient, Updates, shards_of
+from asysvrg.objective import Objective, Snapshot
+from asysvrg.team import Leader
+
+
+class DistributedExecution:
+    """Rank 0's side of an epoch, for `epochs.minimize`.
+
+    Parameters
+    ----------
+    team : Leader
+    objective : Objective
+        Of all samples; only its l2 term and its numbers are used here.
+    batch_size, inner_steps : int
+    max_delay : int or None
+    late : {"wait", "drop"}
+        See `server.Updates`.
+    seed : int
+    """
+
+    update = "server"
+
+    def __init__(
+        self,
+        team: Leader,
+        objective: Objective,
+        *,
+        batch_size: int,
+        inner_steps: int,
+        max_delay: int | None,
+        late: str,
+        seed: int,
+    ):
+        self.team, self.objective, self.seed = team, objective, seed
+        self.batch_size, self.inner_steps, self.max_delay, self.late = batch_size, inner_steps, max_delay, late
+        self.sweep, self.speed, self.counted = 0, 0.0, 0
+        self.has_cache = objective.has_cache and all(len(group.ranks) == 1 for group in team.groups)
+
+    def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
+        """The full gradient from the workers' shards."""
+        team = self.team
+        self.sweep += 1
+        alive = {peer.rank for peer in team.server.live}
+        keep = [direction == "svrg" and len(alive.intersection(group.ranks)) == 1 for group in team.groups]
+        job = FullGradient(team.server, x, shards_of(team.groups, x.size), sweep=self.sweep, keep=keep)
+        team.serve(job)
+        return self.objective.assembled(x, job.gradient, job.loss, job.errors)
+
+    def inner(
+        self,
+        x: np.ndarray,
+        snapshot: Snapshot,
+        *,
+        direction: str,
+        eta: float,
+        epoch: int,
+        deadline: float = math.inf,
+    ) -> np.ndarray:
+        """m updates of x in place; returns their delays, fewer where the deadline cut the epoch."""
+        start = time.perf_counter()
+        job = Updates(
+            self.team.server,
+            x,
+            snapshot.x,
+            snapshot.mu if direction == "svrg" else None,
+            sweep=self.sweep,
+            epoch=epoch,
+            steps=self.inner_steps,
+            eta=eta,
+            groups=self.team.groups,
+            start=float(np.random.default_rng([self.seed, epoch]).random()),
+            max_delay=self.max_delay,
+            late=self.late,
+        )
+        self.team.serve(job, deadline=deadline)
+        self.speed = job.applied / (time.perf_counter() - start)
+        return job.delays[: job.applied]
+
+    def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:
+        """Sample gradients computed since the last call, whatever became of them."""
+        counted, self.counted = self.team.server.evaluated - self.counted, self.team.server.evaluated
+        return counted, 0
+
+    def report(self) -> dict[str, Any]:
+        """Of the epoch: workers alive, updates a second, directions and shards that came too late, losses."""
+        server = self.team.server
+        dropped, server.dropped = server.dropped, 0
+        events, server.events = server.events, []
+        return {
+            "workers": len(server.live), "updates_per_second": self.speed, "dropped": dropped, "events": events,
+        }  # fmt: skip

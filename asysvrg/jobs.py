@@ -1,0 +1,290 @@
+"""What a server does, one job after another: exchanges, full gradients, updates, farewells.
+
+A job takes what a worker delivers, offers it something to do, and takes that back when the worker is lost.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.linalg import get_blas_funcs
+
+from asysvrg.messages import PIECE, Kind, Mask, Message, pack, piece, systematic, unpack
+from asysvrg.server import Group, Peer, Server
+
+BLOCK_ROWS = 64  # a sweep takes so many rows through the network at once
+SHARDS_PER_WORKER = 4  # at least, so that the others can take over a slow or lost worker's
+WORK_OF_A_SHARD = 2**31  # rows x parameters, at most: about a second
+WINDOW = 4  # times the workers: how far draws of one group may run ahead of another's
+
+
+class Exchange:
+    """Every rank gives a dict, and gets the one that `combine` makes of all of them (or one of its own).
+
+    Parameters
+    ----------
+    server : Server
+    mine : dict
+        Rank 0's.
+    combine : callable
+        From {rank: dict} to the dict for all, or to {rank: dict}, which it says by a true `own`.
+    """
+
+    def __init__(
+        self, server: Server, mine: dict[str, Any], combine: Callable[[dict[int, Any]], Any], *, own: bool = False
+    ):
+        self.server, self.given, self.combine, self.own = server, {0: mine}, combine, own
+        self.parts: dict[int, bytearray] = {}
+        self.answer: Any = None
+        self.blobs: dict[int, np.ndarray] | None = None
+        self.told: set[int] = set()
+        self.done = False
+
+    def take(self, peer: Peer, message: Message) -> None:
+        if message.kind == Kind.BLOB and peer.rank not in self.given:
+            part = self.parts.setdefault(peer.rank, bytearray())
+            if message.a == 0:
+                part.clear()
+            part += message.payload.tobytes()
+            if len(part) == message.b:
+                self.given[peer.rank] = unpack(np.frombuffer(part, dtype=np.uint8))
+        peer.asked = message.a if message.kind == Kind.READY else 0
+
+    def offer(self, peer: Peer) -> Message | None:
+        if peer.rank not in self.given:
+            return Message(Kind.MORE, a=len(self.parts.get(peer.rank, b"")))
+        self._combine()
+        if self.blobs is None:
+            return None
+        if peer.rank not in self.blobs:  # lost, and back too late to have a say
+            self.blobs[peer.rank] = next(iter(self.blobs.values()))
+        message = piece(self.blobs[peer.rank], max(peer.asked, 0))
+        if message.a + PIECE >= message.b:
+            self.told.add(peer.rank)
+        self._look()
+        return message
+
+    def lose(self, peer: Peer) -> None:
+        if self.blobs is None:
+            self.given.pop(peer.rank, None)
+            self.parts.pop(peer.rank, None)
+        self._look()
+
+    def _combine(self) -> None:
+        if self.blobs is not None or not all(peer.rank in self.given for peer in self.server.live):
+            return
+        answer = self.combine(dict(sorted(self.given.items())))
+        self.answer = answer[0] if self.own else answer
+        common = None if self.own else pack(answer)
+        self.blobs = {peer.rank: pack(answer[peer.rank]) if self.own else common for peer in self.server.live}
+
+    def _look(self) -> None:
+        self.done = self.blobs is not None and all(peer.rank in self.told for peer in self.server.live)
+
+
+def shards_of(groups: Sequence[Group], d: int) -> list[tuple[int, int, int]]:
+    """(group, first, last) of every shard of the full gradient, in the order in which they are summed."""
+    n, workers = sum(group.rows for group in groups), sum(len(group.ranks) for group in groups)
+    wanted = max(SHARDS_PER_WORKER * workers, math.ceil(n * d / WORK_OF_A_SHARD))
+    shards = []
+    for g, group in enumerate(groups):
+        count = max(1, min(round(wanted * group.rows / n), math.ceil(group.rows / BLOCK_ROWS)))
+        shards += [(g, group.rows * i // count, group.rows * (i + 1) // count) for i in range(count)]
+    return shards
+
+
+class FullGradient:
+    """Shards handed out one by one; their sums added in a fixed order, in float64, whoever sends them, and when."""
+
+    def __init__(
+        self, server: Server, x: np.ndarray, shards: Sequence[tuple[int, int, int]], *, sweep: int, keep: Sequence[bool]
+    ):
+        self.server, self.x, self.shards, self.sweep, self.keep = server, x, shards, sweep, keep
+        self.pools: list[list[int]] = [[] for _ in keep]  # heaps
+        for number, (group, _, _) in enumerate(shards):
+            self.pools[group].append(number)
+        self.parts: dict[int, tuple[float, float, np.ndarray]] = {}
+        self.have: set[int] = set()
+        self.added = 0
+        self.gradient, self.loss, self.errors = np.zeros(x.size), 0.0, 0.0
+        self.done = False
+
+    def take(self, peer: Peer, message: Message) -> None:
+        if message.kind not in (Kind.FULL, Kind.GRAD):
+            if peer.task is not None:
+                self.lose(peer)
+            return
+        self.server.evaluated += message.c if message.kind == Kind.FULL else message.d
+        number, peer.task = message.b, None
+        if message.kind != Kind.FULL or message.a != self.sweep or number in self.have:
+            self.server.dropped += 1
+            return
+        self.have.add(number)
+        pool = self.pools[self.shards[number][0]]
+        if number in pool:  # of a worker that was taken for lost
+            pool.remove(number)
+            heapq.heapify(pool)
+        loss, errors = message.payload[-16:].copy().view(np.float64).tolist()
+        self.parts[number] = loss, errors, message.payload[:-16].view(self.x.dtype).copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            while self.added in self.parts:
+                loss, errors, gradient = self.parts.pop(self.added)
+                self.loss += loss
+                self.errors += errors
+                self.gradient += gradient
+                self.added += 1
+        self.done = self.added == len(self.shards)
+
+    def offer(self, peer: Peer) -> Message | None:
+        if peer.task is not None or not self.pools[peer.group]:
+            return None
+        peer.task = number = heapq.heappop(self.pools[peer.group])
+        group, first, last = self.shards[number]
+        mask, parts = Mask.KEEP if self.keep[group] else 0, ()
+        if peer.snap != self.sweep:
+            peer.snap, mask, parts = self.sweep, mask | Mask.SNAP, (self.x,)
+        return Message(Kind.SHARD, mask, a=self.sweep, b=number, c=first, d=last, payload=parts)
+
+    def lose(self, peer: Peer) -> None:
+        if peer.task is not None and peer.task not in self.have:
+            heapq.heappush(self.pools[peer.group], peer.task)
+        peer.task = None
+
+
+class Updates:
+    """m updates x <- x - eta v as they arrive, Eq. (15); draw t of 0..m-1 is carried out once, whoever is fast.
+
+    A draw belongs to a group of ranks with the same rows, with probability n_g / n; so E[v] is the gradient of f for
+    shards of any size and workers of any speed.
+
+    Parameters
+    ----------
+    server : Server
+    x, snap : array of shape (d,)
+        Updated in place; x~.
+    mu : array of shape (d,) or None
+        None for plain SGD.
+    groups : sequence of Group
+    start : float
+        In [0, 1), of the assignment of draws to groups.
+    max_delay : int or None
+        Most updates that may have been applied between the x of a direction and its own.
+    late : {"wait", "drop"}
+        With max_delay: newer directions wait for older ones; or, directions that are too late are computed anew.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        x: np.ndarray,
+        snap: np.ndarray,
+        mu: np.ndarray | None,
+        *,
+        sweep: int,
+        epoch: int,
+        steps: int,
+        eta: float,
+        groups: Sequence[Group],
+        start: float = 0.0,
+        max_delay: int | None = None,
+        late: str = "wait",
+    ):
+        self.server, self.x, self.snap, self.mu = server, x, snap, mu
+        self.sweep, self.epoch, self.steps, self.eta = sweep, epoch, steps, eta
+        self.max_delay = max_delay if late == "drop" else None
+        self.bound = max_delay if late == "wait" else None
+        self.applied, self.done = 0, steps == 0
+        self.delays = np.zeros(steps, dtype=np.int32)
+        self.bases: dict[int, int] = {}  # of directions that are being computed or held, by rank
+        self.held: dict[int, np.ndarray] = {}
+        self.window = math.inf if len(groups) == 1 else WINDOW * sum(len(group.ranks) for group in groups)
+        owner = systematic(start, [group.rows for group in groups], steps)
+        self.pools = [np.flatnonzero(owner == g).tolist() for g in range(len(groups))]  # sorted, hence heaps
+        self.axpy = get_blas_funcs("axpy", (x,))
+
+    def take(self, peer: Peer, message: Message) -> None:
+        if message.kind != Kind.GRAD:
+            if peer.task is not None and peer.rank not in self.held:
+                self.lose(peer)
+            self.server.dropped += message.kind == Kind.FULL
+            return
+        self.server.evaluated += message.d
+        if message.a != self.epoch or message.c != peer.task:
+            self.server.dropped += 1
+        elif self.max_delay is not None and self.applied - message.b > self.max_delay:
+            self.server.dropped += 1
+            self.lose(peer)
+        elif self.bound is not None:
+            self.held[peer.rank] = message.payload.view(self.x.dtype).copy()
+            self._apply_held()
+        else:
+            peer.task = None
+            self._apply(message.payload.view(self.x.dtype), message.b)
+
+    def offer(self, peer: Peer) -> Message | None:
+        pool = self.pools[peer.group]
+        if peer.task is not None or not pool or pool[0] > self.applied + self.window or self.done:
+            return None
+        if self.bound is not None and len(self.bases) > self.bound:
+            return None
+        peer.task = t = heapq.heappop(pool)
+        if self.bound is not None:
+            self.bases[peer.rank] = self.applied
+        mask, parts = Mask.X, [self.x]
+        if self.mu is not None:
+            mask |= Mask.SVRG
+            if peer.snap != self.sweep:
+                peer.snap, mask = self.sweep, mask | Mask.SNAP
+                parts.append(self.snap)
+            if peer.mu != self.sweep:
+                peer.mu, mask = self.sweep, mask | Mask.MU
+                parts.append(self.mu)
+        return Message(Kind.STEP, mask, a=self.epoch, b=self.applied, c=t, payload=parts)
+
+    def lose(self, peer: Peer) -> None:
+        self.bases.pop(peer.rank, None)
+        self.held.pop(peer.rank, None)
+        if peer.task is not None:
+            heapq.heappush(self.pools[peer.group], peer.task)
+            peer.task = None
+        if self.bound is not None:
+            self._apply_held()
+
+    def _apply(self, v: np.ndarray, base: int) -> None:
+        self.axpy(v, self.x, a=-self.eta)
+        self.delays[self.applied] = self.applied - base
+        self.applied += 1
+        self.done = self.applied == self.steps
+
+    def _apply_held(self) -> None:
+        """Applies what is held, oldest first, as long as all others can still be in time."""
+        while self.held:
+            rank = min(self.held, key=lambda rank: self.bases[rank])
+            others = sorted(base for other, base in self.bases.items() if other != rank)
+            if any(self.applied + 1 + i - base > self.bound for i, base in enumerate(others)):
+                return
+            self.server.peers[rank].task = None
+            self._apply(self.held.pop(rank), self.bases.pop(rank))
+
+
+class Farewell:
+    """The same last message to everybody."""
+
+    def __init__(self, server: Server, message: Message):
+        self.server, self.message, self.told = server, message, set()
+        self.done = not server.live
+
+    def take(self, peer: Peer, message: Message) -> None:
+        self.server.dropped += message.kind in (Kind.FULL, Kind.GRAD)
+
+    def offer(self, peer: Peer) -> Message:
+        self.told.add(peer.rank)
+        self.lose(peer)
+        return self.message
+
+    def lose(self, peer: Peer) -> None:
+        self.done = all(other.rank in self.told for other in self.server.live)

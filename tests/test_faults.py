@@ -1,0 +1,48 @@
+"""Distributed runs that lose workers or the server; the short form of `make test-faults`."""
+
+import random
+import signal
+
+import pytest
+from faults import Campaign, Fault
+from mpi import mpi  # noqa: F401, a fixture
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
+
+
+@pytest.fixture(scope="module")
+def campaign(mpi, tmp_path_factory):  # noqa: F811
+    return Campaign(tmp_path_factory.mktemp("faults"), epochs=8)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (Fault(1, 0.02, 2), Fault(2, 0.02, 4, signal.SIGSTOP)),
+        (Fault(-1, 0, 1), Fault(1, 0.03, 3), Fault(2, 0.01, 4)),
+    ],
+    ids=["one killed, one stopped", "three killed"],
+)
+def test_workers_lost(campaign, faults):
+    run = campaign.watch(campaign.new_folder(), *faults)
+    campaign.must_be_complete(run)
+    assert not run.wrong, run
+    assert run.checked > 3
+    assert run.rows[-1]["workers"] == 4 - len(faults)
+    events = [event for row in run.rows for event in row["events"]]
+    assert len(events) == len(faults)
+    assert all(any(f"worker {fault.rank} was lost" in event for event in events) for fault in faults)
+
+
+def test_server_lost(campaign):
+    run = campaign.lose_server(random.Random(0))
+    assert not run.wrong, run
+    assert run.checked > 3
+
+
+def test_all_workers_lost(campaign):
+    run = campaign.watch(campaign.new_folder(), *(Fault(2, 0.05 * rank, rank) for rank in range(1, 5)))
+    assert run.code == 3
+    assert not run.wrong, run
+    assert "all workers were lost" in run.said
+    assert run.since_fault < 8
