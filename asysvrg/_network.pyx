@@ -98,7 +98,8 @@ cdef class Network:
         ends = np.cumsum((width[:-1] + 1) * width[1:])
         weight = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         bias = ends - width[1:]
-        unit = np.concatenate([[0], np.cumsum(np.concatenate([[0], width[1:-1]]))]).astype(np.int64)
+        line = ASV_LINE // self.dtype.itemsize
+        unit = np.concatenate([[0, 0], np.cumsum(-(-width[1:] // line) * line)]).astype(np.int64)
         self._offsets = (width, weight, bias, unit)
         self.size = int(ends[-1])
         self.slices = [
@@ -110,7 +111,7 @@ cdef class Network:
         self.net.width = <const int64_t *>address(width, np.int64, (layers + 1,))
         self.net.weight = <const int64_t *>address(weight, np.int64, (layers,))
         self.net.bias = <const int64_t *>address(bias, np.int64, (layers,))
-        self.net.unit = <const int64_t *>address(unit, np.int64, (layers + 1,))
+        self.net.unit = <const int64_t *>address(unit, np.int64, (layers + 2,))
         self.net.units = int(width[1:].sum())
         self.net.d = self.size
         self.net.activation = ACTIVATIONS[activation]

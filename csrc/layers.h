@@ -97,6 +97,9 @@ ASV_INLINE void unchain_columns(input_t *in) {
     for (int64_t c = 0; c < in->distinct; c++) in->head[in->touched[c]] = 0;
 }
 
+/* Reals from a row of layer l >= 1 to the next one: whole lines, so that vectors do not reach over two of them. */
+ASV_INLINE int64_t pitch_of(const asv_network *net, int64_t l) { return net->unit[l + 1] - net->unit[l]; }
+
 /* Matrix of layer l >= 1 in a buffer that holds `capacity` rows of every layer's units. */
 ASV_INLINE real *units_of(const asv_network *net, real *buffer, int64_t capacity, int64_t l) {
     return buffer + capacity * net->unit[l];
@@ -125,19 +128,20 @@ ASV_INLINE void multiply_derivative(int activation, real *delta, const real *a, 
 ASV_PART void forward(const asv_network *net, const parameters_t *x, const input_t *in, real *acts, int64_t capacity,
                       int64_t row) {
     for (int64_t l = 0; l < net->layers; l++) {
-        int64_t w = net->width[l], v = net->width[l + 1];
-        real *a = units_of(net, acts, capacity, l + 1) + row * v;
+        int64_t w = net->width[l], v = net->width[l + 1], pitch = pitch_of(net, l + 1);
+        real *a = units_of(net, acts, capacity, l + 1) + row * pitch;
         const real *W = l ? rest_of(x, net->weight[l]) : x->first + net->weight[0];
         const real *bias = l ? rest_of(x, net->bias[l]) : x->first + net->bias[0];
         if (l == 0 && !in->dense) {
             for (int64_t r = 0; r < in->rows; r++)
-                row_sum(a + r * v, bias, W, v, in->column[r], in->value[r], in->count[r], v);
+                row_sum(a + r * pitch, bias, W, v, in->column[r], in->value[r], in->count[r], v);
         } else {
-            const real *below = l ? units_of(net, acts, capacity, l) + row * w : in->dense;
-            for (int64_t r = 0; r < in->rows; r++) memcpy(a + r * v, bias, (size_t)v * sizeof(real));
-            matmul(net, 0, 0, in->rows, v, w, 1, below, w, W, v, 1, a);
+            int64_t below_pitch = l ? pitch_of(net, l) : w;
+            const real *below = l ? units_of(net, acts, capacity, l) + row * below_pitch : in->dense;
+            for (int64_t r = 0; r < in->rows; r++) memcpy(a + r * pitch, bias, (size_t)v * sizeof(real));
+            matmul(net, 0, 0, in->rows, v, w, 1, below, below_pitch, W, v, 1, a, pitch);
         }
-        if (l + 1 < net->layers) activate(net->activation, a, in->rows * v);
+        if (l + 1 < net->layers) activate(net->activation, a, in->rows * pitch);
     }
 }
 
@@ -215,11 +219,11 @@ ASV_INLINE void output_delta(const asv_network *net, const asv_samples *data, in
 ASV_PART void backward(const asv_network *net, const parameters_t *x, int64_t rows, real *acts, real *deltas,
                        int64_t capacity, int64_t row) {
     for (int64_t l = net->layers - 1; l > 0; l--) {
-        int64_t w = net->width[l], v = net->width[l + 1];
-        real *below = units_of(net, deltas, capacity, l) + row * w;
-        matmul(net, 0, 1, rows, w, v, 1, units_of(net, deltas, capacity, l + 1) + row * v, v,
-               rest_of(x, net->weight[l]), v, 0, below);
-        multiply_derivative(net->activation, below, units_of(net, acts, capacity, l) + row * w, rows * w);
+        int64_t w = net->width[l], v = net->width[l + 1], pitch = pitch_of(net, l), above = pitch_of(net, l + 1);
+        real *below = units_of(net, deltas, capacity, l) + row * pitch;
+        matmul(net, 0, 1, rows, w, v, 1, units_of(net, deltas, capacity, l + 1) + row * above, above,
+               rest_of(x, net->weight[l]), v, 0, below, pitch);
+        multiply_derivative(net->activation, below, units_of(net, acts, capacity, l) + row * pitch, rows * pitch);
     }
 }
 
@@ -227,24 +231,24 @@ enum { BIAS = -1 }; /* in the place of a row of weights */
 
 /* The two factors of one layer's gradient: sum over rows r of left[r][i] right[r, j]. */
 typedef struct {
-    int64_t rows, width_out;
+    int64_t rows, width_out, pitch;
     const real *const *left; /* rows pointers, or NULL: the chains of `input` */
     const input_t *input;
-    const real *right; /* rows x width_out */
+    const real *right; /* rows x width_out, `pitch` apart */
 } factors_t;
 
 /* sum += row i of the layer's weight gradient from column j on; its bias's gradient for i = BIAS. */
 ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, const int lines) {
     const real *right = f->right + j;
-    int64_t v = f->width_out;
+    int64_t pitch = f->pitch;
     if (i == BIAS) {
-        for (int64_t r = 0; r < f->rows; r++) add_row(sum, 1, right + r * v, lines);
+        for (int64_t r = 0; r < f->rows; r++) add_row(sum, 1, right + r * pitch, lines);
     } else if (f->left) {
-        for (int64_t r = 0; r < f->rows; r++) add_row(sum, f->left[r][i], right + r * v, lines);
+        for (int64_t r = 0; r < f->rows; r++) add_row(sum, f->left[r][i], right + r * pitch, lines);
     } else {
         const entry_t *chain = f->input->chain;
         for (int32_t e = f->input->head[i]; e; e = chain[e - 1].next)
-            add_row(sum, chain[e - 1].value, right + chain[e - 1].row * v, lines);
+            add_row(sum, chain[e - 1].value, right + chain[e - 1].row * pitch, lines);
     }
 }
 

@@ -33,11 +33,12 @@ typedef void gemm_t(char *, char *, int *, int *, int *, real *, real *, int *, 
 
 /* C (m x n) = scale op(A) op(B) + beta C, all row-major, op(A) m x k; transposed where the flag says so. */
 ASV_INLINE void matmul(const asv_network *net, int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k,
-                       real scale, const real *A, int64_t lda, const real *B, int64_t ldb, real beta, real *C) {
-    int im = (int)m, in = (int)n, ik = (int)k, ia = (int)lda, ib = (int)ldb;
+                       real scale, const real *A, int64_t lda, const real *B, int64_t ldb, real beta, real *C,
+                       int64_t ldc) {
+    int im = (int)m, in = (int)n, ik = (int)k, ia = (int)lda, ib = (int)ldb, ic = (int)ldc;
     /* Fortran is column-major and so computes C' = op(B)' op(A)'. */
     ((gemm_t *)net->gemm)(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &in, &im, &ik, &scale, (real *)B, &ib,
-                          (real *)A, &ia, &beta, C, &in);
+                          (real *)A, &ia, &beta, C, &ic);
 }
 
 /* Writes the first `keep` of a line of reals and touches nothing behind them. */

@@ -24,10 +24,10 @@ size_t ASV_NAME(asv_step_scratch)(const asv_inner *p) {
 /* Forward and backward at `x`, into rows row..row + b; deltas carry weight_i / b, and `sign`. */
 ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_scratch *s, int64_t row, real sign) {
     const asv_network *net = p->net;
-    int64_t capacity = 2 * p->b, outputs = net->width[net->layers];
+    int64_t capacity = 2 * p->b, pitch = pitch_of(net, net->layers);
     forward(net, x, &s->in, s->acts, capacity, row);
     for (int64_t r = 0; r < p->b; r++) {
-        int64_t at = (row + r) * outputs;
+        int64_t at = (row + r) * pitch;
         output_delta(net, p->data, s->index[r], units_of(net, s->acts, capacity, net->layers) + at,
                      units_of(net, s->deltas, capacity, net->layers) + at, sign / (real)p->b, NULL, NULL);
     }
@@ -43,12 +43,12 @@ ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s) {
         const real *line = (const real *)p->cache + s->index[r] * stride;
         for (int64_t l = 1; l < net->layers; l++) {
             int64_t v = net->width[l];
-            memcpy(units_of(net, s->acts, capacity, l) + (p->b + r) * v, line, (size_t)v * sizeof(real));
+            memcpy(units_of(net, s->acts, capacity, l) + (p->b + r) * pitch_of(net, l), line, (size_t)v * sizeof(real));
             line += v;
         }
         for (int64_t l = 1; l <= net->layers; l++) {
             int64_t v = net->width[l];
-            real *delta = units_of(net, s->deltas, capacity, l) + (p->b + r) * v;
+            real *delta = units_of(net, s->deltas, capacity, l) + (p->b + r) * pitch_of(net, l);
             for (int64_t j = 0; j < v; j++) delta[j] = scale * line[j];
             line += v;
         }
@@ -74,7 +74,7 @@ ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
         batch_gradient(p, &x_snap, s, p->b, -1);
     }
     real *delta = units_of(net, s->deltas, 2 * p->b, 1);
-    int64_t count = p->b * net->width[1];
+    int64_t count = p->b * pitch_of(net, 1);
     for (int64_t j = 0; j < count; j++) delta[j] += delta[count + j];
 }
 
@@ -84,7 +84,7 @@ ASV_INLINE void list_rows(const asv_inner *p, step_scratch *s) {
     int64_t capacity = 2 * p->b;
     for (int64_t l = 1; l < net->layers; l++)
         for (int64_t r = 0; r < capacity; r++)
-            s->left[l * capacity + r] = units_of(net, s->acts, capacity, l) + r * net->width[l];
+            s->left[l * capacity + r] = units_of(net, s->acts, capacity, l) + r * pitch_of(net, l);
 }
 
 ASV_INLINE void prefetch(const void *from, int64_t bytes) {

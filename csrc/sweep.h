@@ -12,7 +12,7 @@ typedef struct {
 } sweep_scratch;
 
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
-    size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->units * sizeof(real);
+    size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->unit[net->layers + 1] * sizeof(real);
     carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0);
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
@@ -43,9 +43,9 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
         int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
         real *dW = gradient + net->weight[l];
         const real *left = l ? units_of(net, s->acts, ASV_BLOCK_ROWS, l) : s->in.dense;
-        factors_t f = {rows, v, NULL, &s->in, units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
+        factors_t f = {rows, v, pitch_of(net, l + 1), NULL, &s->in, units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
         if (left) {
-            matmul(net, 1, 0, w, v, rows, 1, left, w, f.right, v, 1, dW);
+            matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
         } else {
             chain_columns(&s->in);
             for (int64_t c = 0; c < s->in.distinct; c++)
@@ -62,7 +62,7 @@ ASV_INLINE void keep_row(const asv_network *net, sweep_scratch *s, int64_t r, re
         for (int64_t l = 1; l < net->layers + part; l++) {
             size_t v = (size_t)net->width[l];
             const real *units = units_of(net, part ? s->deltas : s->acts, ASV_BLOCK_ROWS, l);
-            memcpy(line, units + r * (int64_t)v, v * sizeof(real));
+            memcpy(line, units + r * pitch_of(net, l), v * sizeof(real));
             line += v;
         }
 }
@@ -72,7 +72,7 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
     const asv_network *net = sweep->net;
     const asv_samples *data = sweep->data;
     const parameters_t x = {sweep->x, sweep->x, 0};
-    int64_t outputs = net->width[net->layers], stride = asv_cache_stride(net);
+    int64_t outputs = net->width[net->layers], pitch = pitch_of(net, net->layers), stride = asv_cache_stride(net);
     sweep_scratch s = {0};
     carve_sweep(&s, scratch, net, data);
     sweep->loss = sweep->errors = 0;
@@ -85,11 +85,12 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
         forward(net, &x, &s.in, s.acts, ASV_BLOCK_ROWS, 0);
         for (int64_t r = 0; r < rows; r++) {
             if (data->labels || data->targets)
-                output_delta(net, data, at + r, z + r * outputs, delta + r * outputs, 1, &sweep->loss, &sweep->errors);
+                output_delta(net, data, at + r, z + r * pitch, delta + r * pitch, 1, &sweep->loss, &sweep->errors);
             else
-                output(net, z + r * outputs);
+                output(net, z + r * pitch);
         }
-        if (sweep->outputs) memcpy((real *)sweep->outputs + at * outputs, z, (size_t)(rows * outputs) * sizeof(real));
+        for (int64_t r = 0; r < rows && sweep->outputs; r++)
+            memcpy((real *)sweep->outputs + (at + r) * outputs, z + r * pitch, (size_t)outputs * sizeof(real));
         if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, ASV_BLOCK_ROWS, 0);
         if (sweep->gradient) add_gradient(net, &s, sweep->gradient);
         if (sweep->cache)

@@ -30,7 +30,8 @@ typedef struct {
     const int64_t *width; /* L + 1: inputs, hidden units, outputs */
     const int64_t *weight; /* L: where W_l starts in x */
     const int64_t *bias; /* L: where b_l starts in x */
-    const int64_t *unit; /* L + 1: units before layer l, counted from the first hidden layer; unit[0] unused */
+    const int64_t *unit; /* L + 2: where layer l = 1 .. L starts in a row of all layers' units, each layer padded to
+                            whole cache lines, then the row's length; unit[0] unused */
     int64_t units; /* width[1] + ... + width[L] */
     int64_t d; /* length of x */
     int activation; /* enum asv_activation, hidden layers */

@@ -25,7 +25,7 @@ ASV_INLINE int64_t rest_from(const asv_network *net) { return net->layers > 1 ? 
 
 ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     const asv_network *net = p->net;
-    size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->units * sizeof(real);
+    size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->unit[net->layers + 1] * sizeof(real);
     s->index = carve(base, &used, b * sizeof(int64_t));
     carve_input(&s->in, base, &used, p->data, p->b, 1);
     s->acts = carve(base, &used, units);
@@ -50,11 +50,14 @@ ASV_INLINE int by_rows(const asv_inner *p) { return p->data->rows && (p->subset 
 
 ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64_t l) {
     int64_t capacity = 2 * p->b;
-    factors_t f = {l && p->direction == ASV_SVRG ? capacity : p->b, p->net->width[l + 1],
+    factors_t f = {l && p->direction == ASV_SVRG ? capacity : p->b,
+                   p->net->width[l + 1],
+                   pitch_of(p->net, l + 1),
                    l            ? s->left + l * capacity
                    : by_rows(p) ? s->in.row_start
                                 : NULL,
-                   &s->in, units_of(p->net, s->deltas, capacity, l + 1)};
+                   &s->in,
+                   units_of(p->net, s->deltas, capacity, l + 1)};
     return f;
 }
 
@@ -137,16 +140,16 @@ ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int
     *row = BIAS;
     if (k >= net->bias[l]) {
         const real *right = f->right + (k - net->bias[l]);
-        for (int64_t r = 0; r < f->rows; r++) sum += right[r * v];
+        for (int64_t r = 0; r < f->rows; r++) sum += right[r * f->pitch];
         return sum;
     }
     int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
     *row = i;
     if (f->left)
-        for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * v + j];
+        for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * f->pitch + j];
     else
         for (int32_t e = f->input->head[i]; e; e = f->input->chain[e - 1].next)
-            sum += f->input->chain[e - 1].value * f->right[f->input->chain[e - 1].row * v + j];
+            sum += f->input->chain[e - 1].value * f->right[f->input->chain[e - 1].row * f->pitch + j];
     return sum;
 }
 

@@ -94,7 +94,7 @@ enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAY
 
 typedef struct {
     setting is;
-    int64_t width[MOST_LAYERS + 1], weight[MOST_LAYERS], bias[MOST_LAYERS], unit[MOST_LAYERS + 1];
+    int64_t width[MOST_LAYERS + 1], weight[MOST_LAYERS], bias[MOST_LAYERS], unit[MOST_LAYERS + 2];
     asv_network net;
     asv_samples data;
     asv_control control;
@@ -132,7 +132,8 @@ static void make_network(problem *p) {
         p->weight[l] = d;
         p->bias[l] = d + p->width[l] * p->width[l + 1];
         d = p->bias[l] + p->width[l + 1];
-        p->unit[l + 1] = units;
+        int64_t line = ASV_LINE / (int64_t)p->real, lines = (p->width[l + 1] + line - 1) / line;
+        p->unit[l + 2] = p->unit[l + 1] + lines * line;
         units += p->width[l + 1];
     }
     *net = (asv_network){
