@@ -135,9 +135,10 @@ class Server:
         self.idle = {peer.rank: peer for peer in self.live if peer.owed}
         for peer in self.peers.values():
             peer.task = None
-        for peer in list(self.idle.values()):
+        for peer in self.peers.values():
+            # Only who is owed an answer: of another peer the next question, on its way, is the one to answer.
             held, peer.held = peer.held, None
-            if held is not None:
+            if held is not None and peer.rank in self.idle:
                 self._serve(peer, held)
         self._serve_idle()
 

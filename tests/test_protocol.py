@@ -298,6 +298,24 @@ def test_a_rank_that_begins_the_next_fit_is_kept_for_it():
     assert network.sent[-1] == Kind.STOP
 
 
+def test_a_question_answered_by_wait_is_not_answered_again_in_its_phase():
+    """A worker is ahead, is told to wait, and its next question is on the way when its phase begins."""
+    network, groups = accountants(1, 9)
+    server, sent = network.server, []
+    server.send = lambda rank, message: sent.append(message.kind)
+    server.receive(1, Message(Kind.READY, phase=1, seq=1), 0.0)
+    assert sent == []
+    server.tick(1.0)
+    assert sent == [Kind.WAIT]
+    server.start(updates(network, groups, np.zeros(9), 9), 1)
+    assert sent == [Kind.WAIT]
+    server.receive(1, Message(Kind.READY, phase=1, seq=2), 1.0)
+    assert len(sent) == 2
+    server.start(updates(network, groups, np.zeros(9), 9), 2)
+    assert len(sent) == 2
+    assert server.peers[1].held is None
+
+
 @pytest.mark.parametrize("late", ["another epoch", "another draw", "another kind"])
 def test_what_is_late_is_counted_and_dropped(late):
     network, groups = accountants(1, 9)
