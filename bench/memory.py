@@ -1,6 +1,7 @@
 """Peak memory of a fit beyond X, against what it may take: `python bench/memory.py`. Linux only.
 
-Allowed: parameters x (4 + 2 for each thread) and the snapshot's cache, which cache_size bounds and 0 switches off. Each
+Allowed: parameters x (4 + 2 for each thread) and what cache_size bounds and 0 switches off: the snapshot's cache, and
+the non-zeros of dense samples with many zeros. Each
 fit has a process of its own, in which a small fit has loaded everything before. Writes results/memory.json.
 """
 
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from contenders.setting import mnist_or_random
 
 from asysvrg import AsySVRGClassifier
@@ -47,7 +49,10 @@ def one(n: int, hidden: int, cache: float, threads: int) -> dict[str, Any]:
     model = AsySVRGClassifier((hidden,), max_iter=2, sgd_epochs=0, inner_steps=50, learning_rate_init=0.01, **how)
     model.fit(X, y)
     vectors = sum(part.nbytes for part in (*model.coefs_, *model.intercepts_)) / MB
-    kept = len(X) * model._network.cache_width * 4 / MB if model.history_["config"]["snapshot_cache"] else 0.0
+    config = model.history_["config"]
+    kept = len(X) * model._network.cache_width * 4 / MB if config["snapshot_cache"] else 0.0
+    if config["skips_zeros"]:  # the non-zeros, written down within the same bound
+        kept += (np.count_nonzero(X) * 8 + 8 * (len(X) + 1)) / MB
     return {
         "data": f"{name}, {len(X):,} samples, {hidden} hidden units",
         "cache_size": cache,

@@ -121,7 +121,9 @@ def race(cores: list[int], only: str, rounds: int) -> None:
         raise SystemExit(f"{BEST} is missing: run `python bench/peers.py tune` first")
     found = json.loads(BEST.read_text())
     RESULTS.mkdir(exist_ok=True)
-    content: dict[str, Any] = {"environment": environment(), "rounds": rounds, "cores": {}}
+    # What was run before with another number of cores stays.
+    before = json.loads((RESULTS / "peers.json").read_text())["cores"] if (RESULTS / "peers.json").exists() else {}
+    content: dict[str, Any] = {"environment": environment(), "rounds": rounds, "cores": before}
     for number in cores:
         runs, results = plan(found, number, only), {}
         families = {family_of(contender) for contender in runs}
