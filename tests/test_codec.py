@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from asysvrg._network import Network, Samples, aligned_zeros
 from conftest import Problem
+from sklearn.datasets import load_digits
 from test_protocol import accountants, some_faults, trainers, updates
 
 from asysvrg.codec import CODECS, Exact, Half
 from asysvrg.jobs import FullGradient, shards_of
+from asysvrg.objective import Objective
 from asysvrg.server import Group
 
 BITS = 2.0**-11  # relative error of a number in half precision, rounded to nearest
@@ -145,6 +148,43 @@ def test_updates_are_the_directions_less_the_rest_of_each_worker(dtype):
     assert 0 < np.abs(x["float16"] - x[None]).max() < 0.01 * moved
     header = 64 * 600
     assert (told["float16"] - header) / (told[None] - header) < {4: 0.55, 8: 0.3}[np.dtype(dtype).itemsize]
+
+
+class Whole(Half):
+    """x itself in half precision, for comparison."""
+
+    def parameters(self, x, snap):
+        return super().parameters(x, np.zeros_like(snap))
+
+    def received(self, code, snap):
+        return super().received(code, np.zeros_like(snap))
+
+
+@BOTH
+def test_convergence_is_that_of_full_precision(dtype):
+    """Softmax regression, three workers; and what a message of x itself would make of it."""
+    X, y = load_digits(return_X_y=True)
+    samples = Samples(np.ascontiguousarray(X / 16, dtype=dtype), y.astype(np.int32))
+    problem = Problem(dtype=dtype, n=10)
+    problem.network, problem.samples, problem.alpha = Network((64, 10), "relu", "softmax", dtype), samples, 0.05
+    objective = Objective(problem.network, samples, alpha=0.05, threads=1, cache_bytes=0)
+    d, groups = objective.d, [Group(len(y), (1, 2, 3))]
+    shards, norms = shards_of(groups, d), {}
+    for codec in (Exact, Half, Whole):
+        network = trainers(problem, dict.fromkeys([1, 2, 3], samples), speeds=dict.fromkeys([1, 2, 3], 1e-3))
+        network.server.group(groups)
+        for worker in network.workers.values():
+            worker.codec = codec(d, problem.network.dtype)
+        x, norms[codec], coder = aligned_zeros((d,), problem.network.dtype), [], codec(d, problem.network.dtype)
+        for epoch in range(12):
+            full = network.run(FullGradient(network.server, x, shards, sweep=epoch, keep=[False]))
+            snap = objective.assembled(x, full.gradient, full.loss, full.errors)
+            norms[codec].append(snap.gradient_norm_squared)
+            given = {"snap": snap.x, "mu": snap.mu, "sweep": epoch, "epoch": epoch, "codec": coder}
+            network.run(updates(network, groups, x, 600, eta=0.2, **given))
+    assert norms[Exact][-1] < 1e-8
+    assert norms[Half] == pytest.approx(norms[Exact], rel=0.1)
+    assert min(norms[Whole]) > 10 * norms[Exact][-1]
 
 
 def recorded(direction, directions):

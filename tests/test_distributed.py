@@ -302,6 +302,28 @@ def test_delay_policies_limits_and_checkpoints(ranks, tmp_path):
     assert (tmp_path / "kept" / "checkpoint.npz").exists()
 
 
+def test_a_resumed_run_is_the_uninterrupted_one_in_half_precision_too(ranks):
+    """With one worker, bit for bit: nothing of an epoch's rounding is left to the next one."""
+    told = ranks(
+        """
+        X, y = digits()
+        found = []
+        for stop in (99, 2):
+            model = AsySVRGClassifier(
+                (), backend="mpi", random_state=0, max_iter=4, tol=0, compress="float16", checkpoint_dir=f"kept{stop}"
+            ).fit(X, y, callback=lambda row: row["epoch"] == stop)
+            if stop == 2:
+                model.set_params(resume=True).fit(X, y)
+            found.append([[row["loss"] for row in model.history_["epochs"]], vector(model)])
+        tell(found=found)
+        """,
+        2,
+    )
+    whole, resumed = told[0]["found"]
+    assert len(whole[0]) == 5
+    assert whole == resumed
+
+
 # ---- The command. ----
 
 

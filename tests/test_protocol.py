@@ -161,9 +161,8 @@ def accountants(count, d, compress=None, **options):
 
 
 def updates(network, groups, x, steps, snap=None, mu=None, compress=None, **options):
-    options = {"sweep": 1, "epoch": 0, "eta": -1.0} | options
-    codec, snap = CODECS[compress](x.size, x.dtype), x.copy() if snap is None else snap
-    return Updates(network.server, x, snap, mu, steps=steps, groups=groups, codec=codec, **options)
+    options = {"sweep": 1, "epoch": 0, "eta": -1.0, "codec": CODECS[compress](x.size, x.dtype)} | options
+    return Updates(network.server, x, x.copy() if snap is None else snap, mu, steps=steps, groups=groups, **options)
 
 
 def some_faults(rng, ranks, spared, least=0.0, most=0.6):
