@@ -127,18 +127,21 @@ def test_each_draw_is_applied_once_whatever_happens(seed, late):
 
 
 @BOTH
-def test_updates_are_the_directions_less_the_rest_of_each_worker(dtype):
+@pytest.mark.parametrize("svrg", [True, False])
+def test_updates_are_the_directions_less_the_rest_of_each_worker(dtype, svrg):
+    """The snapshot comes with a shard, or with the first x."""
     problem, eta = Problem(dtype=dtype, n=600), 0.05
     groups, d, x, told = [Group(600, (1, 2, 3))], problem.network.size, {}, {}
     for compress in CODECS:
         network = trainers(problem, dict.fromkeys([1, 2, 3], problem.samples), compress=compress)
         network.server.group(groups)
-        network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=[False]))
+        if svrg:
+            network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=[False]))
         directions, codecs = [], [worker.codec for worker in network.workers.values()]
         for codec in codecs:
             codec.direction = recorded(codec.direction, directions)
         before, x[compress] = network.bytes, problem.vector(problem.x)
-        _, mu, _ = problem.snapshot(problem.x)
+        mu = problem.snapshot(problem.x)[1] if svrg else None
         given = {"snap": problem.x, "mu": mu, "compress": compress}
         network.run(updates(network, groups, x[compress], 300, epoch=1, eta=eta, **given))
         told[compress] = network.bytes - before
