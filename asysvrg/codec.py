@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from asysvrg._network import aligned_zeros
+from asysvrg._network import aligned_zeros, from_half, to_half
 
 SCALE = 8  # bytes of a float64 in front of the half-precision numbers
 
@@ -124,7 +124,7 @@ class Half:
             return self._decode(code)
 
     def _parts(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return code[:SCALE].view(np.float64), code[SCALE : SCALE + 2 * self.size].view(np.float16)
+        return code[:SCALE].view(np.float64), code[SCALE : SCALE + 2 * self.size].view(np.uint16)
 
     def _encode(self, u: np.ndarray) -> np.ndarray:
         top = max(float(u.max()), -float(u.min()))  # NaN where there is one
@@ -132,12 +132,13 @@ class Half:
         power = min(self.most, 15 - math.frexp(top)[1]) if sound else 0
         scale, halves = self._parts(self.code)
         scale[0] = 2.0**-power if sound else math.nan
-        halves[:] = np.multiply(u, 2.0**power, out=self.values)
+        to_half(u, 2.0**power, halves)
         return self.code
 
     def _decode(self, code: np.ndarray) -> np.ndarray:
         scale, halves = self._parts(code)
-        return np.multiply(halves, float(scale[0]), out=self.values, dtype=self.dtype)
+        from_half(halves, float(scale[0]), self.values)
+        return self.values
 
 
 CODECS: dict[str | None, type[Exact] | type[Half]] = {None: Exact, "float16": Half}

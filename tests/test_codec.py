@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples, aligned_zeros
+from asysvrg._network import Network, Samples, aligned_zeros, from_half, to_half
 from conftest import Problem
 from sklearn.datasets import load_digits
 from test_protocol import accountants, some_faults, trainers, updates
@@ -25,6 +25,45 @@ def over_the_wire(code):
 
 def pair(size, dtype):
     return Half(size, np.dtype(dtype)), Half(size, np.dtype(dtype))
+
+
+@BOTH
+def test_every_number_of_half_precision(dtype):
+    """Against NumPy's conversion: all 2^16 bit patterns but those of infinity and NaN."""
+    bits = np.arange(2**16).astype(np.uint16)
+    bits = bits[bits & 0x7C00 != 0x7C00]
+    expected, found = bits.view(np.float16).astype(dtype), np.zeros(bits.size, dtype)
+    for scale in (1.0, 0.25):
+        from_half(bits, scale, found)
+        assert (found == scale * expected).all()
+        assert (np.signbit(found) == np.signbit(expected)).all()
+    small = np.abs(expected) < 2**15
+    again = np.zeros(small.sum(), np.uint16)
+    to_half(expected[small] * 4, 0.25, again)
+    assert (again == bits[small]).all()
+
+
+@BOTH
+@pytest.mark.parametrize("size", [1, 7, 16, 4099])
+def test_rounding_to_half_precision(dtype, size):
+    """Against NumPy's conversion: numbers between, ties to even, what becomes zero."""
+    rng = np.random.default_rng(size)
+    numbers = (rng.choice([-1, 1], size) * 2.0 ** rng.uniform(-40, 14.99, size)).astype(np.float32)
+    bits = rng.integers(0x7800, size=size).astype(np.uint16)
+    ties = (bits.view(np.float16).astype(np.float32) + (bits + np.uint16(1)).view(np.float16).astype(np.float32)) / 2
+    for u in (numbers, ties, -ties, np.nextafter(ties, np.float32(0)), np.nextafter(ties, np.float32(1e5))):
+        out = np.full(size + 1, 9, np.uint16)
+        to_half(u.astype(dtype), 1.0, out[:size])
+        assert (out[:size] == u.astype(np.float16).view(np.uint16)).all()
+        assert out[size] == 9
+
+
+def test_half_precision_has_arrays_of_its_own_types():
+    for u, out in ((np.zeros(3), np.zeros(2, np.uint16)), (np.zeros(3), np.zeros(3, np.float16))):
+        with pytest.raises(TypeError, match="expected a C-contiguous uint16 array"):
+            to_half(u, 1.0, out)
+    with pytest.raises(ValueError, match="dtype is float32 or float64, got int64"):
+        to_half(np.arange(3), 1.0, np.zeros(3, np.uint16))
 
 
 @BOTH

@@ -59,6 +59,14 @@ static void run(setting is) {
         no_nan(&p, v, p.net.d);
         for (int64_t r = 0; r < p.inner.b; r++) p.kernels->direction(&p.inner, t, r, r + 1, v, alone);
     }
+    /* And in half precision. */
+    uint16_t *half = array((size_t)p.net.d * sizeof(uint16_t), EXACT);
+    p.kernels->to_half(v, p.net.d, 1, half);
+    p.kernels->from_half(half, p.net.d, 2, p.inner.x);
+    for (int64_t k = 0; k < p.net.d; k++) {
+        const double before = get(&p, v, k), after = get(&p, p.inner.x, k) / 2;
+        CHECK(fabs(after - before) <= fabs(before) / 2047 + 1e-7, "half precision %d; %s", (int)k, describe(&p));
+    }
     /* A stopped loop touches nothing. */
     p.control.deadline = 0;
     p.inner.delays[0] = -1;
