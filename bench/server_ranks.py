@@ -113,7 +113,8 @@ def main() -> None:
         def __init__(self, *_, **__):
             pass
 
-        def direction(self, *_, **__):
+        def direction(self, x, v, *_, **__):
+            v[:] = 0
             burn(args.compute)
 
     worker.InnerLoop = Idle
