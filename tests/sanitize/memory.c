@@ -53,7 +53,7 @@ static void run(setting is) {
     for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
     CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
     /* Its direction as a vector, in one part and in several. */
-    void *v = array((size_t)p.net.d * p.real, EXACT), *alone = array(p.kernels->step_scratch(&p.inner), EXACT);
+    void *v = array((size_t)p.net.d * p.real, SPARE), *alone = array(p.kernels->step_scratch(&p.inner), EXACT);
     for (int64_t t = 0; t < STEPS; t++) {
         p.kernels->direction(&p.inner, t, 0, p.inner.b, v, alone);
         no_nan(&p, v, p.net.d);
