@@ -1,6 +1,6 @@
 """The C kernels; the only file with `cdef extern` for csrc/. Comments on the fields stand in csrc/types.h."""
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
 
 cdef extern from "types.h":
@@ -99,6 +99,8 @@ cdef extern from "types.h":
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
         void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
         void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
+        void (*to_half)(const void *, int64_t, double, uint16_t *) noexcept nogil
+        void (*from_half)(const uint16_t *, int64_t, double, void *) noexcept nogil
 
     const asv_kernels asv_kernels_f32
     const asv_kernels asv_kernels_f64

@@ -4,7 +4,7 @@
 from cython.parallel cimport prange
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
@@ -43,6 +43,43 @@ cdef void *address(array, dtype, shape) except? NULL:
         raise TypeError(f"expected a C-contiguous {np.dtype(dtype)} array of shape {shape}, "
                         f"got {array.dtype} of shape {array.shape}")
     return <void *><uintptr_t>array.ctypes.data
+
+
+cdef const asv_kernels *kernels_of(dtype) except NULL:
+    """The kernels of a precision."""
+    if dtype == np.float32:
+        return &asv_kernels_f32
+    if dtype == np.float64:
+        return &asv_kernels_f64
+    raise ValueError(f"dtype is float32 or float64, got {dtype}")
+
+
+def to_half(u, double scale, out):
+    """Writes scale u, rounded to half precision, as bits of uint16; of numbers below 2^15 in size.
+
+    Parameters
+    ----------
+    u : array of shape (n,), float32 or float64
+    scale : float
+    out : array of uint16 of shape (n,)
+    """
+    cdef int64_t n = u.size
+    kernels_of(u.dtype).to_half(address(u, u.dtype, (n,)), n, scale, <uint16_t *>address(out, np.uint16, (n,)))
+
+
+def from_half(half, double scale, out):
+    """Writes scale times numbers of half precision, the inverse of `to_half`.
+
+    Parameters
+    ----------
+    half : array of uint16 of shape (n,)
+    scale : float
+    out : array of shape (n,), float32 or float64
+    """
+    cdef int64_t n = half.size
+    kernels_of(out.dtype).from_half(
+        <const uint16_t *>address(half, np.uint16, (n,)), n, scale, address(out, out.dtype, (n,))
+    )
 
 
 cdef int poll() noexcept with gil:
@@ -116,14 +153,8 @@ cdef class Network:
         self.net.d = self.size
         self.net.activation = ACTIVATIONS[activation]
         self.net.loss = LOSSES[loss]
-        if self.dtype == np.float32:
-            self.kernels = &asv_kernels_f32
-            self.net.gemm = <void *>sgemm
-        elif self.dtype == np.float64:
-            self.kernels = &asv_kernels_f64
-            self.net.gemm = <void *>dgemm
-        else:
-            raise ValueError(f"dtype is float32 or float64, got {self.dtype}")
+        self.kernels = kernels_of(self.dtype)
+        self.net.gemm = <void *>sgemm if self.dtype == np.float32 else <void *>dgemm
         self.cache_width = asv_cache_stride(&self.net)
 
     def __reduce__(self):
@@ -270,7 +301,7 @@ cdef class Samples:
             return 0
         values, columns = aligned_zeros((entries,), dtype), aligned_zeros((entries,), np.int32)
         start = np.empty(n + 1, dtype=np.int64)
-        cdef const asv_kernels *kernels = &asv_kernels_f32 if dtype == np.float32 else &asv_kernels_f64
+        cdef const asv_kernels *kernels = kernels_of(dtype)
         cdef void *to = address(values, dtype, (entries,))
         cdef int32_t *column = <int32_t *>address(columns, np.int32, (entries,))
         cdef int64_t *first = <int64_t *>address(start, np.int64, (n + 1,))

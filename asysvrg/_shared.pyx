@@ -167,7 +167,7 @@ cdef class InnerLoop:
         x : array of shape (size,)
             With ASV_LINE readable bytes behind its end, as `aligned_zeros` has them.
         v : array of shape (size,)
-            Overwritten.
+            Overwritten. With the same bytes behind its end.
         t : int
         direction, epoch, mu, x_snap, cache : as for `run`
         """

@@ -63,6 +63,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         n_jobs=None,
         backend="threads",
         wait="sleep",
+        compress=None,
         random_state=None,
         verbose=False,
         dtype="float32",
@@ -96,6 +97,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.backend = backend
         self.wait = wait
+        self.compress = compress
         self.random_state = random_state
         self.verbose = verbose
         self.dtype = dtype
@@ -168,7 +170,10 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             return samples, None
         team.set_up(settings.wait, network)
         mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
-        return place(team, network, samples, mass, alpha=settings.alpha, threads=settings.threads, needs_all=needs_all)
+        return place(
+            team, network, samples, mass, alpha=settings.alpha, compress=settings.compress, threads=settings.threads,
+            needs_all=needs_all,
+        )  # fmt: skip
 
     def _with_hooks(self, hooks: Hooks, callback: Callable[..., Any] | None, network: Network) -> Callback:
         def both(row: dict[str, Any], x: np.ndarray) -> bool:

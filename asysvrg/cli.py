@@ -104,6 +104,7 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ("n_jobs", int, "threads (default: every core this process may use; of each rank: one)"),
     ("backend", ["threads", "mpi"], "threads of one process, or the ranks of an MPI job (the default under mpiexec)"),
     ("wait", ["sleep", "yield", "spin"], "how ranks wait for messages"),
+    ("compress", ["float16"], "among ranks: parameters and directions in half precision"),
     ("dtype", ["float32", "float64"], "of the arithmetic"),
 ]
 
@@ -170,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--data-home", metavar="DIR", help="where named sets are looked up (ASYSVRG_DATA_HOME)")
     launch.add_command(commands)
-    commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, threads")
+    commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
     return parser
 
 

@@ -6,23 +6,23 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
-from asysvrg import threads
+from asysvrg import mpi, threads
 from asysvrg.trace import environment
 
 
 def configuration() -> dict[str, Any]:
-    """Versions, OpenMP, SIMD level, threads and BLAS libraries of this process, as a dict."""
+    """Versions, OpenMP, SIMD level, threads, BLAS libraries and the MPI library of this process, as a dict."""
     blas = [
         f"{pool['internal_api']} {pool.get('version') or ''} ({pool.get('threading_layer', '?')}, "
         f"{pool.get('architecture', '?')})"
         for pool in threadpool_info()
         if pool["user_api"] == "blas"
     ]
-    return environment() | {"threads": threads.count(None), "blas": sorted(set(blas))}
+    return environment() | {"threads": threads.count(None), "blas": sorted(set(blas)), "mpi": mpi.described()}
 
 
 def show_config() -> None:
-    """Prints what was built: OpenMP, SIMD level, BLAS, threads, versions."""
+    """Prints what was built: OpenMP, SIMD level, BLAS, MPI, threads, versions."""
     for name, value in configuration().items():
         if name == "openmp":
             value = f"yes ({value})" if value else "no: this build runs on one thread only"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from asysvrg.codec import CODECS
 from asysvrg.jobs import FullGradient, Updates, shards_of
 from asysvrg.objective import Objective, Snapshot
 from asysvrg.team import Leader
@@ -24,7 +25,9 @@ class DistributedExecution:
     batch_size, inner_steps : int
     max_delay : int or None
     late : {"wait", "drop"}
-        See `server.Updates`.
+        See `jobs.Updates`.
+    compress : {"float16"} or None
+        See `codec`.
     seed : int
     """
 
@@ -39,11 +42,13 @@ class DistributedExecution:
         inner_steps: int,
         max_delay: int | None,
         late: str,
+        compress: str | None,
         seed: int,
     ):
         self.team, self.objective, self.seed = team, objective, seed
         self.batch_size, self.inner_steps, self.max_delay, self.late = batch_size, inner_steps, max_delay, late
-        self.sweep, self.speed, self.counted = 0, 0.0, 0
+        self.codec = CODECS[compress](objective.network.size, objective.network.dtype)
+        self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
         self.has_cache = objective.has_cache and all(len(group.ranks) == 1 for group in team.groups)
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
@@ -78,6 +83,7 @@ class DistributedExecution:
             steps=self.inner_steps,
             eta=eta,
             groups=self.team.groups,
+            codec=self.codec,
             start=float(np.random.default_rng([self.seed, epoch]).random()),
             max_delay=self.max_delay,
             late=self.late,
@@ -92,10 +98,12 @@ class DistributedExecution:
         return counted, 0
 
     def report(self) -> dict[str, Any]:
-        """Of the epoch: workers alive, updates a second, directions and shards that came too late, losses."""
+        """Of the epoch: workers alive, updates a second, bytes of all messages, what came too late, losses."""
         server = self.team.server
         dropped, server.dropped = server.dropped, 0
         events, server.events = server.events, []
+        carried, self.carried = self.team.link.carried - self.carried, self.team.link.carried
         return {
-            "workers": len(server.live), "updates_per_second": self.speed, "dropped": dropped, "events": events,
+            "workers": len(server.live), "updates_per_second": self.speed, "bytes": carried, "dropped": dropped,
+            "events": events,
         }  # fmt: skip

@@ -96,6 +96,11 @@ _PARAMETERS = """
         rank 0's. Needs ``asysvrg[mpi]``.
     wait : {"sleep", "yield", "spin"}, default="sleep"
         How ranks wait for messages: asleep (up to a millisecond), giving way to other processes, or keeping the core.
+    compress : "float16", default=None
+        With backend="mpi": parameters and directions in half precision on the wire, about half the bytes in float32
+        and a quarter in float64. Parameters go as the difference to the snapshot, and what rounding leaves out of a
+        direction is added to the next one, so that the floor of convergence stays where it is; snapshots and full
+        gradients stay exact. It costs the server time, hence pays on slow links only (docs/cluster.md).
     random_state : int, RandomState instance or None, default=None
         Start and draws. With one thread it determines the result; with more, threads' timing has a say, too.
     verbose : bool, default=False

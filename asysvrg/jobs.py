@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
+from asysvrg.codec import Codec
 from asysvrg.messages import PIECE, Kind, Mask, Message, pack, piece, systematic, unpack
 from asysvrg.server import Group, Peer, Server
 
@@ -169,6 +170,8 @@ class Updates:
     mu : array of shape (d,) or None
         None for plain SGD.
     groups : sequence of Group
+    codec : Codec
+        Of x and v in messages.
     start : float
         In [0, 1), of the assignment of draws to groups.
     max_delay : int or None
@@ -189,12 +192,13 @@ class Updates:
         steps: int,
         eta: float,
         groups: Sequence[Group],
+        codec: Codec,
         start: float = 0.0,
         max_delay: int | None = None,
         late: str = "wait",
     ):
         self.server, self.x, self.snap, self.mu = server, x, snap, mu
-        self.sweep, self.epoch, self.steps, self.eta = sweep, epoch, steps, eta
+        self.sweep, self.epoch, self.steps, self.eta, self.codec = sweep, epoch, steps, eta, codec
         self.max_delay = max_delay if late == "drop" else None
         self.bound = max_delay if late == "wait" else None
         self.applied, self.done = 0, steps == 0
@@ -219,11 +223,11 @@ class Updates:
             self.server.dropped += 1
             self.lose(peer)
         elif self.bound is not None:
-            self.held[peer.rank] = message.payload.view(self.x.dtype).copy()
+            self.held[peer.rank] = self.codec.arrived(message.payload).copy()
             self._apply_held()
         else:
             peer.task = None
-            self._apply(message.payload.view(self.x.dtype), message.b)
+            self._apply(self.codec.arrived(message.payload), message.b)
 
     def offer(self, peer: Peer) -> Message | None:
         pool = self.pools[peer.group]
@@ -234,12 +238,12 @@ class Updates:
         peer.task = t = heapq.heappop(pool)
         if self.bound is not None:
             self.bases[peer.rank] = self.applied
-        mask, parts = Mask.X, [self.x]
+        mask, parts = Mask.X, [self.codec.parameters(self.x, self.snap)]
+        if peer.snap != self.sweep:
+            peer.snap, mask = self.sweep, mask | Mask.SNAP
+            parts.append(self.snap)
         if self.mu is not None:
             mask |= Mask.SVRG
-            if peer.snap != self.sweep:
-                peer.snap, mask = self.sweep, mask | Mask.SNAP
-                parts.append(self.snap)
             if peer.mu != self.sweep:
                 peer.mu, mask = self.sweep, mask | Mask.MU
                 parts.append(self.mu)

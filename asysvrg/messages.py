@@ -109,11 +109,13 @@ def read(buffer: np.ndarray) -> Message:
     return Message(kind, mask, phase, stamp >> 8, seq, a, b, c, d, buffer[HEADER : HEADER + size])
 
 
-def vectors(message: Message, dtype: np.dtype) -> dict[int, np.ndarray]:
-    """The vectors behind a header, by their bits."""
-    bits = [bit for bit in (Mask.X, Mask.SNAP, Mask.MU) if message.mask & bit]
-    rows = message.payload.view(dtype).reshape(len(bits), -1) if bits else ()
-    return dict(zip(bits, rows, strict=True))
+def vectors(message: Message, dtype: np.dtype, x_bytes: int) -> dict[int, np.ndarray]:
+    """The vectors behind a header, by their bits; x as so many bytes, which a codec reads."""
+    at = x_bytes if message.mask & Mask.X else 0
+    bits = [bit for bit in (Mask.SNAP, Mask.MU) if message.mask & bit]
+    rows = message.payload[at:].view(dtype).reshape(len(bits), -1) if bits else ()
+    given = dict(zip(bits, rows, strict=True))
+    return given | {Mask.X: message.payload[:at]} if at else given
 
 
 def stop(reason: str, kind: type[BaseException] = RankError) -> Message:

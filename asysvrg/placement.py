@@ -20,7 +20,7 @@ from asysvrg.inputs import rows
 from asysvrg.objective import spread_of
 from asysvrg.server import Group
 
-ALIKE = ("n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "dtype", "alpha")
+ALIKE = ("n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "dtype", "alpha", "compress")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def place(
     mass: float,
     *,
     alpha: float,
+    compress: str | None,
     threads: int,
     needs_all: str | None,
 ) -> tuple[Samples, Placement]:
@@ -62,6 +63,7 @@ def place(
     mass : float
         Sum of its weights as given.
     alpha : float
+    compress : str or None
     threads : int
         That this rank is to compute with.
     needs_all : str or None
@@ -82,7 +84,8 @@ def place(
     mine = {
         "n_features": network.widths[0], "outputs": network.widths[-1], "dtype": network.dtype.name,
         "hidden_layer_sizes": list(network.widths[1:-1]), "activation": network.activation, "loss": network.loss,
-        "alpha": alpha, "samples": [digest(samples.X), digest(samples.y), digest(samples.weight)],
+        "alpha": alpha, "compress": compress,
+        "samples": [digest(samples.X), digest(samples.y), digest(samples.weight)],
         "threads": threads, "cores": joblib.cpu_count(),
         "rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,
     }  # fmt: skip

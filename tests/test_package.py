@@ -24,10 +24,10 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_csrc", "_version", "supervisor"},
     {"_network", "callbacks", "fetch", "labels", "launch", "messages"},
-    {"_shared", "formats", "inputs", "objective", "server", "threads", "trace"},
-    {"archive", "config", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
+    {"_shared", "codec", "formats", "inputs", "objective", "server", "threads", "trace"},
+    {"archive", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
     | {"jobs", "mpi", "worker"},
-    {"checkpoint", "persistence", "team"},
+    {"checkpoint", "config", "persistence", "team"},
     {"distributed", "placement"},
     {"training"},
     {"base"},

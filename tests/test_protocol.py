@@ -12,6 +12,7 @@ import pytest
 from asysvrg._shared import InnerLoop
 from conftest import Problem
 
+from asysvrg.codec import CODECS
 from asysvrg.jobs import Exchange, Farewell, FullGradient, Updates, shards_of
 from asysvrg.messages import (
     HEADER,
@@ -39,14 +40,15 @@ LOST_AFTER, HEARTBEAT, PULSE = 1.0, 0.05, 0.2
 class Accountant:
     """A worker that answers draw t with the t-th unit vector, and shard i with the i-th."""
 
-    def __init__(self, d):
-        self.d = d
+    def __init__(self, d, compress=None):
+        self.d, self.codec = d, CODECS[compress](d, np.dtype(float))
 
     def answer(self, message):
         v = np.zeros(self.d)
         if message.kind == Kind.STEP:
-            assert vectors(message, v.dtype)[Mask.X].size == self.d
+            assert vectors(message, v.dtype, self.codec.nbytes)[Mask.X].size == self.codec.nbytes
             v[message.c] = 1
+            v = self.codec.direction(v, message.a)
             return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=1, payload=(v,))
         if message.kind == Kind.SHARD:
             v[message.b] = 1
@@ -67,6 +69,7 @@ class Network:
         self.state = dict.fromkeys(self.ranks, "up")
         self.busy = dict.fromkeys(self.ranks, True)
         self.sent = []  # kinds of all messages of the server
+        self.bytes = 0
         self.server = Server(self.ranks, self.to_worker, 0.0, lost_after=LOST_AFTER, heartbeat=HEARTBEAT, **options)
         for rank in self.ranks:
             self.ask(rank, Message(Kind.READY), 0.0)
@@ -79,7 +82,9 @@ class Network:
 
     def wire(self, message):
         buffer = np.zeros(self.capacity, np.uint8)
-        return read(buffer[: write(buffer, message)])
+        size = write(buffer, message)
+        self.bytes += size
+        return read(buffer[:size])
 
     def ask(self, rank, message, after):
         self.seq[rank] += 1
@@ -148,16 +153,16 @@ class Network:
         return job
 
 
-def accountants(count, d, **options):
-    network = Network({rank: Accountant(d) for rank in range(1, count + 1)}, **options)
+def accountants(count, d, compress=None, **options):
+    network = Network({rank: Accountant(d, compress) for rank in range(1, count + 1)}, **options)
     everyone = [Group(1000, tuple(network.ranks))]
     network.server.group(everyone)
     return network, everyone
 
 
-def updates(network, groups, x, steps, **options):
-    options = {"sweep": 1, "epoch": 0, "eta": -1.0} | options
-    return Updates(network.server, x, x, None, steps=steps, groups=groups, **options)
+def updates(network, groups, x, steps, snap=None, mu=None, compress=None, **options):
+    options = {"sweep": 1, "epoch": 0, "eta": -1.0, "codec": CODECS[compress](x.size, x.dtype)} | options
+    return Updates(network.server, x, x.copy() if snap is None else snap, mu, steps=steps, groups=groups, **options)
 
 
 def some_faults(rng, ranks, spared, least=0.0, most=0.6):
@@ -430,14 +435,16 @@ def test_exchange(seed):
 # ---- The method itself, by real workers. ----
 
 
-def trainers(problem, owners, seed=0, threads=1, **options):
+def trainers(problem, owners, seed=0, threads=1, compress=None, **options):
     """Real workers: owners gives each its rows of the problem."""
+    network = problem.network
     made = {
         rank: Worker(
-            problem.network, samples, alpha=problem.alpha, batch_size=4, seed=7, threads=threads, cache_bytes=1e9
+            network, samples, alpha=problem.alpha, batch_size=4, seed=7, threads=threads, cache_bytes=1e9,
+            codec=CODECS[compress](network.size, network.dtype),
         )
         for rank, samples in owners.items()
-    }
+    }  # fmt: skip
     return Network(made, seed, **options)
 
 
@@ -478,9 +485,7 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=[keep]))
     x, serial = problem.vector(problem.x), problem.vector(problem.x)
     svrg = kind != "sgd"
-    job = Updates(
-        network.server, x, problem.x, mu if svrg else None, sweep=1, epoch=3, steps=40, eta=0.05, groups=groups
-    )
+    job = updates(network, groups, x, 40, snap=problem.x, mu=mu if svrg else None, epoch=3, eta=0.05)
     network.run(job)
     loop: InnerLoop = problem.inner_loop(update="serial")
     direction = "svrg" if svrg else "sgd"
@@ -493,7 +498,7 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     assert network.server.evaluated == n + 40 * 4 * each
     network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=2, keep=[keep]))  # and another epoch
     mu, again = problem.snapshot(x)[1], problem.vector(x)
-    job = Updates(network.server, again, x, mu if svrg else None, sweep=2, epoch=4, steps=40, eta=0.05, groups=groups)
+    job = updates(network, groups, again, 40, snap=x, mu=mu if svrg else None, sweep=2, epoch=4, eta=0.05)
     network.run(job)
     _, mu, cache = problem.snapshot(serial)
     snap = problem.vector(serial)
@@ -562,8 +567,8 @@ def test_messages_come_out_as_they_went_in():
     assert size == HEADER + 80
     found = read(buffer)
     assert found[:-1] == message[:-1]
-    given = vectors(found, np.dtype(float))
-    assert (given[Mask.X] == x).all()
+    given = vectors(found, np.dtype(float), 40)
+    assert (given[Mask.X].view(float) == x).all()
     assert (given[Mask.SNAP] == v).all()
     buffer[0] += 1
     with pytest.raises(ValueError, match="protocol version 2, expected 1"):

@@ -53,11 +53,19 @@ static void run(setting is) {
     for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
     CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
     /* Its direction as a vector, in one part and in several. */
-    void *v = array((size_t)p.net.d * p.real, EXACT), *alone = array(p.kernels->step_scratch(&p.inner), EXACT);
+    void *v = array((size_t)p.net.d * p.real, SPARE), *alone = array(p.kernels->step_scratch(&p.inner), EXACT);
     for (int64_t t = 0; t < STEPS; t++) {
         p.kernels->direction(&p.inner, t, 0, p.inner.b, v, alone);
         no_nan(&p, v, p.net.d);
         for (int64_t r = 0; r < p.inner.b; r++) p.kernels->direction(&p.inner, t, r, r + 1, v, alone);
+    }
+    /* And in half precision. */
+    uint16_t *half = array((size_t)p.net.d * sizeof(uint16_t), EXACT);
+    p.kernels->to_half(v, p.net.d, 1, half);
+    p.kernels->from_half(half, p.net.d, 2, p.inner.x);
+    for (int64_t k = 0; k < p.net.d; k++) {
+        const double before = get(&p, v, k), after = get(&p, p.inner.x, k) / 2;
+        CHECK(fabs(after - before) <= fabs(before) / 2047 + 1e-7, "half precision %d; %s", (int)k, describe(&p));
     }
     /* A stopped loop touches nothing. */
     p.control.deadline = 0;
