@@ -82,7 +82,8 @@ def of_threads(content: dict[str, Any]) -> Iterator[Bar]:
             for mode in [mode for mode in modes if mode.startswith("all")]:
                 yield Bar(2, f"{mode}: two threads / one, {name}", 1.8, modes[mode]["speedup"].get("2"))
     for name, modes in content.get("problems", {}).items():
-        yield Bar(4, f"lines, two threads / one, {name}", 1.7, modes["lines"]["speedup"].get("2"))
+        for mode in [mode for mode in modes if mode.startswith("lines")]:
+            yield Bar(4, f"{mode}: two threads / one, {name}", 1.7, modes[mode]["speedup"].get("2"))
 
 
 def of_peers(content: dict[str, Any], target: str = "0.125") -> Iterator[Bar]:
