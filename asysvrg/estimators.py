@@ -56,8 +56,9 @@ _PARAMETERS = """
         With max_delay and backend="mpi": whether directions that are in time wait for those that would else be too
         late (none is lost), or those that are too late are dropped and computed again.
     cache_size : float, default=1024
-        Megabytes that the snapshot's per-sample activations and deltas may take. When they would take more, or with 0,
-        every inner iteration of SVRG passes through the network twice. Results are the same up to rounding.
+        Megabytes that may be taken to save work: for the non-zeros of a dense X with many zeros, then for the
+        snapshot's per-sample activations and deltas. Where the latter would take more, or with 0, every inner
+        iteration of SVRG passes through the network twice. Results are the same up to rounding.
     tol : float, default=1e-4
         Stop when the loss has not fallen by tol in n_iter_no_change epochs; 0 to go on to max_iter.
     n_iter_no_change : int, default=10
