@@ -22,6 +22,7 @@ from asysvrg.team import agreed_state, together
 from asysvrg.trace import joined
 from asysvrg.training import Start, train
 
+SAME_ROUNDING = 64  # rows predicted at once at least: for fewer, BLAS adds up in another order
 Callback = Callable[[dict[str, Any], np.ndarray], Any]
 
 
@@ -338,11 +339,15 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "coefs_")
         network = self._network
-        samples = Samples(self._check_X(X, network.dtype))
+        X = self._check_X(X, network.dtype)
+        n = X.shape[0]
+        if n < SAME_ROUNDING and isinstance(X, np.ndarray):
+            X = np.concatenate([X, np.zeros((SAME_ROUNDING - n, X.shape[1]), X.dtype)])
+        samples = Samples(X)
         outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
         with threads.one_blas_thread():
             network.sweep(samples, self._vector(), threads.count(self.n_jobs), outputs=outputs)
-        return outputs
+        return outputs[:n]
 
 
 def _plain(value: Any) -> Any:

@@ -312,8 +312,8 @@ def test_kernels_are_clean(tmp_path):
 @pytest.mark.parametrize(
     ("target", "header", "right", "wrong"),
     [
-        ("sanitize-memory", "step.h", "s->value = carve(base, &used, 2 * b *", "s->value = carve(base, &used, b *"),
-        ("sanitize-threads", "step.h", "!asv_try_lock(lock)", "0"),
+        ("sanitize-memory", "update.h", "s->left = carve(base, &used, 2 * b *", "s->left = carve(base, &used, b *"),
+        ("sanitize-threads", "update.h", "!asv_try_lock(lock)", "0"),
     ],
     ids=["short scratch", "no lock"],
 )
