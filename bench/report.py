@@ -40,7 +40,7 @@ class Bar:
         sign = "at most" if self.at_most else "at least"
         measured = "not measured" if self.measured is None else format(self.measured, self.form)
         reason = next((text for key, text in REASONS.items() if f"{self.number} {self.what}".startswith(key)), "")
-        verdict = "met" if self.met else "**missed**. " + reason if self.measured is not None else reason
+        verdict = "met" if self.met else f"**missed**. {reason}" if self.measured is not None else ""
         return f"| {self.number} | {self.what} | {sign} {self.asked:{self.form}} | {measured} | {verdict} |"
 
 
