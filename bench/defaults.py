@@ -85,7 +85,8 @@ def main() -> None:
     print(
         f"`python bench/defaults.py`, on {machine['processor']}, {machine['cores']} cores, {machine['simd']}. Scores on"
     )
-    print(f"held-out data (accuracy, or R^2), means over {len(SEEDS)} seeds; seconds of `fit`, medians.\n")
+    print(f"held-out data (accuracy, or R^2), means over {len(SEEDS)} seeds; seconds of `fit`, medians. Tables and")
+    print('friedman are scikit-learn\'s generators; "unscaled" and "offset" as in the file.\n')
     print("| data | samples x features | asysvrg | scikit-learn | seconds | seconds | times faster |")
     print("|---|---|---|---|---|---|---|")
     for name, load in SETS.items():
