@@ -82,11 +82,15 @@ cdef extern from "types.h":
         uint64_t epoch
         int direction
         int update
+        int replacement
         int64_t *counters
         int32_t *locks
         int32_t *done
         int32_t *row_locks
         const double *sums
+        int64_t rank
+        const void *const *basis
+        const void *const *fixed
         int32_t *delays
         asv_control *control
 
@@ -108,7 +112,7 @@ cdef extern from "types.h":
 
 
 cdef extern from "rng.h":
-    void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t *) noexcept nogil
+    void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int, int64_t *) noexcept nogil
     int64_t asv_most_blocks(int64_t, int64_t, int64_t) noexcept nogil
     int64_t asv_draw_blocks(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t *,
                             uint64_t *) noexcept nogil

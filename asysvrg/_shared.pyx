@@ -32,7 +32,7 @@ cdef class InnerLoop:
         Weight of the l2 term, alpha / 2 * sum of squared weights; one for each row of the first layer's matrix, then
         one for each further layer, where they differ.
     batch_size : int
-        b, drawn with replacement (Assumption 1).
+        b.
     coordinates : int
         B, the coordinates an update touches; 0 for all.
     block : int
@@ -43,6 +43,10 @@ cdef class InnerLoop:
         Delta of Assumption 4.
     seed : int
     threads : int
+    replacement : bool, default=False
+        Whether mini-batches are drawn with replacement (Assumption 1), or go through the samples in random orders.
+    rank : int, default=0
+        Directions of each layer's input along which steps are shortened (csrc/deflate.h).
     """
 
     cdef asv_inner inner
@@ -50,10 +54,10 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts
+    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
-                 update, max_delay, seed, threads):
+                 update, max_delay, seed, threads, replacement=False, rank=0):
         if threads < 1 or batch_size < 1 or coordinates < 0 or block < 1:
             raise ValueError(f"threads, batch_size and block must be positive and coordinates not negative, "
                              f"got {threads}, {batch_size}, {block}, {coordinates}")
@@ -72,7 +76,7 @@ cdef class InnerLoop:
         self.inner.subset = coordinates if coordinates < network.size else 0
         self.inner.block, self.inner.update = block, UPDATES[update]
         self.inner.max_delay = -1 if max_delay is None else max_delay
-        self.inner.seed, self.inner.threads = seed, threads
+        self.inner.seed, self.inner.threads, self.inner.replacement = seed, threads, replacement
         self.inner.control = &self.control
         stripes = -(-network.size // ASV_STRIPE)
         self._locks = aligned_zeros((stripes * ASV_LINE // sizeof(int32_t),), np.int32)
@@ -81,6 +85,10 @@ cdef class InnerLoop:
             self._rows = aligned_zeros((2, samples.data.p), np.int32)
             self.inner.done = <int32_t *>address(self._rows, np.int32, self._rows.shape)
             self.inner.row_locks = self.inner.done + samples.data.p
+        self.inner.rank = rank
+        self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
+        self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
+        self.inner.fixed = self.inner.basis + len(network.slices)
         self._counters = aligned_zeros((2 * ASV_COUNTER_STRIDE,), np.int64)
         self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.step_scratch(&self.inner)
@@ -100,7 +108,7 @@ cdef class InnerLoop:
         """Whether updates of all coordinates cost as much as the mini-batch has non-zeros (csrc/lazy.h)."""
         return self.inner.done != NULL
 
-    def run(self, x, int64_t steps, *, direction, eta, epoch, mu=None, x_snap=None, cache=None,
+    def run(self, x, int64_t steps, *, direction, eta, epoch, mu=None, x_snap=None, cache=None, deflation=None,
             double deadline=float("inf")):
         """Updates x in place, `steps` times.
 
@@ -121,6 +129,8 @@ cdef class InnerLoop:
         cache : array of shape (n, cache_width), optional
             "svrg": what `Network.sweep` kept at x_snap. Without it, each iteration passes through the network at
             x_snap, too.
+        deflation : sequence of (array of shape (1 + inputs, rank), array of shape (rank, outputs)) or None
+            With a rank: U of each layer, and U' (mu + alpha x_snap); None for a layer whose steps are as they are.
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
 
@@ -140,7 +150,7 @@ cdef class InnerLoop:
         cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         delays = np.full(steps, -1, dtype=np.int32)
-        self.aim(x, direction, epoch, mu, x_snap, cache)
+        self.aim(x, direction, epoch, mu, x_snap, cache, deflation)
         inner.eta = eta
         sums = self._geometric_sums(steps, eta)
         inner.sums = <const double *>address(sums, np.float64, (steps + 1,))
@@ -157,7 +167,7 @@ cdef class InnerLoop:
             reraise()
         return delays
 
-    def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None):
+    def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None, deflation=None):
         """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).
 
         Threads divide the mini-batch among themselves.
@@ -169,7 +179,7 @@ cdef class InnerLoop:
         v : array of shape (size,)
             Overwritten. With the same bytes behind its end.
         t : int
-        direction, epoch, mu, x_snap, cache : as for `run`
+        direction, epoch, mu, x_snap, cache, deflation : as for `run`
         """
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
@@ -177,7 +187,7 @@ cdef class InnerLoop:
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         cdef int64_t k, b = inner.b, parts = min(inner.threads, b)
         cdef char *into
-        self.aim(x, direction, epoch, mu, x_snap, cache)
+        self.aim(x, direction, epoch, mu, x_snap, cache, deflation)
         if parts == 1:
             into = <char *>address(v, self.network.dtype, (self.network.size,))
         else:
@@ -189,8 +199,9 @@ cdef class InnerLoop:
         if parts > 1:
             np.sum(self._parts, axis=0, out=v)
 
-    cdef void aim(self, x, direction, epoch, mu, x_snap, cache) except *:
+    cdef void aim(self, x, direction, epoch, mu, x_snap, cache, deflation) except *:
         """Points the kernels at an epoch's arrays."""
+        cdef int64_t layer, rank = self.inner.rank
         cdef asv_inner *inner = &self.inner
         dtype, size = self.network.dtype, self.network.size
         inner.x = address(x, dtype, (size,))
@@ -202,12 +213,19 @@ cdef class InnerLoop:
         inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
             if direction == "svrg" else NULL
         inner.epoch = epoch
+        if (deflation is None) != (rank == 0) or (rank and self.puts_off and deflation[0] is not None):
+            raise ValueError("a rank needs a basis of each layer, and without one there is none; None for rows put off")
+        for layer, pair in enumerate(deflation or ()):
+            wide, out = self.network.widths[layer], self.network.widths[layer + 1]
+            basis, fixed = pair or (None, None)
+            self._pointers[0, layer] = <size_t>address(basis, dtype, (1 + wide, rank))
+            self._pointers[1, layer] = <size_t>address(fixed, dtype, (rank, out))
 
 
-def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b):
+def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, bint replacement=False):
     """The mini-batch I_t of iteration t: b indices below n."""
     index = np.zeros(b, dtype=np.int64)
-    asv_draw_batch(seed, epoch, t, n, b, <int64_t *>address(index, np.int64, (b,)))
+    asv_draw_batch(seed, epoch, t, n, b, replacement, <int64_t *>address(index, np.int64, (b,)))
     return index
 
 

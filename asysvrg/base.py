@@ -40,11 +40,13 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         alpha=1e-4,
         solver="svrg",
         batch_size=20,
+        replacement=False,
         learning_rate_init="auto",
         decay=0.0,
         max_iter=12,
         inner_steps=None,
         sgd_epochs=None,
+        deflation=None,
         coordinates="all",
         block=1,
         update="auto",
@@ -74,11 +76,13 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.alpha = alpha
         self.solver = solver
         self.batch_size = batch_size
+        self.replacement = replacement
         self.learning_rate_init = learning_rate_init
         self.decay = decay
         self.max_iter = max_iter
         self.inner_steps = inner_steps
         self.sgd_epochs = sgd_epochs
+        self.deflation = deflation
         self.coordinates = coordinates
         self.block = block
         self.update = update

@@ -54,8 +54,8 @@ class Plan:
         Epochs of SGD before SVRG (the paper's SGD_SVRG).
     learning_rate : float
         eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD.
-    decay : float
-        beta of the same.
+    decay : float or "linear"
+        beta of the same; or a straight line to 0 at the end of the epochs of SGD, alpha (1 - s / epochs).
     tol, n_iter_no_change : float, int
         Stop when the loss has not fallen by `tol` below its best in so many epochs; tol 0 for never.
     early_stopping : bool
@@ -74,7 +74,7 @@ class Plan:
     max_iter: int
     sgd_epochs: int = 0
     learning_rate: float = 0.1
-    decay: float = 0.0
+    decay: float | str = 0.0
     tol: float = 0.0
     n_iter_no_change: int = 10
     early_stopping: bool = False
@@ -89,6 +89,8 @@ class Plan:
     def eta(self, epoch: int) -> float:
         if self.direction(epoch) == "svrg":
             return self.learning_rate
+        if self.decay == "linear":
+            return self.learning_rate * (1 - epoch / (self.max_iter if self.solver == "sgd" else self.sgd_epochs))
         return self.learning_rate / (1 + epoch) ** self.decay
 
 

@@ -24,13 +24,16 @@ _PARAMETERS = """
     solver : {"svrg", "sgd"}, default="svrg"
         Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient.
     batch_size : int, default=20
-        Samples in a mini-batch, drawn with replacement.
+        Samples in a mini-batch.
+    replacement : bool, default=False
+        Whether mini-batches are drawn with replacement, independently of each other (Assumption 1 of the paper), or
+        go through the samples in a random order, another one in each pass, which needs fewer passes.
     learning_rate_init : float or "auto", default="auto"
         eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD. "auto": from the curvature of
         mini-batches at the start, larger while the loss falls, in inputs and targets that are scaled inside where they
         are far from 1; the objective is the same, and so are the meanings of `coefs_` and `alpha`.
-    decay : float, default=0.0
-        beta of the same schedule.
+    decay : float or "linear", default=0.0
+        beta of the same schedule. "linear": instead, a straight line from alpha to 0 at the end of the epochs of SGD.
     max_iter : int, default=12
         Epochs, of inner_steps updates each.
     inner_steps : int, default=None
@@ -39,6 +42,12 @@ _PARAMETERS = """
     sgd_epochs : int, default=None
         Epochs of SGD before SVRG takes over (the paper's SGD_SVRG); counted in max_iter. None for 2 with
         learning_rate_init="auto", else 0.
+    deflation : int, default=None
+        Leading principal directions of each layer's input along which steps are shortened to what the next one allows,
+        so that the learning rate can be several times as large where the input is not centred; 0 for the paper's steps.
+        What alpha does along these directions takes as much longer, which is seen where the last digits count.
+        None for 8 with learning_rate_init="auto" and 5,000 samples or more, else 0. Sparse input (where a mini-batch
+        leaves most columns out) and backend="mpi" go without, in the first layer and in all.
     coordinates : "all" or int, default="all"
         Coordinates that an update touches: all, or a random subset of so many (B).
     block : int or "line", default=1

@@ -133,6 +133,10 @@ class Objective:
         self.network.sweep(self.samples, x, self.threads, self._gradients)
         gradient = self._gradients.sum(axis=0)
         gradient /= self.n
+        return self.with_l2(gradient, x)
+
+    def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Adds the l2 term's gradient at x to a vector, in place."""
         for alpha, (weights, _) in zip(self._alphas(), self.network.slices, strict=True):
             gradient[weights] += (alpha * x[weights].reshape(len(alpha), -1)).ravel()
         return gradient

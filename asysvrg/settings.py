@@ -30,11 +30,13 @@ class Settings:
     alpha: float
     solver: str
     batch_size: int
+    replacement: bool
     learning_rate: float | None
-    decay: float
+    decay: float | str
     max_iter: int
     inner_steps: int | None
     sgd_epochs: int
+    deflation: int | None
     coordinates: int
     block: int
     update: str
@@ -86,6 +88,8 @@ def check(estimator: Any) -> Settings:
                 raise ValueError(
                     f"{name}={given[name]!r} is for threads; backend='mpi' updates all coordinates at once"
                 )
+        if given["deflation"]:
+            raise ValueError(f"deflation={given['deflation']} is for threads; backend='mpi' takes steps as they are")
     elif given["compress"] is not None:
         raise ValueError(f"compress={given['compress']!r} is for messages between ranks: backend='mpi'")
     by_rank = given["backend"] == "mpi" and given["n_jobs"] is None  # the cores of a machine are its ranks'
@@ -96,11 +100,13 @@ def check(estimator: Any) -> Settings:
         alpha=float(given["alpha"]),
         solver=given["solver"],
         batch_size=int(given["batch_size"]),
+        replacement=bool(given["replacement"]),
         learning_rate=None if given["learning_rate_init"] == "auto" else float(given["learning_rate_init"]),
-        decay=float(given["decay"]),
+        decay="linear" if given["decay"] == "linear" else float(given["decay"]),
         max_iter=int(given["max_iter"]),
         inner_steps=None if given["inner_steps"] is None else int(given["inner_steps"]),
         sgd_epochs=_sgd_epochs(given),
+        deflation=None if given["deflation"] is None else int(given["deflation"]),
         coordinates=0 if given["coordinates"] == "all" else int(given["coordinates"]),
         block=64 // dtype.itemsize if given["block"] == "line" else int(given["block"]),
         update=given["update"],
@@ -125,8 +131,13 @@ def check(estimator: Any) -> Settings:
 
 
 def _check_numbers(given: dict[str, Any]) -> None:
-    for name in ("alpha", "decay", "tol", "cache_size"):
+    for name in ("alpha", "tol", "cache_size"):
         check_scalar(given[name], name, Real, min_val=0)
+    if isinstance(given["decay"], str):
+        if given["decay"] != "linear":
+            raise ValueError(f"decay is a number that is not negative, or 'linear'; got {given['decay']!r}")
+    elif not check_scalar(given["decay"], "decay", Real, min_val=0) < math.inf:
+        raise ValueError(f"decay is {given['decay']}; a finite number is expected")
     for name in ("batch_size", "max_iter", "n_iter_no_change"):
         check_scalar(given[name], name, Integral, min_val=1, max_val=MOST)
     rate = given["learning_rate_init"]
@@ -138,15 +149,15 @@ def _check_numbers(given: dict[str, Any]) -> None:
     share = check_scalar(given["validation_fraction"], "validation_fraction", Real)
     if not 0 < share < 1:
         raise ValueError(f"validation_fraction is {share}; a number between 0 and 1 is expected")
-    for name in ("early_stopping", "warm_start"):
+    for name in ("replacement", "early_stopping", "warm_start"):
         check_scalar(given[name], name, (bool, np.bool_))
-    for name, low in (("inner_steps", 1), ("max_delay", 0)):
+    for name, low in (("inner_steps", 1), ("max_delay", 0), ("deflation", 0)):
         if given[name] is not None:
             check_scalar(given[name], name, Integral, min_val=low, max_val=MOST)
     for name, low in (("target_loss", None), ("max_time", 0)):
         if given[name] is not None:
             check_scalar(given[name], name, Real, min_val=low)
-    for name in ("alpha", "decay", "tol", "cache_size", "target_loss", "max_time"):
+    for name in ("alpha", "tol", "cache_size", "target_loss", "max_time"):
         value, no_limit = given[name], name in ("cache_size", "max_time")
         if value is not None and not (math.isfinite(value) or (no_limit and value == math.inf)):
             raise ValueError(f"{name} is {value}; a finite number is expected")

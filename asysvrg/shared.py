@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg._shared import InnerLoop
+from asysvrg.deflation import Deflation
 from asysvrg.objective import Objective, Snapshot
 
 
@@ -30,6 +31,10 @@ class SharedExecution:
         "striped" for all of them. In none of them is an update lost.
     max_delay : int or None
     seed : int
+    replacement : bool, default=False
+        Whether mini-batches are drawn with replacement, or go through the samples in random orders.
+    rank : int, default=0
+        Directions of each layer's input along which steps are shortened; with 0 all steps are the paper's.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class SharedExecution:
         update: str,
         max_delay: int | None,
         seed: int,
+        replacement: bool = False,
+        rank: int = 0,
     ):
         self.objective, self.inner_steps, self.batch_size = objective, inner_steps, batch_size
         if update == "auto":
@@ -61,7 +68,19 @@ class SharedExecution:
             max_delay=max_delay,
             seed=seed,
             threads=objective.threads,
+            replacement=replacement,
+            rank=rank,
         )
+        self._deflation = None
+        if rank:  # rows of the first layer that are put off keep their steps
+            first = not self._loop.puts_off
+            self._deflation = Deflation(objective.network, objective.samples, rank, seed, first=first)
+
+    def deflation(self, x: np.ndarray) -> Deflation | None:
+        """P at x, if steps are shortened at all."""
+        if self._deflation is not None:
+            self._deflation.look(x)
+        return self._deflation
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
         """The snapshot x~ and its full gradient."""
@@ -78,6 +97,12 @@ class SharedExecution:
         deadline: float = math.inf,
     ) -> np.ndarray:
         """m updates of x in place; returns their delays, shorter where the deadline cut the epoch."""
+        deflation = self.deflation(snapshot.x)
+        pairs = None
+        if deflation is not None:
+            gradient = self.objective.vector(snapshot.mu if direction == "svrg" else None)
+            along = deflation.along(self.objective.with_l2(gradient, snapshot.x))
+            pairs = [None if u is None else (u, c) for u, c in zip(deflation.bases, along, strict=True)]
         delays = self._loop.run(
             x,
             self.inner_steps,
@@ -87,6 +112,7 @@ class SharedExecution:
             mu=snapshot.mu,
             x_snap=snapshot.x,
             cache=snapshot.cache,
+            deflation=pairs,
             deadline=deadline,
         )
         return delays[delays >= 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from asysvrg._network import Network, Samples
+from asysvrg.deflation import Deflation
 from asysvrg.objective import Objective
 
 BATCHES, ITERATIONS = 4, 6
@@ -12,7 +13,13 @@ STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences, a compromise be
 
 
 def smoothness(
-    network: Network, samples: Samples, alpha: np.ndarray, x: np.ndarray, batch_size: int, seed: int
+    network: Network,
+    samples: Samples,
+    alpha: np.ndarray,
+    x: np.ndarray,
+    batch_size: int,
+    seed: int,
+    deflation: Deflation | None = None,
 ) -> float:
     """L of a mini-batch (Assumption 3): mean over batches of the Hessian's largest eigenvalue at x.
 
@@ -26,6 +33,8 @@ def smoothness(
     x : array of shape (d,)
     batch_size : int
     seed : int
+    deflation : Deflation, optional
+        P: the eigenvalue is that of P times the Hessian.
 
     Returns
     -------
@@ -40,22 +49,25 @@ def smoothness(
         batch = Objective(
             network, Samples(samples.X[rows], samples.y[rows], weight), alpha=alpha, threads=1, cache_bytes=0
         )
-        found.append(_largest_eigenvalue(batch, x, rng))
+        found.append(_largest_eigenvalue(batch, x, rng, deflation))
     found = [value for value in found if np.isfinite(value) and value > 0]
     return float(np.mean(found)) if found else 1.0
 
 
-def _largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Generator) -> float:
+def _largest_eigenvalue(
+    objective: Objective, x: np.ndarray, rng: np.random.Generator, deflation: Deflation | None
+) -> float:
+    """Of P^1/2 H P^1/2, which has the eigenvalues of P H: lengths are those of P^-1/2 direction."""
     step = STEP[objective.network.dtype.name]
     start = objective.gradient(x)
-    direction = rng.standard_normal(objective.d).astype(x.dtype)
+    change = rng.standard_normal(objective.d).astype(x.dtype)
     value = 0.0
     with np.errstate(all="ignore"):
         for _ in range(ITERATIONS):
-            direction /= np.linalg.norm(direction)
+            direction = change if deflation is None else deflation.apply(change)
+            direction = direction / np.sqrt(change @ direction)
             change = (objective.gradient(objective.vector(x + step * direction)) - start) / step
-            value = float(np.linalg.norm(change))
+            value = float(np.sqrt(change @ (change if deflation is None else deflation.apply(change))))
             if not np.isfinite(value) or value == 0:
                 break
-            direction = change
     return value

@@ -28,6 +28,7 @@ from asysvrg.worker import Worker
 RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
 MOST_GROWTH = 3.0  # of that rate, while the loss falls
 ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it is, and more would only overfit
+DIRECTIONS = 8  # along which its steps are shortened, with as many samples
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
 ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch: below, threads wait longer for each other than they work
@@ -128,6 +129,7 @@ def train(
         n=n,
         spread=None if placement is None or placement.spread is None else placement.spread / scaling.target_scale**2,
     )
+    rank = _deflation(settings, n)
     common = {
         "batch_size": batch_size,
         "inner_steps": settings.inner_steps or _inner_steps(n, batch_size, automatic),
@@ -136,7 +138,13 @@ def train(
     }
     if team is None:
         execution: Execution = SharedExecution(
-            objective, coordinates=settings.coordinates, block=settings.block, update=settings.update, **common
+            objective,
+            coordinates=settings.coordinates,
+            block=settings.block,
+            update=settings.update,
+            replacement=settings.replacement,
+            rank=rank,
+            **common,
         )
     else:
         team.share({"seed": seed, "batch_size": batch_size} | scaling.as_dict())
@@ -146,10 +154,13 @@ def train(
         rate = settings.learning_rate
         if rate is None:
             share = settings.coordinates / network.size if 0 < settings.coordinates < network.size else 1.0
-            rate = RATE_OF_SMOOTHNESS / smoothness(network, samples, alpha, x, batch_size, seed) / math.sqrt(share)
+            deflation = execution.deflation(x) if isinstance(execution, SharedExecution) else None
+            curvature = smoothness(network, samples, alpha, x, batch_size, seed, deflation)
+            rate = RATE_OF_SMOOTHNESS / curvature / math.sqrt(share)
         if checkpoint is not None:
             rate = checkpoint.started_with("learning_rate", rate)
-        trace = Trace(config | _choices(settings, objective, execution, team) | {"learning_rate": rate})
+        chosen = {"learning_rate": rate, "deflation": rank}
+        trace = Trace(config | _choices(settings, objective, execution, team) | chosen)
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
@@ -186,6 +197,7 @@ def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -
         samples,
         alpha=scaling.l2(settings.alpha, network),
         batch_size=settled["batch_size"],
+        replacement=settings.replacement,
         seed=settled["seed"],
         threads=settings.threads,
         cache_bytes=settings.cache_bytes,
@@ -210,8 +222,10 @@ def _checkpoint(
         "alpha",
         "solver",
         "batch_size",
+        "replacement",
         "inner_steps",
         "sgd_epochs",
+        "deflation",
         "coordinates",
         "block",
         "decay",
@@ -229,6 +243,12 @@ def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
     if automatic:
         return max(math.ceil(PASSES * n / batch_size), LEAST_STEPS)
     return math.ceil(n / batch_size)
+
+
+def _deflation(settings: Settings, n: int) -> int:
+    if settings.deflation is not None or settings.backend == "mpi":
+        return settings.deflation or 0
+    return DIRECTIONS if settings.learning_rate is None and n >= ENOUGH_TO_GROW else 0
 
 
 def _threads(settings: Settings, network: Network, batch_size: int) -> int:

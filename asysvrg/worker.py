@@ -40,6 +40,8 @@ class Worker:
     alpha : float or array
         As for `Objective`.
     batch_size : int
+    replacement : bool
+        As for `SharedExecution`.
     seed : int
         Of all draws, the same on every rank.
     threads : int
@@ -56,6 +58,7 @@ class Worker:
         *,
         alpha: float | np.ndarray,
         batch_size: int,
+        replacement: bool = False,
         seed: int,
         threads: int,
         cache_bytes: float,
@@ -65,7 +68,7 @@ class Worker:
         self.codec = codec
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
-            threads=threads, update="serial" if threads == 1 else "atomic",
+            threads=threads, replacement=replacement, update="serial" if threads == 1 else "atomic",
         )  # fmt: skip
         self.snap, self.mu = self._vector(), self._vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)

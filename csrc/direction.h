@@ -16,18 +16,15 @@ ASV_CLONES void ASV_NAME(asv_direction)(const asv_inner *p, int64_t t, int64_t f
     part.subset = 0;
     part.update = ASV_SERIAL;
     carve_step(&s, scratch, &part);
-    asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, s.index);
-    s.index += first;
+    draw_batch(p, t, s.index);
     part.b = last - first;
-    take_rows(&s.in, p->data, s.index, 0, part.b);
-    if (!by_rows(&part)) chain_columns(&s.in);
-    list_rows(&part, &s);
+    take_batch(&part, &s, first);
     compute_direction(&part, &s);
     memset(v, 0, (size_t)net->d * sizeof(real)); /* then v -= eta (g + mu + alpha v), eta < 0, leaves g + mu in it */
     part.x = v;
     part.eta = -(double)part.b / (double)p->b;
     update_plain(&part, &s, 0, net->d);
-    if (!by_rows(&part)) unchain_columns(&s.in);
+    leave_batch(&part, &s);
     for (int64_t l = 0; l < net->layers && first == 0; l++)
         for (int64_t i = 0; i < net->width[l]; i++) {
             const real decay = l2_of(p, l, i);

@@ -124,23 +124,29 @@ ASV_INLINE void multiply_derivative(int activation, real *delta, const real *a, 
         for (int64_t i = 0; i < count; i++) delta[i] *= a[i] * (1 - a[i]);
 }
 
+/* out = bias + A_l W for a batch's rows of A_l; W and out have v columns, and the rows of out are `pitch` apart. */
+ASV_INLINE void weighted_sums(const asv_network *net, int64_t l, const input_t *in, int64_t rows, const real *below,
+                              const real *bias, const real *W, int64_t v, real *out, int64_t pitch) {
+    if (l == 0 && !in->dense) {
+        for (int64_t r = 0; r < rows; r++)
+            row_sum(out + r * pitch, bias, W, v, in->column[r], in->value[r], in->count[r], v);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++) memcpy(out + r * pitch, bias, (size_t)v * sizeof(real));
+    matmul(net, 0, 0, rows, v, net->width[l], 1, l ? below : in->dense, l ? pitch_of(net, l) : net->width[0], W, v, 1,
+           out, pitch);
+}
+
 /* A_1 .. A_{L-1} and the last layer's sums into acts, rows row..row + in->rows of `capacity`. */
 ASV_PART void forward(const asv_network *net, const parameters_t *x, const input_t *in, real *acts, int64_t capacity,
                       int64_t row) {
     for (int64_t l = 0; l < net->layers; l++) {
-        int64_t w = net->width[l], v = net->width[l + 1], pitch = pitch_of(net, l + 1);
+        int64_t pitch = pitch_of(net, l + 1);
         real *a = units_of(net, acts, capacity, l + 1) + row * pitch;
+        const real *below = l ? units_of(net, acts, capacity, l) + row * pitch_of(net, l) : NULL;
         const real *W = l ? rest_of(x, net->weight[l]) : x->first + net->weight[0];
         const real *bias = l ? rest_of(x, net->bias[l]) : x->first + net->bias[0];
-        if (l == 0 && !in->dense) {
-            for (int64_t r = 0; r < in->rows; r++)
-                row_sum(a + r * pitch, bias, W, v, in->column[r], in->value[r], in->count[r], v);
-        } else {
-            int64_t below_pitch = l ? pitch_of(net, l) : w;
-            const real *below = l ? units_of(net, acts, capacity, l) + row * below_pitch : in->dense;
-            for (int64_t r = 0; r < in->rows; r++) memcpy(a + r * pitch, bias, (size_t)v * sizeof(real));
-            matmul(net, 0, 0, in->rows, v, w, 1, below, below_pitch, W, v, 1, a, pitch);
-        }
+        weighted_sums(net, l, in, in->rows, below, bias, W, net->width[l + 1], a, pitch);
         if (l + 1 < net->layers) activate(net->activation, a, in->rows * pitch);
     }
 }
@@ -227,7 +233,7 @@ ASV_PART void backward(const asv_network *net, const parameters_t *x, int64_t ro
     }
 }
 
-enum { BIAS = -1 }; /* in the place of a row of weights */
+enum { BIAS = -1 }; /* in the place of a row of weights; a basis has its row in front of the others */
 
 /* The two factors of one layer's gradient: sum over rows r of left[r][i] right[r, j]. */
 typedef struct {
@@ -235,6 +241,8 @@ typedef struct {
     const real *const *left; /* rows pointers, or NULL: the chains of `input` */
     const input_t *input;
     const real *right; /* rows x width_out, `pitch` apart */
+    int64_t rank;      /* further terms: sum over k < rank of basis[i][k] against[k, j] (deflate.h) */
+    const real *basis, *against;
 } factors_t;
 
 /* sum += row i of the layer's weight gradient from column j on; its bias's gradient for i = BIAS. */
@@ -250,6 +258,7 @@ ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, co
         for (int32_t e = f->input->head[i]; e; e = chain[e - 1].next)
             add_row(sum, chain[e - 1].value, right + chain[e - 1].row * pitch, lines);
     }
+    for (int64_t k = 0; k < f->rank; k++) add_row(sum, f->basis[i * f->rank + k], f->against + k * pitch + j, lines);
 }
 
 #endif

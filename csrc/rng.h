@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-enum asv_stream { ASV_DRAW_BATCH, ASV_DRAW_COORDINATES, ASV_DRAW_STRIPE };
+enum asv_stream { ASV_DRAW_BATCH, ASV_DRAW_COORDINATES, ASV_DRAW_STRIPE, ASV_DRAW_ORDER };
 
 #define ASV_GOLDEN 0x9e3779b97f4a7c15ULL
 
@@ -30,10 +30,40 @@ static inline int64_t asv_draw_below(uint64_t key, uint64_t j, int64_t bound) {
     return (int64_t)(((unsigned __int128)asv_draw(key, j) * (uint64_t)bound) >> 64);
 }
 
-/* I_t of Eq. (5): b samples, independent of each other (Assumption 1), hence with replacement. */
-static inline void asv_draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, int64_t *index) {
-    uint64_t key = asv_key(seed, epoch, t, ASV_DRAW_BATCH);
-    for (int64_t r = 0; r < b; r++) index[r] = asv_draw_below(key, (uint64_t)r, n);
+enum { ASV_ROUNDS = 8 }; /* fewer are seen to be uneven for a dozen samples */
+
+/* The i-th of 0..n-1 in a random order: a Feistel cipher on the least power of two that holds n (Luby & Rackoff 1988),
+ * taken again until its value is below n (Black & Rogaway 2002). */
+static inline int64_t asv_shuffled(uint64_t key, int64_t i, int64_t n) {
+    int bits = n > 1 ? 64 - __builtin_clzll((uint64_t)n - 1) : 0, low = bits / 2;
+    uint64_t z = (uint64_t)i, low_mask = (1ULL << low) - 1, high_mask = (1ULL << (bits - low)) - 1;
+    do {
+        uint64_t high = z >> low;
+        z &= low_mask;
+        for (uint64_t round = 0; round < ASV_ROUNDS; round += 2) {
+            high ^= asv_draw(key, round << 32 | z) & high_mask;
+            z ^= asv_draw(key, (round + 1) << 32 | high) & low_mask;
+        }
+        z |= high << low;
+    } while (z >= (uint64_t)n);
+    return (int64_t)z;
+}
+
+/* I_t of Eq. (5), b samples. With replacement: independent of each other (Assumption 1). Without: iterations in their
+ * order go through all samples in a random order, then in another one. */
+static inline void asv_draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, int replacement,
+                                  int64_t *index) {
+    if (replacement) {
+        uint64_t key = asv_key(seed, epoch, t, ASV_DRAW_BATCH);
+        for (int64_t r = 0; r < b; r++) index[r] = asv_draw_below(key, (uint64_t)r, n);
+        return;
+    }
+    uint64_t drawn = t * (uint64_t)b, pass = drawn / (uint64_t)n;
+    int64_t at = (int64_t)(drawn % (uint64_t)n);
+    for (int64_t r = 0; r < b; pass++, at = 0) {
+        uint64_t key = asv_key(seed, epoch, pass, ASV_DRAW_ORDER);
+        for (; r < b && at < n; r++, at++) index[r] = asv_shuffled(key, at, n);
+    }
 }
 
 /* How many of the ceil(d / block) blocks an update takes at most, for B coordinates. */

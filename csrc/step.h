@@ -14,6 +14,7 @@
 #define ASYSVRG_STEP_H
 
 #include "control.h"
+#include "deflate.h"
 #include "lazy.h"
 
 size_t ASV_NAME(asv_step_scratch)(const asv_inner *p) {
@@ -55,6 +56,19 @@ ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s) {
     }
 }
 
+/* - 1/b sum_{i in I} grad l_i(x~) */
+ASV_INLINE void subtract_at_snapshot(const asv_inner *p, step_scratch *s) {
+    if (p->cache) {
+        cached_gradient(p, s);
+    } else {
+        const parameters_t x_snap = {p->x_snap, p->x_snap, 0};
+        batch_gradient(p, &x_snap, s, p->b, -1);
+    }
+    real *delta = units_of(p->net, s->deltas, 2 * p->b, 1);
+    int64_t count = p->b * pitch_of(p->net, 1);
+    for (int64_t j = 0; j < count; j++) delta[j] += delta[count + j];
+}
+
 /* The direction's data part as factors. x^ is read here, between the two looks at the counters. */
 ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
@@ -66,16 +80,8 @@ ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
         x_hat.rest = s->rest;
     }
     batch_gradient(p, &x_hat, s, 0, 1);
-    if (p->direction == ASV_SGD) return;
-    if (p->cache) {
-        cached_gradient(p, s);
-    } else {
-        const parameters_t x_snap = {p->x_snap, p->x_snap, 0};
-        batch_gradient(p, &x_snap, s, p->b, -1);
-    }
-    real *delta = units_of(net, s->deltas, 2 * p->b, 1);
-    int64_t count = p->b * pitch_of(net, 1);
-    for (int64_t j = 0; j < count; j++) delta[j] += delta[count + j];
+    if (p->direction == ASV_SVRG) subtract_at_snapshot(p, s);
+    if (p->rank) deflate(p, s);
 }
 
 /* Lists where the rows of every layer's left factor start. */
@@ -91,13 +97,27 @@ ASV_INLINE void prefetch(const void *from, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += ASV_LINE) __builtin_prefetch((const char *)from + at, 0, 2);
 }
 
+ASV_INLINE void draw_batch(const asv_inner *p, int64_t t, int64_t *index) {
+    asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, p->replacement, index);
+}
+
+/* Draws the mini-batch of iteration t, unless that was done by `prefetch_batch`. */
+ASV_INLINE void take_index(const asv_inner *p, step_scratch *s, int64_t t) {
+    if (s->next->before == (uint64_t)t + 1 && s->next->epoch == p->epoch)
+        memcpy(s->index, s->next->index, (size_t)p->b * sizeof(int64_t));
+    else
+        draw_batch(p, t, s->index);
+}
+
 /* Asks for what iteration t reads of the samples: most likely this thread's next one. */
-ASV_INLINE void prefetch_batch(const asv_inner *p, int64_t t) {
+ASV_INLINE void prefetch_batch(const asv_inner *p, step_scratch *s, int64_t t) {
     const asv_samples *data = p->data;
     int64_t stride = asv_cache_stride(p->net);
-    uint64_t key = asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_BATCH);
+    draw_batch(p, t, s->next->index);
+    s->next->before = (uint64_t)t + 1;
+    s->next->epoch = p->epoch;
     for (int64_t r = 0; r < p->b; r++) {
-        int64_t i = asv_draw_below(key, (uint64_t)r, data->n);
+        int64_t i = s->next->index[r];
         if (data->values) {
             int64_t from = data->start[i], count = data->start[i + 1] - from;
             prefetch(data->columns + from, count * (int64_t)sizeof(int32_t));
@@ -108,6 +128,18 @@ ASV_INLINE void prefetch_batch(const asv_inner *p, int64_t t) {
         }
         if (p->cache) prefetch((const real *)p->cache + i * stride, stride * (int64_t)sizeof(real));
     }
+}
+
+/* The mini-batch of iteration t, its samples first..first + p->b: where they stand in the data. */
+ASV_INLINE void take_batch(const asv_inner *p, step_scratch *s, int64_t first) {
+    s->index += first;
+    take_rows(&s->in, p->data, s->index, 0, p->b);
+    if (!by_rows(p)) chain_columns(&s->in);
+    list_rows(p, s);
+}
+
+ASV_INLINE void leave_batch(const asv_inner *p, step_scratch *s) {
+    if (!by_rows(p)) unchain_columns(&s->in);
 }
 
 /* Eq. (4) on the coordinates of iteration t. */
@@ -129,10 +161,8 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
     if (asv_stopped(p->control, thread)) return;
     step_scratch s = {0};
     carve_step(&s, scratch, p);
-    asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, s.index);
-    take_rows(&s.in, p->data, s.index, 0, p->b);
-    if (!by_rows(p)) chain_columns(&s.in);
-    list_rows(p, &s);
+    take_index(p, &s, t);
+    take_batch(p, &s, 0);
     int64_t *claimed = p->counters, *completed = p->counters + ASV_COUNTER_STRIDE;
     for (;;) {
         int64_t read_at = asv_count_read(completed);
@@ -140,7 +170,7 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         compute_direction(p, &s);
         int64_t turn = asv_claim(claimed, read_at, p->max_delay);
         if (turn >= 0) {
-            prefetch_batch(p, t + p->threads);
+            prefetch_batch(p, &s, t + p->threads);
             update(p, &s, t);
             asv_count_up(completed);
             p->delays[t] = (int32_t)(turn - read_at);
@@ -149,7 +179,7 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         if (asv_stopped(p->control, thread)) break;
         sched_yield();
     }
-    if (!by_rows(p)) unchain_columns(&s.in);
+    leave_batch(p, &s);
 }
 
 void ASV_NAME(asv_atomic_subtract)(void *x, int64_t k, double delta) { atomic_subtract((real *)x + k, (real)delta); }

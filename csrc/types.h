@@ -92,12 +92,15 @@ typedef struct {
     int64_t max_delay; /* Delta of Assumption 4; negative: unbounded */
     int64_t threads;
     uint64_t seed, epoch;
-    int direction, update;
+    int direction, update, replacement;
     int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
     int32_t *locks; /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
     int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */
     const double
         *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where the rows of W_0 have one alpha; or NULL */
+    int64_t rank; /* directions of each layer's input along which v is shortened (deflate.h); 0: none */
+    const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
+    const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
     asv_control *control;
 } asv_inner;

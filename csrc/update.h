@@ -8,11 +8,19 @@
 enum { ASV_SPINS = 1000 };  /* looks at the stripes that are left before a thread gives way */
 
 typedef struct {
+    uint64_t epoch, before; /* of the iteration in front of `before`; 0: none yet */
+    int64_t index[];
+} drawn_t;
+
+typedef struct {
     int64_t *index; /* b */
+    drawn_t *next;  /* most likely this thread's next mini-batch */
     input_t in;
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *rest;          /* private copy of all layers but the first */
+    real *along;         /* 2 b x rank: the rows of a layer's left factor along its basis (deflate.h) */
+    real *against;       /* rank rows of every layer's units */
     int64_t *chosen;     /* block numbers of this update */
     uint64_t *marks;     /* a bit a block */
     real *change;        /* eta v of the chosen coordinates, block == 1 */
@@ -27,11 +35,16 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     const asv_network *net = p->net;
     size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->unit[net->layers + 1] * sizeof(real);
     s->index = carve(base, &used, b * sizeof(int64_t));
+    s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
     carve_input(&s->in, base, &used, p->data, p->b, 1);
     s->acts = carve(base, &used, units);
     s->deltas = carve(base, &used, units);
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
     if (p->threads > 1) s->rest = carve(base, &used, (size_t)(net->d - rest_from(net)) * sizeof(real));
+    if (p->rank) {
+        s->along = carve(base, &used, 2 * b * (size_t)p->rank * sizeof(real));
+        s->against = carve(base, &used, (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real));
+    }
     if (p->subset) {
         size_t blocks = (size_t)((net->d + p->block - 1) / p->block);
         size_t most = (size_t)asv_most_blocks(net->d, p->subset, p->block);
@@ -49,15 +62,24 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
 ASV_INLINE int by_rows(const asv_inner *p) { return p->data->rows && (p->subset || !p->data->values); }
 
 ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64_t l) {
+    const asv_network *net = p->net;
     int64_t capacity = 2 * p->b;
-    factors_t f = {l && p->direction == ASV_SVRG ? capacity : p->b,
-                   p->net->width[l + 1],
-                   pitch_of(p->net, l + 1),
-                   l            ? s->left + l * capacity
-                   : by_rows(p) ? s->in.row_start
-                                : NULL,
-                   &s->in,
-                   units_of(p->net, s->deltas, capacity, l + 1)};
+    factors_t f = {.rows = p->b,
+                   .width_out = net->width[l + 1],
+                   .pitch = pitch_of(net, l + 1),
+                   .input = &s->in,
+                   .right = units_of(net, s->deltas, capacity, l + 1)};
+    if (l) {
+        f.left = s->left + l * capacity;
+        if (p->direction == ASV_SVRG) f.rows = capacity;
+    } else if (by_rows(p)) {
+        f.left = s->in.row_start;
+    }
+    if (p->rank && p->basis[l]) {
+        f.rank = p->rank;
+        f.basis = (const real *)p->basis[l] + p->rank;
+        f.against = units_of(net, s->against, p->rank, l + 1);
+    }
     return f;
 }
 
@@ -136,16 +158,14 @@ ASV_PART void update_atomic(const asv_inner *p, const step_scratch *s, int64_t k
 /* Entry k of the direction's data part, for single coordinates. *row: its row of W_l, or -1 for a bias. */
 ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int64_t k, int64_t *row) {
     int64_t v = f->width_out;
+    int64_t i = k >= net->bias[l] ? BIAS : quotient(k - net->weight[l], v);
+    int64_t j = i == BIAS ? k - net->bias[l] : k - net->weight[l] - i * v;
     real sum = 0;
-    *row = BIAS;
-    if (k >= net->bias[l]) {
-        const real *right = f->right + (k - net->bias[l]);
-        for (int64_t r = 0; r < f->rows; r++) sum += right[r * f->pitch];
-        return sum;
-    }
-    int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
     *row = i;
-    if (f->left)
+    for (int64_t r = 0; r < f->rank; r++) sum += f->basis[i * f->rank + r] * f->against[r * f->pitch + j];
+    if (i == BIAS)
+        for (int64_t r = 0; r < f->rows; r++) sum += f->right[r * f->pitch + j];
+    else if (f->left)
         for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * f->pitch + j];
     else
         for (int32_t e = f->input->head[i]; e; e = f->input->chain[e - 1].next)

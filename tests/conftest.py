@@ -73,7 +73,7 @@ class Problem:
         loss, _ = self.network.sweep(self.samples, x, threads, gradients, cache)
         return loss / n, self.vector(gradients.sum(0) / n), cache
 
-    def inner_loop(self, coordinates=0, block=1, update="atomic", threads=1, batch=4, max_delay=None):
+    def inner_loop(self, coordinates=0, block=1, update="atomic", threads=1, batch=4, max_delay=None, **more):
         return InnerLoop(
             self.network,
             self.samples,
@@ -85,6 +85,7 @@ class Problem:
             max_delay=max_delay,
             seed=7,
             threads=threads,
+            **more,
         )
 
 

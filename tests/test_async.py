@@ -24,7 +24,7 @@ def test_draws_depend_on_seed_epoch_and_iteration_only():
 
 def test_mini_batches_are_uniform_and_independent():
     """Assumption 1: chi-squared of single draws and of neighbouring pairs; fixed seed, bound at 5 sigma."""
-    n, batches = 20, np.array([draw_batch(0, 0, t, 20, 10) for t in range(20_000)])
+    n, batches = 20, np.array([draw_batch(0, 0, t, 20, 10, True) for t in range(20_000)])
     for cells in [
         batches.ravel(),
         (batches[:, :-1] * n + batches[:, 1:])[:, ::2].ravel(),
@@ -34,6 +34,31 @@ def test_mini_batches_are_uniform_and_independent():
         expected = len(cells) / bins
         chi = ((np.bincount(cells, minlength=bins) - expected) ** 2 / expected).sum()
         assert abs(chi - bins) < 5 * np.sqrt(2 * bins)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 17, 1000])
+@pytest.mark.parametrize("b", [1, 3, 10])
+def test_without_replacement_a_pass_has_each_sample_once(n, b):
+    passes = 3 * b
+    drawn = np.concatenate([draw_batch(0, 5, t, n, b) for t in range(passes * n // b)]).reshape(passes, n)
+    assert (np.sort(drawn) == np.arange(n)).all()
+    if n >= 16:
+        assert len(np.unique(drawn, axis=0)) == passes
+
+
+@pytest.mark.parametrize("n", [8, 20])
+def test_orders_are_uniform(n):
+    """Chi-squared of what stands where in an order, and of what follows what; bounds at 5 sigma."""
+    times = 20_000
+    orders = np.array([draw_batch(1, epoch, 0, n, n) for epoch in range(times)])
+    places = np.array([np.bincount(column, minlength=n) for column in orders.T])
+    pairs = np.bincount((orders[:, :-1] * n + orders[:, 1:]).ravel(), minlength=n * n).reshape(n, n)
+    assert (np.diag(pairs) == 0).all()
+    chi = ((places - times / n) ** 2 / (times / n)).sum()
+    assert abs(chi - (n - 1) ** 2) < 5 * np.sqrt(2) * (n - 1)
+    expected = times / n  # of each ordered pair of neighbours: times (n - 1) places, n (n - 1) pairs
+    chi = ((pairs[~np.eye(n, dtype=bool)] - expected) ** 2 / expected).sum()
+    assert abs(chi - n * (n - 1)) < 5 * np.sqrt(2 * n * (n - 1))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +253,7 @@ def test_floor_of_a_network_at_16_threads_is_within_ten_times_the_serial_one(dig
     for threads in (1, 16):
         model = AsySVRGClassifier(
             (12,), "tanh", alpha=0.05, dtype="float64", max_iter=900, tol=0, n_jobs=threads, random_state=0,
-            learning_rate_init=0.1, batch_size=10,
+            learning_rate_init=0.1, batch_size=10, replacement=True,
         ).fit(X, y)  # fmt: skip
         norms.append(min(row["gradient_norm_squared"] for row in model.history_["epochs"]) ** 0.5)
     assert norms[0] < 1e-12

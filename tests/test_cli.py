@@ -77,7 +77,8 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
 
     values = {
         "hidden_layer_sizes": ((30, 20), "30,20"), "activation": ("tanh", "tanh"), "alpha": (0.5, "0.5"),
-        "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"),
+        "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "replacement": (True, None), "deflation": (3, "3"),
+            "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"),
         "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"), "coordinates": (40, "40"),
         "block": ("line", "line"), "update": ("atomic", "atomic"), "max_delay": (3, "3"), "late": ("drop", "drop"),
         "backend": ("mpi", "mpi"), "wait": ("spin", "spin"), "cache_size": (0.5, "0.5"),

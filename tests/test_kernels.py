@@ -120,6 +120,42 @@ def test_direction_against_the_twin(setting, kind, threads, dtype):
         np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (12, 4), (24, 16)], ids=str)
+@pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
+@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("hidden", [(), (7,), (19, 6)], ids=str)
+def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordinates):
+    """csrc/deflate.h, with any U; one layer of several without."""
+    problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)
+    kind, count, block, rank = direction.removesuffix("-uncached"), *coordinates, 3
+    rng, bases = np.random.default_rng(5), []
+    for width in problem.widths[:-1]:
+        bases.append(aligned_zeros((1 + width, rank), dtype))
+        bases[-1][:] = np.linalg.qr(rng.standard_normal((1 + width, rank)))[0] * np.sqrt(0.9)
+    if len(hidden) > 1:
+        bases[1] = None
+    _, mu, cache = problem.snapshot(problem.x)
+    gradient = (mu if kind == "svrg" else 0) + problem.twin.decay * problem.x
+    pairs = []
+    for U, (W, b) in zip(bases, problem.network.layers(gradient), strict=True):
+        pairs.append(None if U is None else (U, (U.T @ np.vstack([b, W])).astype(dtype)))
+    how = {"replacement": True, "bases": bases}
+    expected = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, **how)
+    plain = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, replacement=True)
+    assert np.abs(expected - plain).max() > 0.002
+    for update in ["serial", "atomic"] if count else ["serial", "striped"]:
+        x, loop = problem.vector(problem.x), problem.inner_loop(count, block, update, replacement=True, rank=rank)
+        at_snapshot = {"mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if direction == "svrg" else None}
+        loop.run(x, 25, direction=kind, eta=0.02, epoch=3, deflation=pairs, **at_snapshot)
+        np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    if not count:
+        v, loop = problem.vector(), problem.inner_loop(threads=2, rank=rank)
+        loop.direction(x, v, 2, direction=kind, epoch=3, deflation=pairs, **at_snapshot)
+        expected = problem.twin.direction(kind, x, problem.x, draw_batch(7, 3, 2, 60, 4), bases)
+        np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (24, 16)], ids=str)
 @pytest.mark.parametrize("hidden", [(), (7,), (5, 4)], ids=str)
 def test_an_l2_weight_for_each_row_and_layer(coordinates, hidden):

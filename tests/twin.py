@@ -85,20 +85,31 @@ class Twin:
     def gradient(self, x):
         return self.per_sample(x)[1].mean(0) + self.decay * x
 
-    def direction(self, kind, x, x_snap, index):
-        """Eq. (5), or the plain stochastic gradient."""
+    def direction(self, kind, x, x_snap, index, bases=None):
+        """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None."""
         v = self.per_sample(x, index)[1].mean(0) + self.decay * x
         if kind == "svrg":
             v -= self.per_sample(x_snap, index)[1].mean(0) + self.decay * x_snap
             v += self.gradient(x_snap)
-        return v
+        if bases is None:
+            return v
+        seen = v + self.decay * (x_snap - x)  # the l2 term of the snapshot (csrc/deflate.h)
+        result = v.copy()
+        for U, (W, b), (dW, db) in zip(
+            bases, unpack(self.setting[0], seen), unpack(self.setting[0], result), strict=True
+        ):
+            if U is not None:
+                change = U @ U.T @ np.vstack([b, W])
+                db -= change[0]
+                dW -= change[1:]
+        return result
 
-    def epoch(self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch):
+    def epoch(self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=False, bases=None):
         """Lines 5 to 10 of Algorithm 1."""
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
         for t in range(steps):
-            v = self.direction(kind, x, x_snap, draw_batch(seed, epoch, t, n, batch))
+            v = self.direction(kind, x, x_snap, draw_batch(seed, epoch, t, n, batch, replacement), bases)
             k = np.arange(d)
             if coordinates:
                 k = draw_blocks(seed, epoch, t, d, coordinates, block)

@@ -1,0 +1,107 @@
+"""Shorter steps along the leading directions of each layer's inputs (csrc/deflate.h says why).
+
+Inputs that are not centred have one direction, their mean, along which the curvature is many times that along all
+others, and the activations above a rectifier have it again; the largest curvature bounds the learning rate for all
+directions. Schraudolph ("Centering neural network gradient factors", 1998) takes the mean out of the gradient's
+factors; here it is the leading eigenvectors of their second moments, which are what Martens & Grosse ("Optimizing
+neural networks with Kronecker-factored approximate curvature", 2015) precondition with.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
+
+from asysvrg._network import Network, Samples, aligned_zeros
+
+ROWS = 512  # samples that second moments are taken from
+
+
+class Deflation:
+    """P = I - U U' for the inputs of each layer, with the bias as an input that is 1.
+
+    Parameters
+    ----------
+    network : Network
+    samples : Samples
+        With labels or targets.
+    rank : int
+        Columns of U.
+    seed : int
+        Of the samples that are looked at.
+    first : bool, default=True
+        Whether to look at the first layer; without, its steps are as they are.
+
+    Attributes
+    ----------
+    bases : list of array of shape (1 + inputs, rank), or None
+        U of each layer, the bias's row first; those of hidden layers after `look`.
+    """
+
+    def __init__(self, network: Network, samples: Samples, rank: int, seed: int, *, first: bool = True):
+        self.network, self.rank = network, rank
+        self._some = _some(samples, seed)
+        self._hidden = aligned_zeros((self._some.size, network.cache_width), network.dtype)
+        weight = np.ones(self._some.size) if samples.weight is None else self._some.weight
+        self._root_weight = np.sqrt(weight).astype(network.dtype)[:, None]
+        self.bases = [self._basis(self._some.X) if first else None, *(None for _ in network.widths[1:-1])]
+
+    def look(self, x: np.ndarray) -> None:
+        """Takes the hidden layers' directions from their activations at parameters x."""
+        if len(self.bases) > 1:
+            self.network.sweep(self._some, x, 1, cache=self._hidden)
+        ends = np.cumsum((0, *self.network.widths[1:-1]))
+        for layer, (low, high) in enumerate(itertools.pairwise(ends), start=1):
+            self.bases[layer] = self._basis(self._hidden[:, low:high])
+
+    def _basis(self, inputs: Any) -> np.ndarray:
+        """U from rows of inputs: leading right singular vectors, shortened to the singular value after them.
+
+        Or to the mean of all eigenvalues, if that is larger: with few inputs, that value may be next to nothing.
+        """
+        root = self._root_weight
+        if sparse.issparse(inputs):
+            factor = sparse.hstack([root, inputs.multiply(root)], format="csr")
+            total = factor.multiply(factor).sum()
+        else:
+            factor = np.column_stack([root, inputs * root])
+            total = np.vdot(factor, factor)
+        basis = aligned_zeros((factor.shape[1], self.rank), self.network.dtype)
+        count = min(self.rank, min(factor.shape) - 1)
+        _, singular, vectors = randomized_svd(factor, count + 1, n_iter=2, random_state=0)
+        lowest = max(float(singular[count]) ** 2, float(total) / factor.shape[1])
+        excess = 1 - lowest / np.maximum(singular[:count].astype(np.float64) ** 2, lowest)
+        basis[:, :count] = vectors[:count].T * np.sqrt(excess)
+        return basis
+
+    def along(self, v: np.ndarray) -> list[np.ndarray | None]:
+        """U' v of each layer, shape (rank, outputs)."""
+        result: list[np.ndarray | None] = []
+        for basis, (W, b) in zip(self.bases, self.network.layers(v), strict=True):
+            if basis is None:
+                result.append(None)
+                continue
+            result.append(aligned_zeros((self.rank, W.shape[1]), self.network.dtype))
+            result[-1][:] = np.outer(basis[0], b) + basis[1:].T @ W
+        return result
+
+    def apply(self, v: np.ndarray) -> np.ndarray:
+        """P v."""
+        result = self.network.copy(v)
+        for basis, along, (W, b) in zip(self.bases, self.along(v), self.network.layers(result), strict=True):
+            if basis is not None:
+                W -= basis[1:] @ along
+                b -= basis[0] @ along
+        return result
+
+
+def _some(samples: Samples, seed: int) -> Samples:
+    """At most ROWS samples; all of them, where there are no more."""
+    if samples.size <= ROWS:
+        return samples
+    rows = np.sort(np.random.default_rng(seed).choice(samples.size, ROWS, replace=False))
+    return Samples(samples.X[rows], samples.y[rows], None if samples.weight is None else samples.weight[rows])

@@ -1,0 +1,89 @@
+"""Deflation of inputs that are not centred: what U is, and that larger rates follow from it."""
+
+import numpy as np
+import pytest
+from asysvrg._network import Network, Samples
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
+
+from asysvrg import AsySVRGRegressor
+from asysvrg.deflation import ROWS, Deflation
+from asysvrg.objective import initial_parameters
+from asysvrg.smoothness import smoothness
+
+
+def far_from_centred(n=400, p=12, form="dense", weighted=False, dtype=np.float64):
+    rng = np.random.default_rng(0)
+    X = (3 + rng.standard_normal((n, p)) * np.linspace(0.3, 1, p)).astype(dtype)
+    y = rng.integers(3, size=n).astype(np.int32)
+    weight = None
+    if weighted:
+        weight = rng.random(n).astype(dtype)
+        weight /= weight.mean()
+    return Network((p, 9, 3), "relu", "softmax", dtype), Samples(sparse.csr_array(X) if form == "csr" else X, y, weight)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_directions_are_the_leading_eigenvectors(form, weighted, dtype):
+    """U U' by NumPy's eigenvalues of the second moments, both layers."""
+    network, samples = far_from_centred(form=form, weighted=weighted, dtype=dtype)
+    x = initial_parameters(network, np.random.RandomState(0))
+    deflation = Deflation(network, samples, 2, 0)
+    assert deflation.bases[1] is None
+    deflation.look(x)
+    X = samples.X.toarray() if form == "csr" else samples.X
+    weight = np.ones(samples.size) if samples.weight is None else samples.weight
+    (W, b), _ = network.layers(x)
+    for inputs, U in zip((X, np.maximum(X @ W + b, 0)), deflation.bases, strict=True):
+        augmented = np.column_stack([np.ones(len(inputs)), inputs]).astype(np.float64)
+        M = augmented.T @ (weight[:, None] * augmented)
+        values, vectors = np.linalg.eigh(M)
+        values, leading = values[::-1], vectors[:, ::-1][:, :2]
+        lowest = max(values[2], values.mean())
+        expected = (leading * np.maximum(1 - lowest / values[:2], 0)) @ leading.T
+        np.testing.assert_allclose(U @ U.T, expected, atol=1e-3)
+        assert np.linalg.norm(expected) > 0.5
+
+
+@pytest.mark.parametrize(("n", "p", "rank"), [(1, 3, 8), (2, 1, 8), (50, 4, 8), (ROWS + 30, 3, 1)])
+def test_fewer_samples_or_inputs_than_directions(n, p, rank):
+    network, samples = far_from_centred(n, p)
+    x = initial_parameters(network, np.random.RandomState(0))
+    deflation = Deflation(network, samples, rank, 0)
+    deflation.look(x)
+    for U in deflation.bases:
+        values = np.linalg.eigvalsh(U @ U.T)
+        assert -1e-9 < values.min() <= values.max() < 1
+    v = deflation.apply(x)
+    assert 0 < v @ x <= x @ x
+
+
+def test_the_curvature_is_smaller_by_the_mean_of_the_inputs():
+    network, samples = far_from_centred()
+    x = initial_parameters(network, np.random.RandomState(0))
+    deflation = Deflation(network, samples, 4, 0)
+    deflation.look(x)
+    how = (network, samples, np.float64(1e-3), x, 50, 0)
+    assert smoothness(*how, deflation) < 0.2 * smoothness(*how)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_minimum_is_that_of_plain_steps_and_is_reached_sooner(threads):
+    """Least squares with one large input: plain steps are far from the floor at the largest rate they bear."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((400, 12)) * np.r_[10, np.ones(11)]
+    y = X @ np.linspace(-1, 1, 12) + rng.standard_normal(400)
+    norms, model = {}, AsySVRGRegressor((), dtype="float64", batch_size=10, max_iter=30, tol=0, n_jobs=threads)
+    for rank, rate in ((0, 0.004), (2, 0.1)):
+        model.set_params(learning_rate_init=rate, deflation=rank, random_state=0).fit(X, y)
+        assert model.history_["config"]["deflation"] == rank
+        assert not any(row.get("rolled_back") for row in model.history_["epochs"])
+        norms[rank] = model.history_["epochs"][-1]["gradient_norm_squared"] ** 0.5
+    assert norms[2] < 1e-10 < 1e-4 < norms[0]
+    expected = Ridge(1e-4 * len(X)).fit(X, y)
+    np.testing.assert_allclose(model.coefs_[0].ravel(), expected.coef_, atol=1e-8)
+    with pytest.warns(ConvergenceWarning, match="half the learning rate"):
+        model.set_params(deflation=0).fit(X, y)
