@@ -164,11 +164,12 @@ cdef class Network:
         """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""
         return [(x[w].reshape(self.widths[i], self.widths[i + 1]), x[b]) for i, (w, b) in enumerate(self.slices)]
 
-    def copy(self, x):
-        """A copy of x on cache lines of its own."""
-        copied = aligned_zeros((self.size,), self.dtype)
-        copied[:] = x
-        return copied
+    def vector(self, values=None):
+        """A vector of all parameters on cache lines of its own, as the kernels want it: a copy of `values`, or zeros."""
+        x = aligned_zeros((self.size,), self.dtype)
+        if values is not None:
+            x[:] = values
+        return x
 
     def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
         """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.

@@ -240,7 +240,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
         if network.widths != widths:
             raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
-        return Start(network.copy(values), stream=stream)
+        return Start(network.vector(values), stream=stream)
 
     def _train(
         self,
@@ -286,7 +286,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
     def _vector(self) -> np.ndarray:
         """The parameters as one vector: a copy, since what comes out of a pickle is not aligned as the kernels want."""
         network = self._network
-        x = aligned_zeros((network.size,), network.dtype)
+        x = network.vector()
         for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
             into[0][:], into[1][:] = values
         return x

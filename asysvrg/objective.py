@@ -79,14 +79,7 @@ class Objective:
         self.has_cache = needed <= cache_bytes - samples.compress(cache_bytes)
         self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
-        self._mu = self.vector()
-
-    def vector(self, values: np.ndarray | None = None) -> np.ndarray:
-        """A vector of d parameters as the kernels want it: a copy of `values`, or zeros."""
-        x = aligned_zeros((self.d,), self.network.dtype)
-        if values is not None:
-            x[:] = values
-        return x
+        self._mu = network.vector()
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """Loss, error and full gradient at x; overwrites the mu and the cache of the snapshot before."""
@@ -111,7 +104,7 @@ class Objective:
                 gradient = self._mu[weights].reshape(W.shape) + alpha * W
                 norm += float(np.vdot(gradient, gradient) + np.vdot(self._mu[biases], self._mu[biases]))
         return Snapshot(
-            self.vector(x),
+            self.network.vector(x),
             self.unit * (loss / self.n + squares / 2),
             self._relative_error(self.samples, errors, self.n, self._spread),
             self._mu,
@@ -160,7 +153,7 @@ def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
 
 def initial_parameters(network: Network, random_state: np.random.RandomState) -> np.ndarray:
     """Uniform start of Glorot & Bengio (2010), with the bounds of scikit-learn's MLP, biases included."""
-    x = aligned_zeros((network.size,), network.dtype)
+    x = network.vector()
     factor = 2.0 if network.activation == "logistic" else 6.0
     for weights, biases in network.layers(x):
         bound = np.sqrt(factor / sum(weights.shape))

@@ -53,7 +53,7 @@ def _largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Gene
     with np.errstate(all="ignore"):
         for _ in range(ITERATIONS):
             direction /= np.linalg.norm(direction)
-            change = (objective.gradient(objective.vector(x + step * direction)) - start) / step
+            change = (objective.gradient(objective.network.vector(x + step * direction)) - start) / step
             value = float(np.linalg.norm(change))
             if not np.isfinite(value) or value == 0:
                 break

@@ -193,7 +193,7 @@ def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -
     )
     team.work(worker)
     end = team.share({})
-    return Outcome(**end["outcome"] | {"x": network.copy(end["x"])}), Trace(**end["trace"])
+    return Outcome(**end["outcome"] | {"x": network.vector(end["x"])}), Trace(**end["trace"])
 
 
 def _checkpoint(

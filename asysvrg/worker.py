@@ -67,14 +67,11 @@ class Worker:
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
             threads=threads, update="serial" if threads == 1 else "atomic",
         )  # fmt: skip
-        self.snap, self.mu = self._vector(), self._vector()
+        self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
-        self.v = self._vector()
+        self.v = network.vector()
         needed = samples.size * network.cache_width * network.dtype.itemsize
         self.may_keep, self.cache, self.swept = needed <= cache_bytes, None, 0
-
-    def _vector(self) -> np.ndarray:
-        return aligned_zeros((self.network.size,), self.network.dtype)
 
     def answer(self, message: Message) -> Message | None:
         """What to send next; None when the work is done."""

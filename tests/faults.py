@@ -199,7 +199,7 @@ class Campaign:
         for copy in seen.values():
             values, arrays = archive.read(copy, checkpoint.FORMAT, checkpoint.VERSION, ("x", "best"))
             row = values["rows"][-1]
-            here = self.serial.snapshot(self.serial.vector(arrays["x"]), keep_cache=False)
+            here = self.serial.snapshot(self.network.vector(arrays["x"]), keep_cache=False)
             for name in ("loss", "gradient_norm_squared"):
                 if not np.isclose(row[name], getattr(here, name), rtol=1e-8, atol=1e-14):
                     run.wrong.append(f"{name} of epoch {row['epoch']}: {row[name]}, serially {getattr(here, name)}")
