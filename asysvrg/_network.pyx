@@ -165,7 +165,7 @@ cdef class Network:
         return [(x[w].reshape(self.widths[i], self.widths[i + 1]), x[b]) for i, (w, b) in enumerate(self.slices)]
 
     def vector(self, values=None):
-        """A vector of all parameters on cache lines of its own, as the kernels want it: a copy of `values`, or zeros."""
+        """A vector of parameters as the kernels want it, on cache lines of its own: a copy of `values`, or zeros."""
         x = aligned_zeros((self.size,), self.dtype)
         if values is not None:
             x[:] = values
@@ -293,9 +293,9 @@ cdef class Samples:
         bytes : int
             That were taken.
         """
-        if self.data.values != NULL:
-            return 0
         cdef int64_t n = self.data.n, p = self.data.p
+        if self.data.values != NULL or most < (n + 1) * 8:
+            return 0
         dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
         taken = entries * (dtype.itemsize + 4) + (n + 1) * 8
         if entries >= DENSE_ENOUGH * n * p or taken > most:

@@ -29,6 +29,8 @@ class DistributedExecution:
     compress : {"float16"} or None
         See `codec`.
     seed : int
+    has_cache, skips_zeros : bool
+        Of all workers.
     """
 
     update = "server"
@@ -44,12 +46,15 @@ class DistributedExecution:
         late: str,
         compress: str | None,
         seed: int,
+        has_cache: bool,
+        skips_zeros: bool,
     ):
         self.team, self.objective, self.seed = team, objective, seed
         self.batch_size, self.inner_steps, self.max_delay, self.late = batch_size, inner_steps, max_delay, late
         self.codec = CODECS[compress](objective.network.size, objective.network.dtype)
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
-        self.has_cache = objective.has_cache and all(len(group.ranks) == 1 for group in team.groups)
+        self.has_cache = has_cache and all(len(group.ranks) == 1 for group in team.groups)
+        self.skips_zeros = skips_zeros
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
         """The full gradient from the workers' shards."""

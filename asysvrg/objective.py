@@ -75,8 +75,7 @@ class Objective:
         self.network, self.samples = network, samples
         self.alpha, self.threads, self.unit = alpha, threads, unit
         self.n, self.d, self._spread = n or samples.size, network.size, spread
-        needed = samples.size * network.cache_width * network.dtype.itemsize
-        self.has_cache = needed <= cache_bytes - samples.compress(cache_bytes)
+        self.has_cache = save_work(network, samples, cache_bytes)
         self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
         self._mu = network.vector()
@@ -141,6 +140,12 @@ class Objective:
         # 1 - R^2, with scikit-learn's convention where the targets do not vary.
         total = spread_of(samples)[1] if spread is None else spread
         return errors / total if total > 0 else float(errors > 0)
+
+
+def save_work(network: Network, samples: Samples, cache_bytes: float) -> bool:
+    """Spends memory on speed: has samples skip zeros, and says whether the snapshot's cache fits into what is left."""
+    needed = samples.size * network.cache_width * network.dtype.itemsize
+    return needed <= cache_bytes - samples.compress(cache_bytes)
 
 
 def spread_of(samples: Samples) -> tuple[np.ndarray, float]:

@@ -49,7 +49,7 @@ class SharedExecution:
             everything = coordinates == 0 or coordinates >= objective.d
             update = "striped" if everything else "atomic"
             update = "serial" if objective.threads == 1 else update
-        self.update, self.has_cache = update, objective.has_cache
+        self.update, self.has_cache, self.skips_zeros = update, objective.has_cache, objective.samples.skips_zeros
         self._loop = InnerLoop(
             objective.network,
             objective.samples,

@@ -123,7 +123,7 @@ def train(
         samples,
         alpha=alpha,
         threads=_threads(settings, network, batch_size),
-        cache_bytes=settings.cache_bytes,
+        cache_bytes=settings.cache_bytes if team is None else 0,
         unit=scaling.target_scale**2,
         n=n,
         spread=None if placement is None or placement.spread is None else placement.spread / scaling.target_scale**2,
@@ -140,6 +140,7 @@ def train(
         )
     else:
         team.share({"seed": seed, "batch_size": batch_size} | scaling.as_dict())
+        common |= team.share({}, _of_workers)
         team.begin()
         execution = DistributedExecution(team, objective, late=settings.late, compress=settings.compress, **common)
     with threads.one_blas_thread(), progress_bar(verbose, settings.max_iter) as show:
@@ -191,9 +192,15 @@ def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -
         cache_bytes=settings.cache_bytes,
         codec=CODECS[settings.compress](network.size, network.dtype),
     )
+    team.share({"has_cache": worker.may_keep, "skips_zeros": samples.skips_zeros})
     team.work(worker)
     end = team.share({})
     return Outcome(**end["outcome"] | {"x": network.vector(end["x"])}), Trace(**end["trace"])
+
+
+def _of_workers(given: dict[int, dict[str, Any]]) -> dict[str, bool]:
+    """What is true of all of them."""
+    return {name: all(given[rank][name] for rank in given if rank) for name in ("has_cache", "skips_zeros")}
 
 
 def _checkpoint(
@@ -275,5 +282,5 @@ def _choices(settings: Settings, objective: Objective, execution: Any, team: Any
         "inner_steps": execution.inner_steps,
         "update": execution.update,
         "snapshot_cache": execution.has_cache,
-        "skips_zeros": objective.samples.skips_zeros,
+        "skips_zeros": execution.skips_zeros,
     }

@@ -11,6 +11,7 @@ from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop
 from asysvrg.codec import Codec
 from asysvrg.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
+from asysvrg.objective import save_work
 
 
 def sharing(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]:
@@ -44,7 +45,7 @@ class Worker:
         Of all draws, the same on every rank.
     threads : int
     cache_bytes : float
-        As for `Objective`: the cache is used where all of this rank's samples were swept here.
+        As for `Objective`; the cache is used where all of this rank's samples were swept here.
     codec : Codec
         Of x and v in messages.
     """
@@ -63,6 +64,7 @@ class Worker:
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
         self.codec = codec
+        self.may_keep, self.cache, self.swept = save_work(network, samples, cache_bytes), None, 0
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
             threads=threads, update="serial" if threads == 1 else "atomic",
@@ -70,8 +72,6 @@ class Worker:
         self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
         self.v = network.vector()
-        needed = samples.size * network.cache_width * network.dtype.itemsize
-        self.may_keep, self.cache, self.swept = needed <= cache_bytes, None, 0
 
     def answer(self, message: Message) -> Message | None:
         """What to send next; None when the work is done."""

@@ -63,6 +63,7 @@ def test_one_worker_is_the_serial_run(ranks):
         from scipy import sparse
         X, y = digits()
         t = np.c_[1e3 * X[:, 20] + 5 * y, X[:, 30]]
+        sparser, words = X * (X > 0.8), np.array(list("abcdefghij"), dtype=object)
         common = {"random_state": 3, "max_iter": 3, "dtype": "float64", "tol": 0}
         cases = [
             (AsySVRGClassifier, X, y, {"learning_rate_init": 0.1, "batch_size": 10}),
@@ -70,11 +71,12 @@ def test_one_worker_is_the_serial_run(ranks):
             (AsySVRGClassifier, X * 1e4, y, {"hidden_layer_sizes": (9, 7)}),
             (AsySVRGRegressor, X, t, {"activation": "tanh", "early_stopping": True}),
             (AsySVRGClassifier, X[:60], y[:60], {"class_weight": "balanced", "cache_size": 0}),
-            (AsySVRGClassifier, X[:900], np.array(list("abcdefghij"), dtype=object)[y[:900]], {"n_jobs": 2}),
+            (AsySVRGClassifier, sparser[:900], words[y[:900]], {"n_jobs": 2}),
         ]
         found = []
         for kind, inputs, targets, options in cases:
             serial = kind(**common | {"n_jobs": 1} | options)
+            saves = ("skips_zeros", "snapshot_cache")
             if RANK == 0:
                 serial.set_params(n_jobs=1).fit(inputs, targets)
             model = kind(**common | options, backend="mpi").fit(inputs, targets)
@@ -88,6 +90,8 @@ def test_one_worker_is_the_serial_run(ranks):
                 "score": model.score(inputs, targets),
                 "x": vector(model)[:100],
                 "config": model.history_["config"]["workers"],
+                "saves": [model.history_["config"][name] for name in saves],
+                "serial saves": [serial.history_["config"][name] for name in saves] if RANK == 0 else [],
             })
         tell(found=found)
         """,
@@ -100,8 +104,12 @@ def test_one_worker_is_the_serial_run(ranks):
         assert len(one["losses"]) == 4
         assert one["losses"][-1] < one["losses"][0]
         assert one["config"] == 1
+        assert one["saves"] == one["serial saves"]
         for name in ("losses", "score", "x", "config"):
             assert one[name] == other[name]
+    assert [one["saves"] for one in told[0]["found"]] == [
+        [False, True], [True, True], [False, True], [False, True], [False, False], [True, True],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("workers", "compress"), [(2, None), (4, None), (3, "float16")])
