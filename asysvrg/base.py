@@ -65,6 +65,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         backend="threads",
         wait="sleep",
         compress=None,
+        servers=1,
         random_state=None,
         verbose=False,
         dtype="float32",
@@ -99,6 +100,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.backend = backend
         self.wait = wait
         self.compress = compress
+        self.servers = servers
         self.random_state = random_state
         self.verbose = verbose
         self.dtype = dtype
@@ -169,11 +171,11 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         samples, (_, y, weight) = inputs.prepared(*data), data
         if team is None:
             return samples, None
-        team.set_up(settings.wait, network)
+        team.set_up(settings.wait, network, settings.servers)
         mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
         return place(
-            team, network, samples, mass, alpha=settings.alpha, compress=settings.compress, threads=settings.threads,
-            needs_all=needs_all,
+            team, network, samples, mass, alpha=settings.alpha, compress=settings.compress, servers=settings.servers,
+            threads=settings.threads, needs_all=needs_all,
         )  # fmt: skip
 
     def _with_hooks(self, hooks: Hooks, callback: Callable[..., Any] | None, network: Network) -> Callback:

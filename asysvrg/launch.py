@@ -272,7 +272,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "launch",
         help="train on several processes or machines",
-        description="Starts one server and K workers by MPI, and survives the loss of workers.",
+        description="Starts one server, or train's --servers, and K workers by MPI, and survives the loss of workers.",
         usage="asysvrg launch -n K [options] train ...",
     )
     parser.add_argument("-n", type=int, required=True, metavar="K", dest="workers", help="workers")
@@ -295,7 +295,7 @@ def launch(args: argparse.Namespace) -> int:
     launcher = find(args.mpiexec)
     ending = start(
         [sys.executable, "-m", "asysvrg", *args.arguments],
-        args.workers + 1,
+        args.workers + train.servers,
         launcher,
         args.hosts,
         shlex.split(args.mpiexec_args),

@@ -43,6 +43,7 @@ class Settings:
     max_delay: int | None
     late: str
     compress: str | None
+    servers: int
     cache_bytes: float
     tol: float
     n_iter_no_change: int
@@ -86,8 +87,15 @@ def check(estimator: Any) -> Settings:
                 raise ValueError(
                     f"{name}={given[name]!r} is for threads; backend='mpi' updates all coordinates at once"
                 )
-    elif given["compress"] is not None:
-        raise ValueError(f"compress={given['compress']!r} is for messages between ranks: backend='mpi'")
+        if given["servers"] > 1 and given["max_delay"] is not None:
+            raise ValueError(
+                f"max_delay={given['max_delay']} is kept by one server, which sees all of an update; "
+                f"got servers={given['servers']}"
+            )
+    else:
+        for name, alone in (("compress", None), ("servers", 1)):
+            if given[name] != alone:
+                raise ValueError(f"{name}={given[name]!r} is for messages between ranks: backend='mpi'")
     by_rank = given["backend"] == "mpi" and given["n_jobs"] is None  # the cores of a machine are its ranks'
     dtype = np.dtype(given["dtype"])
     return Settings(
@@ -109,6 +117,7 @@ def check(estimator: Any) -> Settings:
         max_delay=given["max_delay"],
         late=given["late"],
         compress=given["compress"],
+        servers=int(given["servers"]),
         cache_bytes=float(given["cache_size"]) * 2**20,
         tol=float(given["tol"]),
         n_iter_no_change=int(given["n_iter_no_change"]),
@@ -127,7 +136,7 @@ def check(estimator: Any) -> Settings:
 def _check_numbers(given: dict[str, Any]) -> None:
     for name in ("alpha", "decay", "tol", "cache_size"):
         check_scalar(given[name], name, Real, min_val=0)
-    for name in ("batch_size", "max_iter", "n_iter_no_change"):
+    for name in ("batch_size", "max_iter", "n_iter_no_change", "servers"):
         check_scalar(given[name], name, Integral, min_val=1, max_val=MOST)
     rate = given["learning_rate_init"]
     if isinstance(rate, str):

@@ -177,12 +177,25 @@ def train(
 
 
 def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -> tuple[Outcome, Trace]:
-    """A worker's part: what is open is decided by rank 0."""
+    """The part of the other ranks: what is open is decided by rank 0."""
     settled = team.share({})
+    codecs = [CODECS[settings.compress](where.stop - where.start, network.dtype) for where in team.ranges]
+    if team.is_worker:
+        worker = _worker(settings, network, samples, settled, codecs=codecs, ranges=team.ranges)
+        team.share({"has_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
+        team.work(worker)
+    else:
+        team.share({})
+        team.keep(network.dtype, codecs[team.rank])
+    end = team.share({})
+    return Outcome(**end["outcome"] | {"x": network.vector(end["x"])}), Trace(**end["trace"])
+
+
+def _worker(settings: Settings, network: Network, samples: Samples, settled: dict[str, Any], **division: Any) -> Worker:
     scaling = Scaling.from_dict(settled)
     if scaling is not NEUTRAL:
         samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
-    worker = Worker(
+    return Worker(
         network,
         samples,
         alpha=scaling.l2(settings.alpha, network),
@@ -190,17 +203,13 @@ def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -
         seed=settled["seed"],
         threads=settings.threads,
         cache_bytes=settings.cache_bytes,
-        codec=CODECS[settings.compress](network.size, network.dtype),
+        **division,
     )
-    team.share({"has_cache": worker.may_keep, "skips_zeros": samples.skips_zeros})
-    team.work(worker)
-    end = team.share({})
-    return Outcome(**end["outcome"] | {"x": network.vector(end["x"])}), Trace(**end["trace"])
 
 
 def _of_workers(given: dict[int, dict[str, Any]]) -> dict[str, bool]:
-    """What is true of all of them."""
-    return {name: all(given[rank][name] for rank in given if rank) for name in ("has_cache", "skips_zeros")}
+    """What is true of all of them; servers give nothing."""
+    return {name: all(one[name] for one in given.values() if one) for name in ("has_cache", "skips_zeros")}
 
 
 def _checkpoint(
@@ -277,7 +286,7 @@ def _choices(settings: Settings, objective: Objective, execution: Any, team: Any
         "widths": list(objective.network.widths),
         "parameters": objective.d,
         "threads": objective.threads,
-        **({} if team is None else {"workers": team.size - 1, "shards": len(team.groups)}),
+        **({} if team is None else {"workers": team.size - settings.servers, "shards": len(team.groups)}),
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
         "update": execution.update,

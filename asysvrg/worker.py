@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,10 @@ def sharing(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]
 
 
 class Worker:
-    """Answers the server's messages with shards of the full gradient and with directions.
+    """Answers the servers' messages with shards of the full gradient and with directions.
+
+    A direction is computed when rank 0 has said which, and all other servers have answered the one before with their
+    ranges of x: when it arrives at rank 0, the one before has arrived everywhere.
 
     Parameters
     ----------
@@ -46,8 +49,10 @@ class Worker:
     threads : int
     cache_bytes : float
         As for `Objective`; the cache is used where all of this rank's samples were swept here.
-    codec : Codec
-        Of x and v in messages.
+    codecs : sequence of Codec
+        Of x and v in messages to and from each server.
+    ranges : sequence of slice, optional
+        Each server's coordinates.
     """
 
     def __init__(
@@ -60,10 +65,14 @@ class Worker:
         seed: int,
         threads: int,
         cache_bytes: float,
-        codec: Codec,
+        codecs: Sequence[Codec],
+        ranges: Sequence[slice] = (slice(None),),
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
-        self.codec = codec
+        self.codecs, self.ranges = codecs, ranges
+        self.step: Message | None = None  # from rank 0, to be carried out
+        # From the other servers, in their order; None from one that has been asked.
+        self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
         self.may_keep, self.cache, self.swept = save_work(network, samples, cache_bytes), None, 0
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
@@ -72,23 +81,67 @@ class Worker:
         self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
         self.v = network.vector()
+        self.x = network.vector() if self.parts else None
 
-    def answer(self, message: Message) -> Message | None:
-        """What to send next; None when the work is done."""
+    def answer(self, message: Message, rank: int = 0) -> dict[int, Message] | None:
+        """What to send next, by server; None when the work is done.
+
+        Parameters
+        ----------
+        message : Message
+            Of a server; valid until this gives something to send to it.
+        rank : int, default=0
+            That server's.
+        """
         if message.kind in (Kind.DONE, Kind.STOP):
             return None
-        given = vectors(message, self.network.dtype, self.codec.nbytes)
+        if rank and message.kind == Kind.WAIT:
+            return {rank: self._wish()}
+        if rank:
+            self.parts[rank - 1] = message
+            return self._next()
+        given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
         if Mask.SNAP in given:
             self.snap[:], self.swept = given[Mask.SNAP], 0
         if Mask.MU in given:
             self.mu[:] = given[Mask.MU]
         if message.kind == Kind.SHARD:
-            return self._full(message)
+            return {0: self._full(message)}
         if message.kind == Kind.STEP:
-            return self._step(message, self.codec.received(given[Mask.X], self.snap))
+            self.step = message._replace(payload=given[Mask.X])
+            return self._next()
         if message.kind != Kind.WAIT:
             raise ValueError(f"a worker got a message of kind {message.kind}")
-        return Message(Kind.READY)
+        return {0: Message(Kind.READY)}
+
+    def _wish(self) -> Message:
+        """For a range of x, not of an older epoch than rank 0's."""
+        return Message(Kind.READY, a=-1 if self.step is None else self.step.a)
+
+    def _next(self) -> dict[int, Message]:
+        """The direction, if all is there that it takes."""
+        if self.step is None:
+            return {}
+        if any(part is not None and part.a > self.step.a for part in self.parts):
+            self.step = None  # the epoch has gone on without this worker
+            return {0: Message(Kind.READY)}
+        old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < self.step.a]
+        for rank in old:
+            self.parts[rank - 1] = None
+        if old or None in self.parts:
+            return {rank: self._wish() for rank in old}
+        step, self.step = self.step, None
+        return self._step(step)
+
+    def _x(self, step: Message) -> np.ndarray:
+        """x^: each range as its server had it when it answered."""
+        first = self.codecs[0].received(step.payload, self.snap[self.ranges[0]])
+        if self.x is None:
+            return first
+        self.x[self.ranges[0]] = first
+        for part, codec, where in zip(self.parts, self.codecs[1:], self.ranges[1:], strict=True):
+            self.x[where] = codec.received(part.payload, self.snap[where])
+        return self.x
 
     def _full(self, message: Message) -> Message:
         rows, keep = (message.c, message.d), bool(message.mask & Mask.KEEP) and self.may_keep
@@ -104,11 +157,11 @@ class Worker:
         parts = self.v, np.array([loss, errors])
         return Message(Kind.FULL, a=message.a, b=message.b, c=count, payload=parts)
 
-    def _step(self, message: Message, x: np.ndarray) -> Message:
+    def _step(self, message: Message) -> dict[int, Message]:
         svrg = bool(message.mask & Mask.SVRG)
         cache = self.cache if self.swept == self.samples.size else None
         self.loop.direction(
-            x,
+            self._x(message),
             self.v,
             message.c,
             direction="svrg" if svrg else "sgd",
@@ -118,5 +171,11 @@ class Worker:
             cache=cache,
         )
         evaluated = self.batch_size * (2 if svrg and cache is None else 1)
-        v = self.codec.direction(self.v, message.a)
-        return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=evaluated, payload=(v,))
+        bases, self.parts = [message.b, *(part.b for part in self.parts)], [None] * len(self.parts)
+        # v itself, where it is one piece: it may lie in a message already.
+        pieces = [self.v[where] for where in self.ranges] if self.parts else [self.v]
+        codes = [codec.direction(piece, message.a) for codec, piece in zip(self.codecs, pieces, strict=True)]
+        return {
+            rank: Message(Kind.GRAD, a=message.a, b=base, c=message.c, d=evaluated, payload=(code,))
+            for rank, (base, code) in enumerate(zip(bases, codes, strict=True))
+        }
