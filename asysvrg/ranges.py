@@ -15,6 +15,14 @@ from asysvrg.server import Peer, Server
 PATIENCE = 0.25  # seconds for which rank 0 is not answered while its epoch is not complete here
 
 
+class Deputy(Server):
+    """The `Server` of a rank beside rank 0, which alone decides whether the run can go on without a worker."""
+
+    def lose(self, rank: int, why: str) -> None:
+        super().lose(rank, why)
+        self.failure = None
+
+
 class PartUpdates:
     """m updates of a range as they arrive: each is answered with the range as it is then."""
 
@@ -44,8 +52,8 @@ class RangeServer:
 
     Parameters
     ----------
-    server : Server
-        For the workers. Whether the run can go on without one of them is rank 0's to decide.
+    server : Deputy
+        For the workers.
     size : int
         Coordinates of the range.
     dtype : dtype
@@ -55,7 +63,7 @@ class RangeServer:
         Of the work.
     """
 
-    def __init__(self, server: Server, size: int, dtype: np.dtype, codec: Codec, phase: int):
+    def __init__(self, server: Deputy, size: int, dtype: np.dtype, codec: Codec, phase: int):
         self.server, self.codec, self.phase = server, codec, phase
         self.x, self.snap = aligned_zeros((size,), dtype), aligned_zeros((size,), dtype)
         self.part: Part | None = None

@@ -26,7 +26,7 @@ from asysvrg._version import __version__
 from asysvrg.codec import Codec
 from asysvrg.jobs import Exchange, Farewell
 from asysvrg.messages import Backoff, Kind, Lost, Message, ranges_of, reason, stop
-from asysvrg.ranges import RangeServer
+from asysvrg.ranges import Deputy, RangeServer
 from asysvrg.server import Group, Job, Server
 from asysvrg.supervisor import RESULT
 from asysvrg.trace import replacing
@@ -154,7 +154,7 @@ class _Desk:
 
     def __init__(self, team: Team, ranks: range):
         self.link = team.world.to_workers()
-        self.server = Server(
+        self.server = (Deputy if team.rank else Server)(
             ranks, self.link.send, time.monotonic(), run=team.run, lost_after=team.lost_after, ended=team.ended
         )
         self.link.listen(ranks)

@@ -122,9 +122,7 @@ class Worker:
         """The direction, if all is there that it takes."""
         if self.step is None:
             return {}
-        if any(part is not None and part.a > self.step.a for part in self.parts):
-            self.step = None  # the epoch has gone on without this worker
-            return {0: Message(Kind.READY)}
+        # One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
         old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < self.step.a]
         for rank in old:
             self.parts[rank - 1] = None
@@ -157,20 +155,23 @@ class Worker:
         parts = self.v, np.array([loss, errors])
         return Message(Kind.FULL, a=message.a, b=message.b, c=count, payload=parts)
 
-    def _step(self, message: Message) -> dict[int, Message]:
-        svrg = bool(message.mask & Mask.SVRG)
+    def _direction(self, x: np.ndarray, epoch: int, t: int, svrg: bool) -> int:
+        """v of draw t; returns the sample gradients that it took."""
         cache = self.cache if self.swept == self.samples.size else None
         self.loop.direction(
-            self._x(message),
+            x,
             self.v,
-            message.c,
+            t,
             direction="svrg" if svrg else "sgd",
-            epoch=message.a,
+            epoch=epoch,
             mu=self.mu,
             x_snap=self.snap,
             cache=cache,
         )
-        evaluated = self.batch_size * (2 if svrg and cache is None else 1)
+        return self.batch_size * (2 if svrg and cache is None else 1)
+
+    def _step(self, message: Message) -> dict[int, Message]:
+        evaluated = self._direction(self._x(message), message.a, message.c, bool(message.mask & Mask.SVRG))
         bases, self.parts = [message.b, *(part.b for part in self.parts)], [None] * len(self.parts)
         # v itself, where it is one piece: it may lie in a message already.
         pieces = [self.v[where] for where in self.ranges] if self.parts else [self.v]
