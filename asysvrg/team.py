@@ -334,7 +334,8 @@ class Member(Team):
                 self._ask(rank, message)
             self.backoff.reset()
             while (found := self._answer()) is None:
-                self.backoff.pause()
+                if self.desk is None or not self.desk.look():
+                    self.backoff.pause()
             return found
 
     def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:

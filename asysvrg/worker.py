@@ -93,13 +93,10 @@ class Worker:
         rank : int, default=0
             That server's.
         """
+        if rank:
+            return self._of_another(message, rank)
         if message.kind in (Kind.DONE, Kind.STOP):
             return None
-        if rank and message.kind == Kind.WAIT:
-            return {rank: self._wish()}
-        if rank:
-            self.parts[rank - 1] = message
-            return self._next()
         given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
         if Mask.SNAP in given:
             self.snap[:], self.swept = given[Mask.SNAP], 0
@@ -113,6 +110,16 @@ class Worker:
         if message.kind != Kind.WAIT:
             raise ValueError(f"a worker got a message of kind {message.kind}")
         return {0: Message(Kind.READY)}
+
+    def _of_another(self, message: Message, rank: int) -> dict[int, Message]:
+        """What a server other than rank 0 answered."""
+        if message.kind == Kind.WAIT:
+            return {rank: self._wish()}
+        if message.kind == Kind.DONE:  # which rank 0 is about to say, too
+            waits, self.step = self.step is not None, None
+            return {0: Message(Kind.READY)} if waits else {}
+        self.parts[rank - 1] = message
+        return self._next()
 
     def _wish(self) -> Message:
         """For a range of x, not of an older epoch than rank 0's."""

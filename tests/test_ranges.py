@@ -248,6 +248,16 @@ def test_a_lost_server_ends_the_run():
     assert not network.server.events
 
 
+def test_rank_0_says_when_the_work_is_done():
+    """A server that is done may say so to a worker that waits for its range; that worker hears the rest from rank 0."""
+    worker = Accountant(ranges_of(16, 8, 2), None)
+    step = Message(Kind.STEP, Mask.X, payload=np.zeros(8).view(np.uint8))
+    assert {rank: message.kind for rank, message in worker.answer(step).items()} == {1: Kind.READY}
+    assert {rank: message.kind for rank, message in worker.answer(Message(Kind.DONE), 1).items()} == {0: Kind.READY}
+    assert worker.answer(Message(Kind.DONE), 1) == {}
+    assert worker.answer(Message(Kind.DONE)) is None
+
+
 @pytest.mark.parametrize("compress", [None, "float16"])
 @pytest.mark.parametrize("servers", [2, 3])
 def test_one_worker_is_the_serial_run(servers, compress):
