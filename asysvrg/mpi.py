@@ -310,14 +310,6 @@ class WorkerLink:
             raise self.lost(str(error).splitlines()[0]) from None
         return None
 
-    def forget(self) -> None:
-        """Gives up the answer that has not come."""
-        with contextlib.suppress(self.error):
-            if self.reply is not None:
-                self.reply.Cancel()
-                self.reply.Wait()
-                self.reply = None
-
     def _receive(self) -> None:
         if self.incoming.size < self.capacity:
             self.incoming = _buffer(self.capacity)

@@ -93,6 +93,7 @@ def place(
         "rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,
     }  # fmt: skip
     agreed = team.share(mine, lambda given: _agreed(given, needs_all))
+    team.divide()
     if team.rank == 0:
         for rank, wanted, cores in agreed["bound"]:
             warnings.warn(

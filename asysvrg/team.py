@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from asysvrg.worker import Worker, sharing
 
 LOST_AFTER = "ASYSVRG_LOST_AFTER"  # seconds of silence, default 10
 TICK = 0.05  # seconds between two looks at the clock
-FAREWELL = 1.0  # seconds for which a server beside rank 0 waits for the last words of workers
+LAST = 2.0  # seconds for which a rank that leaves waits for the last messages
 
 Combine = Callable[[dict[int, Any]], Any]
 
@@ -100,7 +100,9 @@ class Team:
         self.world, self.rank, self.size, self.run = world, world.rank, world.size, world.fits
         self.backoff, self.phase = Backoff("sleep"), 0
         self.ranges: list[slice] = []  # each server's coordinates
+        self.room = 0
         self.lost_after = float(os.environ.get(LOST_AFTER, 10))
+        self.patience = min(self.lost_after, 8.0)  # for which a server waits for the last words of others
         self.processes: dict[int, int] = {}  # of other ranks on this machine
         self.attendant = _Attendant(*self._attendance())
 
@@ -108,13 +110,13 @@ class Team:
         return rank in self.processes and mpi.has_ended(self.processes[rank])
 
     def set_up(self, wait: str, network: Network, servers: int) -> None:
-        """How to wait, who serves which coordinates, and room for messages of three vectors."""
+        """How to wait, and which coordinates each server is to have."""
         if servers >= self.size:
             raise ValueError(f"servers={servers} of {self.size} ranks: at least one is to work")
         self.backoff = Backoff(wait)
         self.ranges = ranges_of(network.size, network.dtype.itemsize, servers)
-        for link in self._links(servers):
-            link.reserve(3 * network.size * network.dtype.itemsize + 16)
+        self.room = 3 * network.size * network.dtype.itemsize + 16  # bytes of three vectors
+        self._first_link().reserve(self.room)
 
     @property
     def is_worker(self) -> bool:
@@ -195,12 +197,15 @@ class Leader(Team):
 
         return TICK, attend
 
-    def _links(self, servers: int) -> list[Any]:
-        self.server.servers = range(1, servers)
+    def _first_link(self) -> Any:
+        return self.link
+
+    def divide(self) -> None:
+        """From here on, the other servers count as such."""
+        self.server.servers = range(1, len(self.ranges))
         for rank in self.server.servers:
             if not self.server.peers[rank].alive:
                 raise Lost(f"rank {rank}, a server, was lost")
-        return [self.link]
 
     def serve(self, job: Job, *, deadline: float = math.inf, closing: bool = False) -> None:
         """Does a job; leaves it at the deadline.
@@ -251,7 +256,7 @@ class Leader(Team):
         if error is not None:
             said = str(self.server.failure or "") or f"rank 0: {_said(error)}"
             self.server.close(stop(said, type(error)))
-        end = time.monotonic() + min(self.lost_after, 8.0)
+        end = time.monotonic() + self.patience
         self.serve(_Silence(self.server), deadline=end, closing=True)
         self.link.flush(1.0)
         self.link.ahead = self.server.ahead
@@ -293,12 +298,19 @@ class Member(Team):
     def _attendance(self) -> tuple[float, Callable[[], None]]:
         return mpi.PULSE, lambda: self.links[0].pulse(self.run)
 
-    def _links(self, servers: int) -> list[Any]:
-        if self.rank < servers:
+    def _first_link(self) -> Any:
+        return self.links[0]
+
+    def divide(self) -> None:
+        """Opens what is between this rank and the other servers, or the workers: all ranks have agreed on it."""
+        servers = len(self.ranges)
+        if not self.is_worker:
             self.desk = _Desk(self, range(servers, self.size))
-            return [self.links[0], self.desk.link]
-        self.links |= {rank: self.world.to_server(rank) for rank in range(1, servers)}
-        return list(self.links.values())
+            self.desk.link.reserve(self.room)
+            return
+        for rank in range(1, servers):
+            self.links[rank] = self.world.to_server(rank)
+            self.links[rank].reserve(self.room)
 
     def _ask(self, rank: int, message: Message) -> None:
         kind, mask, _, _, seq, *rest = message
@@ -358,7 +370,8 @@ class Member(Team):
         while questions is not None:
             rank, answer = self._next(questions)
             questions = worker.answer(answer, rank)
-        self._forget()
+        while self.asked:  # no answer is left on the way
+            self._next({})
 
     def keep(self, dtype: np.dtype, codec: Codec) -> None:
         """Serves this rank's range, until rank 0 has enough."""
@@ -380,16 +393,9 @@ class Member(Team):
                 else:
                     self.backoff.pause()
 
-    def _forget(self) -> None:
-        """What servers still owe."""
-        for rank in self.asked:
-            self.links[rank].forget()
-        self.asked = {}
-
     def leave(self, error: BaseException | None) -> None:
         """The last words."""
         self.attendant.stop()
-        self._forget()
         bye = Message(Kind.BYE, run=self.run, phase=self.phase)
         if error is None:
             self.links[0].post(bye)
@@ -398,12 +404,23 @@ class Member(Team):
         if self.desk is not None:
             self._dismiss(error)
         for rank, link in self.links.items():
-            if link.flush(2.0) and rank:
+            if rank:
+                self._await_last(rank)
+            if link.flush(LAST) and rank:
                 link.post(bye)
+
+    def _await_last(self, rank: int) -> None:
+        """The answer that a server still owes: MPI does not end well with messages that nobody has received."""
+        end = time.monotonic() + LAST
+        while rank in self.asked and not self.ended(rank) and time.monotonic() < end:
+            with suppress(Lost):
+                if self.links[rank].look() is not None:
+                    return
+            time.sleep(1e-3)
 
     def _dismiss(self, error: BaseException | None) -> None:
         """A server's last words to its workers, some of which may be waiting for it."""
-        server, end = self.desk.server, time.monotonic() + FAREWELL
+        server, end = self.desk.server, time.monotonic() + self.patience
         if error is not None:
             server.close(stop(str(error), type(error)))
         while not all(peer.rank in server.told for peer in server.live) and time.monotonic() < end:
