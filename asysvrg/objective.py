@@ -75,18 +75,10 @@ class Objective:
         self.network, self.samples = network, samples
         self.alpha, self.threads, self.unit = alpha, threads, unit
         self.n, self.d, self._spread = n or samples.size, network.size, spread
-        needed = samples.size * network.cache_width * network.dtype.itemsize
-        self.has_cache = needed <= cache_bytes - samples.compress(cache_bytes)
+        self.has_cache = save_work(network, samples, cache_bytes)
         self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
-        self._mu = self.vector()
-
-    def vector(self, values: np.ndarray | None = None) -> np.ndarray:
-        """A vector of d parameters as the kernels want it: a copy of `values`, or zeros."""
-        x = aligned_zeros((self.d,), self.network.dtype)
-        if values is not None:
-            x[:] = values
-        return x
+        self._mu = network.vector()
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """Loss, error and full gradient at x; overwrites the mu and the cache of the snapshot before."""
@@ -111,7 +103,7 @@ class Objective:
                 gradient = self._mu[weights].reshape(W.shape) + alpha * W
                 norm += float(np.vdot(gradient, gradient) + np.vdot(self._mu[biases], self._mu[biases]))
         return Snapshot(
-            self.vector(x),
+            self.network.vector(x),
             self.unit * (loss / self.n + squares / 2),
             self._relative_error(self.samples, errors, self.n, self._spread),
             self._mu,
@@ -154,6 +146,12 @@ class Objective:
         return errors / total if total > 0 else float(errors > 0)
 
 
+def save_work(network: Network, samples: Samples, cache_bytes: float) -> bool:
+    """Spends memory on speed: has samples skip zeros, and says whether the snapshot's cache fits into what is left."""
+    needed = samples.size * network.cache_width * network.dtype.itemsize
+    return needed <= cache_bytes - samples.compress(cache_bytes)
+
+
 def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
     """Weighted mean of the targets, shape (outputs,), and weighted sum of their squared distances from it."""
     y = samples.y.astype(np.float64, copy=False)
@@ -164,7 +162,7 @@ def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
 
 def initial_parameters(network: Network, random_state: np.random.RandomState) -> np.ndarray:
     """Uniform start of Glorot & Bengio (2010), with the bounds of scikit-learn's MLP, biases included."""
-    x = aligned_zeros((network.size,), network.dtype)
+    x = network.vector()
     factor = 2.0 if network.activation == "logistic" else 6.0
     for weights, biases in network.layers(x):
         bound = np.sqrt(factor / sum(weights.shape))

@@ -14,7 +14,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg import archive
-from asysvrg._network import ACTIVATIONS, LOSSES, Network, aligned_zeros
+from asysvrg._network import ACTIVATIONS, LOSSES, Network
 
 FORMAT, VERSION = "asysvrg-model", 1
 # Fitted attributes that go into a file as they are, with their types; those that a model has not are left out.
@@ -148,9 +148,7 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
     kind = CLASSES[name]
     model = kind(**_parameters(kind, values["parameters"]))
     model._network = network
-    own = aligned_zeros((network.size,), network.dtype)
-    own[:] = x
-    layers = network.layers(own)
+    layers = network.layers(network.vector(x))
     model.coefs_, model.intercepts_ = [weights for weights, _ in layers], [biases for _, biases in layers]
     model.n_features_in_ = network.widths[0]
     for name, value in fitted.items():

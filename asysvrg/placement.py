@@ -20,7 +20,7 @@ from asysvrg.inputs import rows
 from asysvrg.objective import spread_of
 from asysvrg.server import Group
 
-ALIKE = ("n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "dtype", "alpha", "compress")
+ALIKE = ("n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "dtype", "alpha", "compress", "servers")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def place(
     *,
     alpha: float,
     compress: str | None,
+    servers: int,
     threads: int,
     needs_all: str | None,
 ) -> tuple[Samples, Placement]:
@@ -64,6 +65,8 @@ def place(
         Sum of its weights as given.
     alpha : float
     compress : str or None
+    servers : int
+        Ranks, from 0 on, that train on none.
     threads : int
         That this rank is to compute with.
     needs_all : str or None
@@ -84,12 +87,13 @@ def place(
     mine = {
         "n_features": network.widths[0], "outputs": network.widths[-1], "dtype": network.dtype.name,
         "hidden_layer_sizes": list(network.widths[1:-1]), "activation": network.activation, "loss": network.loss,
-        "alpha": alpha, "compress": compress,
+        "alpha": alpha, "compress": compress, "servers": servers,
         "samples": [digest(samples.X), digest(samples.y), digest(samples.weight)],
         "threads": threads, "cores": joblib.cpu_count(),
         "rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,
     }  # fmt: skip
     agreed = team.share(mine, lambda given: _agreed(given, needs_all))
+    team.divide()
     if team.rank == 0:
         for rank, wanted, cores in agreed["bound"]:
             warnings.warn(
@@ -103,7 +107,7 @@ def place(
     factor = scale * mass / samples.size
     if agreed["deal"]:
         dealt = team.share(_dealt(samples, mass, agreed) if team.rank == 0 else {}, lambda given: given[0], own=True)
-        if team.rank:
+        if team.is_worker:
             samples, factor = _joined(samples, mass, dealt), scale
     if agreed["weighted"]:
         weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
@@ -122,11 +126,21 @@ def _agreed(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str
     holders: dict[tuple[str, ...], list[int]] = {}
     for rank, one in given.items():
         holders.setdefault(tuple(one["samples"]), []).append(rank)
-    deal = holders[tuple(first["samples"])] == [0]
+    servers = first["servers"]
+    idle = [ranks for ranks in holders.values() if ranks[-1] < servers]
+    deal = idle[:1] == [holders[tuple(first["samples"])]]
+    if len(idle) > deal:
+        raise ValueError(
+            f"rank {idle[-1][0]}, one of {servers} servers, has samples that no worker has: give it those of rank 0"
+        )
     if needs_all and len(holders) > 1:
         raise ValueError(f"{needs_all} needs the same samples on every rank; the ranks have different ones")
     parts = [given[ranks[0]] for ranks in holders.values()]
-    groups = [[given[ranks[-1]]["rows"], [r for r in ranks if r]] for ranks in holders.values() if ranks != [0]]
+    groups = [
+        [given[ranks[-1]]["rows"], [r for r in ranks if r >= servers]]
+        for ranks in holders.values()
+        if ranks[-1] >= servers
+    ]
     if deal:
         for number, (begin, end) in enumerate(_pieces(first["rows"], len(groups))):
             groups[number][0] += end - begin
@@ -140,8 +154,8 @@ def _agreed(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str
     bound = [[rank, one["threads"], one["cores"]] for rank, one in given.items() if one["threads"] > one["cores"]]
     weighted = len(parts) > 1 and (any(one["weighted"] for one in parts) or mass != n)
     return {
-        "groups": groups, "deal": deal, "n": n, "mass": mass, "spread": spread * n / mass, "weighted": weighted,
-        "bound": bound,
+        "groups": groups, "deal": deal, "servers": servers, "n": n, "mass": mass, "spread": spread * n / mass,
+        "weighted": weighted, "bound": bound,
         "shards": sorted(":".join(key) for key in holders) if len(parts) > 1 else [],
     }  # fmt: skip
 
@@ -154,7 +168,7 @@ def _dealt(samples: Samples, mass: float, agreed: dict[str, Any]) -> dict[int, d
     """Rank 0's samples, a piece for each group, with their weights as given."""
     weight = np.ones(samples.size) if samples.weight is None else samples.weight
     weight = (weight * (mass / samples.size)).astype(samples.X.dtype)
-    dealt: dict[int, dict[str, Any]] = {0: {}}
+    dealt: dict[int, dict[str, Any]] = {rank: {} for rank in range(agreed["servers"])}
     for (_, ranks), (begin, end) in zip(agreed["groups"], _pieces(samples.size, len(agreed["groups"])), strict=True):
         X, y, w = rows(slice(begin, end), samples.X, samples.y, weight)
         part = {"y": y, "weight": w}

@@ -77,7 +77,7 @@ class Scaling:
 
     def scaled(self, network: Network, x: np.ndarray) -> np.ndarray:
         """Parameters for the scaled data from those for the data as given: the inverse of `unscaled`."""
-        x = network.copy(x)
+        x = network.vector(x)
         layers = network.layers(x)
         if self.target_mean is not None:
             W, b = layers[-1]
@@ -95,7 +95,7 @@ class Scaling:
         """Parameters for inputs and targets as given; x itself where there is nothing to do."""
         if self.scale is None and self.target_mean is None:
             return x
-        x = network.copy(x)
+        x = network.vector(x)
         layers = network.layers(x)
         if self.scale is not None:
             W, b = layers[0]

@@ -6,12 +6,12 @@ most one message is under way between the server and a worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from asysvrg.messages import Kind, Lost, Message, RankError, piece, stop
+from asysvrg.messages import Kind, Lost, Message, piece, reason, stop
 
 LOOK = 1.0  # seconds of silence after which the process is looked for, where it is on the same machine
 
@@ -40,6 +40,7 @@ class Peer:
         "heard",
         "held",
         "joined",
+        "last",
         "looked",
         "mu",
         "owed",
@@ -58,7 +59,8 @@ class Peer:
         self.forget()
 
     def forget(self) -> None:
-        self.task: Any = None  # what it is computing
+        self.task: int | None = None  # what it is computing
+        self.last: int | None = None  # the draw that it delivered before, which other servers may lack
         self.snap = self.mu = self.asked = -1  # sweep whose x~ and mu it has; where in a blob it is
 
 
@@ -94,6 +96,8 @@ class Server:
 
     Attributes
     ----------
+    servers : collection of int
+        Ranks among `ranks` that are servers themselves, of other coordinates (`ranges`).
     events : list of str
         What happened to workers.
     failure : Exception or None
@@ -116,6 +120,7 @@ class Server:
         self.peers = {rank: Peer(rank, now) for rank in ranks}
         self.send, self.run, self.lost_after, self.heartbeat = send, run, lost_after, heartbeat
         self.phase, self.job, self.ended, self.grouped = 0, None, ended, False
+        self.servers: Collection[int] = ()
         self.idle: dict[int, Peer] = {}
         self.answers: dict[int, dict[int, np.ndarray]] = {}
         self.events: list[str] = []
@@ -129,12 +134,16 @@ class Server:
     def live(self) -> list[Peer]:
         return [peer for peer in self.peers.values() if peer.alive]
 
+    @property
+    def workers(self) -> list[Peer]:
+        return [peer for peer in self.live if peer.rank not in self.servers]
+
     def start(self, job: Job, phase: int) -> None:
         """Sets the job; whoever waits is served."""
         self.job, self.phase = job, phase
         self.idle = {peer.rank: peer for peer in self.live if peer.owed}
         for peer in self.peers.values():
-            peer.task = None
+            peer.task = peer.last = None
         for peer in self.peers.values():
             # Only who is owed an answer: of another peer the next question, on its way, is the one to answer.
             held, peer.held = peer.held, None
@@ -185,8 +194,7 @@ class Server:
             peer.alive = peer.owed = False
             self._release(peer)
             if message.kind == Kind.FAIL:
-                kind = ValueError if message.a else RankError
-                self.failure = kind(f"rank {rank}: {message.payload.tobytes().decode(errors='replace')}")
+                self.failure = reason(message, f"rank {rank}: ")
             return
         if not peer.alive:
             peer.alive = True
@@ -201,9 +209,12 @@ class Server:
         if not peer.alive:
             return
         peer.alive = peer.owed = False
-        self.events.append(f"worker {rank} was lost: {why}")
         self._release(peer)
-        if not self.live:
+        if rank in self.servers:
+            self.failure = Lost(f"rank {rank}, a server, was lost: {why}")
+            return
+        self.events.append(f"worker {rank} was lost: {why}")
+        if not self.workers:
             self.failure = Lost(f"all workers were lost, the last one, rank {rank} ({why})")
         elif peer.group >= 0 and not any(other.group == peer.group for other in self.live):
             self.failure = Lost(f"worker {rank} was lost ({why}), and with it samples that no other rank has")
@@ -247,7 +258,7 @@ class Server:
             self._reply(peer, Message(Kind.DONE))
             return
         elif self.job is not None:
-            if self.grouped and peer.group < 0:
+            if self.grouped and peer.group < 0 and peer.rank not in self.servers:
                 self._reply(peer, stop(f"rank {peer.rank} came back after the samples were dealt out"))
                 return
             self.job.take(peer, message)

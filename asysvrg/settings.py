@@ -45,6 +45,7 @@ class Settings:
     max_delay: int | None
     late: str
     compress: str | None
+    servers: int
     cache_bytes: float
     tol: float
     n_iter_no_change: int
@@ -90,8 +91,15 @@ def check(estimator: Any) -> Settings:
                 )
         if given["deflation"]:
             raise ValueError(f"deflation={given['deflation']} is for threads; backend='mpi' takes steps as they are")
-    elif given["compress"] is not None:
-        raise ValueError(f"compress={given['compress']!r} is for messages between ranks: backend='mpi'")
+        if given["servers"] > 1 and given["max_delay"] is not None:
+            raise ValueError(
+                f"max_delay={given['max_delay']} is kept by one server, which sees all of an update; "
+                f"got servers={given['servers']}"
+            )
+    else:
+        for name, alone in (("compress", None), ("servers", 1)):
+            if given[name] != alone:
+                raise ValueError(f"{name}={given[name]!r} is for messages between ranks: backend='mpi'")
     by_rank = given["backend"] == "mpi" and given["n_jobs"] is None  # the cores of a machine are its ranks'
     dtype = np.dtype(given["dtype"])
     return Settings(
@@ -115,6 +123,7 @@ def check(estimator: Any) -> Settings:
         max_delay=given["max_delay"],
         late=given["late"],
         compress=given["compress"],
+        servers=int(given["servers"]),
         cache_bytes=float(given["cache_size"]) * 2**20,
         tol=float(given["tol"]),
         n_iter_no_change=int(given["n_iter_no_change"]),
@@ -138,7 +147,7 @@ def _check_numbers(given: dict[str, Any]) -> None:
             raise ValueError(f"decay is a number that is not negative, or 'linear'; got {given['decay']!r}")
     elif not check_scalar(given["decay"], "decay", Real, min_val=0) < math.inf:
         raise ValueError(f"decay is {given['decay']}; a finite number is expected")
-    for name in ("batch_size", "max_iter", "n_iter_no_change"):
+    for name in ("batch_size", "max_iter", "n_iter_no_change", "servers"):
         check_scalar(given[name], name, Integral, min_val=1, max_val=MOST)
     rate = given["learning_rate_init"]
     if isinstance(rate, str):

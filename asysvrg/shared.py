@@ -56,7 +56,7 @@ class SharedExecution:
             everything = coordinates == 0 or coordinates >= objective.d
             update = "striped" if everything else "atomic"
             update = "serial" if objective.threads == 1 else update
-        self.update, self.has_cache = update, objective.has_cache
+        self.update, self.has_cache, self.skips_zeros = update, objective.has_cache, objective.samples.skips_zeros
         self._loop = InnerLoop(
             objective.network,
             objective.samples,
@@ -100,7 +100,7 @@ class SharedExecution:
         deflation = self.deflation(snapshot.x)
         pairs = None
         if deflation is not None:
-            gradient = self.objective.vector(snapshot.mu if direction == "svrg" else None)
+            gradient = self.objective.network.vector(snapshot.mu if direction == "svrg" else None)
             along = deflation.along(self.objective.with_l2(gradient, snapshot.x))
             pairs = [None if u is None else (u, c) for u, c in zip(deflation.bases, along, strict=True)]
         delays = self._loop.run(

@@ -66,7 +66,7 @@ def _largest_eigenvalue(
         for _ in range(ITERATIONS):
             direction = change if deflation is None else deflation.apply(change)
             direction = direction / np.sqrt(change @ direction)
-            change = (objective.gradient(objective.vector(x + step * direction)) - start) / step
+            change = (objective.gradient(objective.network.vector(x + step * direction)) - start) / step
             value = float(np.sqrt(change @ (change if deflation is None else deflation.apply(change))))
             if not np.isfinite(value) or value == 0:
                 break

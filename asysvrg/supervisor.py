@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+RESULT = "ASYSVRG_RESULT"  # set by the launcher: the file in which rank 0 says how it ended
 LIBC, PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 RANK = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 def note(name: str, value: int) -> None:
     """Writes a number into the launcher's folder; on another machine there is no such folder."""
-    folder = Path(os.environ.get("ASYSVRG_RESULT", "")).parent
+    folder = Path(os.environ.get(RESULT, "")).parent
     temporary = folder / f"{name}.{os.getpid()}.tmp"
     try:
         temporary.write_text(str(value))

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,18 @@ import numpy as np
 from asysvrg import mpi
 from asysvrg._network import Network
 from asysvrg._version import __version__
+from asysvrg.codec import Codec
 from asysvrg.jobs import Exchange, Farewell
-from asysvrg.messages import Backoff, Kind, Lost, Message, RankError, stop
+from asysvrg.messages import Backoff, Kind, Lost, Message, ranges_of, reason, stop
+from asysvrg.ranges import Deputy, RangeServer
 from asysvrg.server import Group, Job, Server
+from asysvrg.supervisor import RESULT
 from asysvrg.trace import replacing
 from asysvrg.worker import Worker, sharing
 
-RESULT = "ASYSVRG_RESULT"  # set by a fault-tolerant launcher: the file in which rank 0 says how it ended
 LOST_AFTER = "ASYSVRG_LOST_AFTER"  # seconds of silence, default 10
 TICK = 0.05  # seconds between two looks at the clock
+LAST = 2.0  # seconds for which a rank that leaves waits for the last messages
 
 Combine = Callable[[dict[int, Any]], Any]
 
@@ -94,20 +97,30 @@ class Team:
     """
 
     def __init__(self, world: mpi.World):
-        self.link: Any = world.link
-        self.rank, self.size, self.run = world.rank, world.size, world.fits
+        self.world, self.rank, self.size, self.run = world, world.rank, world.size, world.fits
         self.backoff, self.phase = Backoff("sleep"), 0
+        self.ranges: list[slice] = []  # each server's coordinates
+        self.room = 0
         self.lost_after = float(os.environ.get(LOST_AFTER, 10))
+        self.patience = min(self.lost_after, 8.0)  # for which a server waits for the last words of others
         self.processes: dict[int, int] = {}  # of other ranks on this machine
         self.attendant = _Attendant(*self._attendance())
 
     def ended(self, rank: int) -> bool:
         return rank in self.processes and mpi.has_ended(self.processes[rank])
 
-    def set_up(self, wait: str, network: Network) -> None:
-        """How to wait, and room for messages of three vectors."""
+    def set_up(self, wait: str, network: Network, servers: int) -> None:
+        """How to wait, and which coordinates each server is to have."""
+        if servers >= self.size:
+            raise ValueError(f"servers={servers} of {self.size} ranks: at least one is to work")
         self.backoff = Backoff(wait)
-        self.link.reserve(3 * network.size * network.dtype.itemsize + 16)
+        self.ranges = ranges_of(network.size, network.dtype.itemsize, servers)
+        self.room = 3 * network.size * network.dtype.itemsize + 16  # bytes of three vectors
+        self._first_link().reserve(self.room)
+
+    @property
+    def is_worker(self) -> bool:
+        return self.rank >= len(self.ranges)
 
     def union(self, labels: np.ndarray) -> np.ndarray:
         """The sorted labels of all ranks."""
@@ -138,31 +151,18 @@ class Team:
         }
 
 
-class Leader(Team):
-    """Rank 0."""
+class _Desk:
+    """Where a server meets those who ask it."""
 
-    def __init__(self, world: mpi.World):
-        super().__init__(world)
-        self.server = Server(
-            range(1, self.size), self.link.send, time.monotonic(), run=self.run, lost_after=self.lost_after,
-            ended=self.ended,
-        )  # fmt: skip
-        self.link.listen()
-        for rank, message in self.link.ahead.items():
-            self.server.receive(rank, message, time.monotonic())
-        self.groups: list[Group] = []
+    def __init__(self, team: Team, ranks: range):
+        self.link = team.world.to_workers()
+        self.server = (Deputy if team.rank else Server)(
+            ranks, self.link.send, time.monotonic(), run=team.run, lost_after=team.lost_after, ended=team.ended
+        )
+        self.link.listen(ranks)
         self.next_tick = 0.0
 
-    def _attendance(self) -> tuple[float, Callable[[], None]]:
-        def attend() -> None:
-            try:
-                self._look()
-            except Exception as error:  # for the main thread, when it comes back
-                self.server.failure = self.server.failure or error
-
-        return TICK, attend
-
-    def _look(self) -> bool:
+    def look(self) -> bool:
         """Takes what has come; says whether anything has."""
         came = self.link.poll()
         now = time.monotonic()
@@ -175,6 +175,37 @@ class Leader(Team):
             self.next_tick = now + TICK
             self.server.tick(now)
         return bool(came)
+
+
+class Leader(Team):
+    """Rank 0."""
+
+    def __init__(self, world: mpi.World):
+        super().__init__(world)
+        self.desk = _Desk(self, range(1, self.size))
+        self.link, self.server = self.desk.link, self.desk.server
+        for rank, message in self.link.ahead.items():
+            self.server.receive(rank, message, time.monotonic())
+        self.groups: list[Group] = []
+
+    def _attendance(self) -> tuple[float, Callable[[], None]]:
+        def attend() -> None:
+            try:
+                self.desk.look()
+            except Exception as error:  # for the main thread, when it comes back
+                self.server.failure = self.server.failure or error
+
+        return TICK, attend
+
+    def _first_link(self) -> Any:
+        return self.link
+
+    def divide(self) -> None:
+        """From here on, the other servers count as such."""
+        self.server.servers = range(1, len(self.ranges))
+        for rank in self.server.servers:
+            if not self.server.peers[rank].alive:
+                raise Lost(f"rank {rank}, a server, was lost")
 
     def serve(self, job: Job, *, deadline: float = math.inf, closing: bool = False) -> None:
         """Does a job; leaves it at the deadline.
@@ -193,7 +224,7 @@ class Leader(Team):
             try:
                 server.start(job, self.phase)
                 while not job.done and (closing or server.failure is None) and time.monotonic() < deadline:
-                    if self._look():
+                    if self.desk.look():
                         self.backoff.reset()
                     else:
                         self.backoff.pause()
@@ -223,11 +254,9 @@ class Leader(Team):
         """The last words, to everybody who still listens."""
         self.attendant.stop()
         if error is not None:
-            reason = str(self.server.failure or "")
-            if not reason:
-                reason = f"rank 0: {_said(error)}"
-            self.server.close(stop(reason, type(error)))
-        end = time.monotonic() + min(self.lost_after, 8.0)
+            said = str(self.server.failure or "") or f"rank 0: {_said(error)}"
+            self.server.close(stop(said, type(error)))
+        end = time.monotonic() + self.patience
         self.serve(_Silence(self.server), deadline=end, closing=True)
         self.link.flush(1.0)
         self.link.ahead = self.server.ahead
@@ -253,25 +282,73 @@ class _Silence:
 def _said(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, ValueError | Lost) else f"{type(error).__name__}: {error}"
 
 
 class Member(Team):
     """Any other rank."""
 
-    def _attendance(self) -> tuple[float, Callable[[], None]]:
-        return mpi.PULSE, lambda: self.link.pulse(self.run)
+    def __init__(self, world: mpi.World):
+        super().__init__(world)
+        self.links = {0: world.to_server(0)}
+        self.asked: dict[int, float] = {}  # servers that owe an answer, and when they were asked
+        self.looked = 0.0
+        self.desk: _Desk | None = None
 
-    def _ask(self, message: Message) -> Message:
+    def _attendance(self) -> tuple[float, Callable[[], None]]:
+        return mpi.PULSE, lambda: self.links[0].pulse(self.run)
+
+    def _first_link(self) -> Any:
+        return self.links[0]
+
+    def divide(self) -> None:
+        """Opens what is between this rank and the other servers, or the workers: all ranks have agreed on it."""
+        servers = len(self.ranges)
+        if not self.is_worker:
+            self.desk = _Desk(self, range(servers, self.size))
+            self.desk.link.reserve(self.room)
+            return
+        for rank in range(1, servers):
+            self.links[rank] = self.world.to_server(rank)
+            self.links[rank].reserve(self.room)
+
+    def _ask(self, rank: int, message: Message) -> None:
         kind, mask, _, _, seq, *rest = message
-        message = Message(kind, mask, self.phase, self.run, seq, *rest)
+        self.links[rank].ask(Message(kind, mask, self.phase, self.run, seq, *rest))
+        self.asked[rank] = self.looked = time.monotonic()
+
+    def _answer(self) -> tuple[int, Message] | None:
+        """A server's answer, if there is one."""
+        for rank in self.asked:
+            answer = self.links[rank].look()
+            if answer is None:
+                continue
+            del self.asked[rank]
+            if answer.kind == Kind.STOP:
+                error = reason(answer)
+                error.from_server = True
+                raise error
+            return rank, answer
+        now = time.monotonic()
+        if now - self.looked > mpi.PULSE:
+            self.looked = now
+            for rank, since in self.asked.items():
+                if now - since > 2 * self.lost_after or self.ended(rank):
+                    raise self.links[rank].lost(f"no sign of it for {now - since:.0f} s")
+            if 0 not in self.asked:
+                self.links[0].pulse(self.run)
+        return None
+
+    def _next(self, questions: dict[int, Message]) -> tuple[int, Message]:
+        """Asks servers; returns the first answer of those that owe one."""
         with self.attendant.lock:
-            answer = self.link.ask(message, self.backoff, lost_after=2 * self.lost_after, ended=lambda: self.ended(0))
-        if answer.kind == Kind.STOP:
-            error = (ValueError if answer.a else RankError)(answer.payload.tobytes().decode(errors="replace"))
-            error.from_server = True
-            raise error
-        return answer
+            for rank, message in questions.items():
+                self._ask(rank, message)
+            self.backoff.reset()
+            while (found := self._answer()) is None:
+                if self.desk is None or not self.desk.look():
+                    self.backoff.pause()
+            return found
 
     def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:
         """As rank 0's."""
@@ -280,30 +357,76 @@ class Member(Team):
         message = next(talk)
         while True:
             try:
-                message = talk.send(self._ask(message))
+                message = talk.send(self._next({0: message})[1])
             except StopIteration as end:
                 return end.value
 
     def work(self, worker: Worker) -> None:
         """Computes what the server asks for, until it has enough."""
         self.phase += 1
-        worker.v = self.link.vector(worker.v.size, worker.v.dtype)
-        message: Message | None = Message(Kind.READY)
-        while message is not None:
-            message = worker.answer(self._ask(message))
+        if len(self.links) == 1:
+            worker.v = self.links[0].vector(worker.v.size, worker.v.dtype)
+        questions: dict[int, Message] | None = {0: Message(Kind.READY)}
+        while questions is not None:
+            rank, answer = self._next(questions)
+            questions = worker.answer(answer, rank)
+        while self.asked:  # no answer is left on the way
+            self._next({})
+
+    def keep(self, dtype: np.dtype, codec: Codec) -> None:
+        """Serves this rank's range, until rank 0 has enough."""
+        self.phase += 1
+        where, desk = self.ranges[self.rank], self.desk
+        keeper = RangeServer(desk.server, where.stop - where.start, dtype, codec, self.phase)
+        with self.attendant.lock:
+            while not keeper.done:
+                came = desk.look()
+                now = time.monotonic()
+                if not self.asked and (message := keeper.say(now, desk.link.carried)) is not None:
+                    self._ask(0, message)
+                    came = True
+                if self.asked and (answer := self._answer()) is not None:
+                    keeper.hear(answer[1], now)
+                    came = True
+                if came:
+                    self.backoff.reset()
+                else:
+                    self.backoff.pause()
 
     def leave(self, error: BaseException | None) -> None:
         """The last words."""
         self.attendant.stop()
+        bye = Message(Kind.BYE, run=self.run, phase=self.phase)
         if error is None:
-            self.link.post(Message(Kind.BYE, run=self.run, phase=self.phase))
-        elif not isinstance(error, Lost) and not getattr(error, "from_server", False):
-            text = np.frombuffer(_said(error).encode(), dtype=np.uint8)[:4096]
-            message = Message(
-                Kind.FAIL, run=self.run, phase=self.phase, a=isinstance(error, ValueError), payload=(text,)
-            )
-            self.link.post(message)
-        self.link.flush(2.0)
+            self.links[0].post(bye)
+        elif getattr(error, "rank", -1) != 0 and not getattr(error, "from_server", False):
+            self.links[0].post(stop(_said(error), type(error), Kind.FAIL)._replace(run=self.run, phase=self.phase))
+        if self.desk is not None:
+            self._dismiss(error)
+        for rank, link in self.links.items():
+            if rank:
+                self._await_last(rank)
+            if link.flush(LAST) and rank:
+                link.post(bye)
+
+    def _await_last(self, rank: int) -> None:
+        """The answer that a server still owes: MPI does not end well with messages that nobody has received."""
+        end = time.monotonic() + LAST
+        while rank in self.asked and not self.ended(rank) and time.monotonic() < end:
+            with suppress(Lost):
+                if self.links[rank].look() is not None:
+                    return
+            time.sleep(1e-3)
+
+    def _dismiss(self, error: BaseException | None) -> None:
+        """A server's last words to its workers, some of which may be waiting for it."""
+        server, end = self.desk.server, time.monotonic() + self.patience
+        if error is not None:
+            server.close(stop(str(error), type(error)))
+        while not all(peer.rank in server.told for peer in server.live) and time.monotonic() < end:
+            if not self.desk.look():
+                time.sleep(1e-3)
+        self.desk.link.flush(1.0)
 
 
 _team: Team | None = None

@@ -124,7 +124,7 @@ def train(
         samples,
         alpha=alpha,
         threads=_threads(settings, network, batch_size),
-        cache_bytes=settings.cache_bytes,
+        cache_bytes=settings.cache_bytes if team is None else 0,
         unit=scaling.target_scale**2,
         n=n,
         spread=None if placement is None or placement.spread is None else placement.spread / scaling.target_scale**2,
@@ -148,6 +148,7 @@ def train(
         )
     else:
         team.share({"seed": seed, "batch_size": batch_size} | scaling.as_dict())
+        common |= team.share({}, _of_workers)
         team.begin()
         execution = DistributedExecution(team, objective, late=settings.late, compress=settings.compress, **common)
     with threads.one_blas_thread(), progress_bar(verbose, settings.max_iter) as show:
@@ -187,12 +188,25 @@ def train(
 
 
 def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -> tuple[Outcome, Trace]:
-    """A worker's part: what is open is decided by rank 0."""
+    """The part of the other ranks: what is open is decided by rank 0."""
     settled = team.share({})
+    codecs = [CODECS[settings.compress](where.stop - where.start, network.dtype) for where in team.ranges]
+    if team.is_worker:
+        worker = _worker(settings, network, samples, settled, codecs=codecs, ranges=team.ranges)
+        team.share({"has_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
+        team.work(worker)
+    else:
+        team.share({})
+        team.keep(network.dtype, codecs[team.rank])
+    end = team.share({})
+    return Outcome(**end["outcome"] | {"x": network.vector(end["x"])}), Trace(**end["trace"])
+
+
+def _worker(settings: Settings, network: Network, samples: Samples, settled: dict[str, Any], **division: Any) -> Worker:
     scaling = Scaling.from_dict(settled)
     if scaling is not NEUTRAL:
         samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
-    worker = Worker(
+    return Worker(
         network,
         samples,
         alpha=scaling.l2(settings.alpha, network),
@@ -201,11 +215,13 @@ def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -
         seed=settled["seed"],
         threads=settings.threads,
         cache_bytes=settings.cache_bytes,
-        codec=CODECS[settings.compress](network.size, network.dtype),
+        **division,
     )
-    team.work(worker)
-    end = team.share({})
-    return Outcome(**end["outcome"] | {"x": network.copy(end["x"])}), Trace(**end["trace"])
+
+
+def _of_workers(given: dict[int, dict[str, Any]]) -> dict[str, bool]:
+    """What is true of all of them; servers give nothing."""
+    return {name: all(one[name] for one in given.values() if one) for name in ("has_cache", "skips_zeros")}
 
 
 def _checkpoint(
@@ -290,10 +306,10 @@ def _choices(settings: Settings, objective: Objective, execution: Any, team: Any
         "widths": list(objective.network.widths),
         "parameters": objective.d,
         "threads": objective.threads,
-        **({} if team is None else {"workers": team.size - 1, "shards": len(team.groups)}),
+        **({} if team is None else {"workers": team.size - settings.servers, "shards": len(team.groups)}),
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
         "update": execution.update,
         "snapshot_cache": execution.has_cache,
-        "skips_zeros": objective.samples.skips_zeros,
+        "skips_zeros": execution.skips_zeros,
     }

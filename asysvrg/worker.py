@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop
 from asysvrg.codec import Codec
 from asysvrg.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
+from asysvrg.objective import save_work
 
 
 def sharing(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]:
@@ -30,7 +31,10 @@ def sharing(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]
 
 
 class Worker:
-    """Answers the server's messages with shards of the full gradient and with directions.
+    """Answers the servers' messages with shards of the full gradient and with directions.
+
+    A direction is computed when rank 0 has said which, and all other servers have answered the one before with their
+    ranges of x: when it arrives at rank 0, the one before has arrived everywhere.
 
     Parameters
     ----------
@@ -46,9 +50,11 @@ class Worker:
         Of all draws, the same on every rank.
     threads : int
     cache_bytes : float
-        As for `Objective`: the cache is used where all of this rank's samples were swept here.
-    codec : Codec
-        Of x and v in messages.
+        As for `Objective`; the cache is used where all of this rank's samples were swept here.
+    codecs : sequence of Codec
+        Of x and v in messages to and from each server.
+    ranges : sequence of slice, optional
+        Each server's coordinates.
     """
 
     def __init__(
@@ -62,39 +68,88 @@ class Worker:
         seed: int,
         threads: int,
         cache_bytes: float,
-        codec: Codec,
+        codecs: Sequence[Codec],
+        ranges: Sequence[slice] = (slice(None),),
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
-        self.codec = codec
+        self.codecs, self.ranges = codecs, ranges
+        self.step: Message | None = None  # from rank 0, to be carried out
+        # From the other servers, in their order; None from one that has been asked.
+        self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
+        self.may_keep, self.cache, self.swept = save_work(network, samples, cache_bytes), None, 0
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
             threads=threads, replacement=replacement, update="serial" if threads == 1 else "atomic",
         )  # fmt: skip
-        self.snap, self.mu = self._vector(), self._vector()
+        self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
-        self.v = self._vector()
-        needed = samples.size * network.cache_width * network.dtype.itemsize
-        self.may_keep, self.cache, self.swept = needed <= cache_bytes, None, 0
+        self.v = network.vector()
+        self.x = network.vector() if self.parts else None
 
-    def _vector(self) -> np.ndarray:
-        return aligned_zeros((self.network.size,), self.network.dtype)
+    def answer(self, message: Message, rank: int = 0) -> dict[int, Message] | None:
+        """What to send next, by server; None when the work is done.
 
-    def answer(self, message: Message) -> Message | None:
-        """What to send next; None when the work is done."""
+        Parameters
+        ----------
+        message : Message
+            Of a server; valid until this gives something to send to it.
+        rank : int, default=0
+            That server's.
+        """
+        if rank:
+            return self._of_another(message, rank)
         if message.kind in (Kind.DONE, Kind.STOP):
             return None
-        given = vectors(message, self.network.dtype, self.codec.nbytes)
+        given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
         if Mask.SNAP in given:
             self.snap[:], self.swept = given[Mask.SNAP], 0
         if Mask.MU in given:
             self.mu[:] = given[Mask.MU]
         if message.kind == Kind.SHARD:
-            return self._full(message)
+            return {0: self._full(message)}
         if message.kind == Kind.STEP:
-            return self._step(message, self.codec.received(given[Mask.X], self.snap))
+            self.step = message._replace(payload=given[Mask.X])
+            return self._next()
         if message.kind != Kind.WAIT:
             raise ValueError(f"a worker got a message of kind {message.kind}")
-        return Message(Kind.READY)
+        return {0: Message(Kind.READY)}
+
+    def _of_another(self, message: Message, rank: int) -> dict[int, Message]:
+        """What a server other than rank 0 answered."""
+        if message.kind == Kind.WAIT:
+            return {rank: self._wish()}
+        if message.kind == Kind.DONE:  # which rank 0 is about to say, too
+            waits, self.step = self.step is not None, None
+            return {0: Message(Kind.READY)} if waits else {}
+        self.parts[rank - 1] = message
+        return self._next()
+
+    def _wish(self) -> Message:
+        """For a range of x, not of an older epoch than rank 0's."""
+        return Message(Kind.READY, a=-1 if self.step is None else self.step.a)
+
+    def _next(self) -> dict[int, Message]:
+        """The direction, if all is there that it takes."""
+        if self.step is None:
+            return {}
+        # One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
+        old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < self.step.a]
+        for rank in old:
+            self.parts[rank - 1] = None
+        if old or None in self.parts:
+            return {rank: self._wish() for rank in old}
+        step, self.step = self.step, None
+        return self._step(step)
+
+    def _x(self, step: Message) -> np.ndarray:
+        """x^: each range as its server had it when it answered."""
+        first = self.codecs[0].received(step.payload, self.snap[self.ranges[0]])
+        if self.x is None:
+            return first
+        self.x[self.ranges[0]] = first
+        for part, codec, where in zip(self.parts, self.codecs[1:], self.ranges[1:], strict=True):
+            self.x[where] = codec.received(part.payload, self.snap[where])
+        return self.x
 
     def _full(self, message: Message) -> Message:
         rows, keep = (message.c, message.d), bool(message.mask & Mask.KEEP) and self.may_keep
@@ -110,19 +165,28 @@ class Worker:
         parts = self.v, np.array([loss, errors])
         return Message(Kind.FULL, a=message.a, b=message.b, c=count, payload=parts)
 
-    def _step(self, message: Message, x: np.ndarray) -> Message:
-        svrg = bool(message.mask & Mask.SVRG)
+    def _direction(self, x: np.ndarray, epoch: int, t: int, svrg: bool) -> int:
+        """v of draw t; returns the sample gradients that it took."""
         cache = self.cache if self.swept == self.samples.size else None
         self.loop.direction(
             x,
             self.v,
-            message.c,
+            t,
             direction="svrg" if svrg else "sgd",
-            epoch=message.a,
+            epoch=epoch,
             mu=self.mu,
             x_snap=self.snap,
             cache=cache,
         )
-        evaluated = self.batch_size * (2 if svrg and cache is None else 1)
-        v = self.codec.direction(self.v, message.a)
-        return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=evaluated, payload=(v,))
+        return self.batch_size * (2 if svrg and cache is None else 1)
+
+    def _step(self, message: Message) -> dict[int, Message]:
+        evaluated = self._direction(self._x(message), message.a, message.c, bool(message.mask & Mask.SVRG))
+        bases, self.parts = [message.b, *(part.b for part in self.parts)], [None] * len(self.parts)
+        # v itself, where it is one piece: it may lie in a message already.
+        pieces = [self.v[where] for where in self.ranges] if self.parts else [self.v]
+        codes = [codec.direction(piece, message.a) for codec, piece in zip(self.codecs, pieces, strict=True)]
+        return {
+            rank: Message(Kind.GRAD, a=message.a, b=base, c=message.c, d=evaluated, payload=(code,))
+            for rank, (base, code) in enumerate(zip(bases, codes, strict=True))
+        }

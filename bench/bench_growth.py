@@ -49,7 +49,7 @@ class Iterations:
         how = {"batch_size": batch, "inner_steps": STEPS, "update": "auto", "max_delay": None, "seed": 0}
         self.execution = SharedExecution(objective, **subset, **how)
         self.start = initial_parameters(network, np.random.RandomState(0))
-        self.x, self.parameters = objective.vector(self.start), network.size
+        self.x, self.parameters = objective.network.vector(self.start), network.size
         self.snapshot = self.execution.snapshot(self.start, direction="svrg")
 
     def __call__(self):

@@ -29,10 +29,10 @@ class Problem:
         self.objective = Objective(self.network, self.samples, alpha=ALPHA, threads=threads, cache_bytes=1e9)
         self.start = initial_parameters(self.network, np.random.RandomState(0))
         snapshot = self.objective.snapshot(self.start, keep_cache=True)
-        self.mu, self.cache = self.objective.vector(snapshot.mu), snapshot.cache
+        self.mu, self.cache = self.objective.network.vector(snapshot.mu), snapshot.cache
 
     def loss(self, x):
-        return self.objective.snapshot(self.objective.vector(x), keep_cache=False).loss
+        return self.objective.snapshot(self.objective.network.vector(x), keep_cache=False).loss
 
 
 class Inner:
@@ -47,7 +47,7 @@ class Inner:
         self.settings = {"direction": kind, "mu": problem.mu, "x_snap": problem.start}
         self.settings["cache"] = problem.cache if kind == direction else None
         self.settings["eta"] = ETA[coordinates] if eta is None else eta
-        self.x = problem.objective.vector(problem.start)
+        self.x = problem.objective.network.vector(problem.start)
 
     def reset(self):
         self.x[:] = self.problem.start

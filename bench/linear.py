@@ -60,12 +60,12 @@ class Linear:
         objective = self.objective(np.float64, 1)
 
         def value(x: np.ndarray) -> float:
-            return objective.snapshot(objective.vector(x), keep_cache=False).loss
+            return objective.snapshot(objective.network.vector(x), keep_cache=False).loss
 
         least = optimize.minimize(
             value,
-            objective.vector(),
-            jac=lambda x: objective.gradient(objective.vector(x)),
+            objective.network.vector(),
+            jac=lambda x: objective.gradient(objective.network.vector(x)),
             method="L-BFGS-B",
             options={"ftol": 1e-16, "gtol": 1e-8, "maxcor": 30, "maxiter": 10_000, "maxfun": 20_000},
         ).fun
@@ -124,7 +124,7 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
     steps = passes * objective.n // batch
     fixed = {"coordinates": 0, "block": 1, "update": "auto", "max_delay": None, "seed": seed}
     execution = SharedExecution(objective, batch_size=batch, inner_steps=steps, **fixed)
-    x = objective.vector()
+    x = objective.network.vector()
 
     def told(row: dict[str, Any]) -> bool:
         meter.seconds = meter.processor = row["seconds"]

@@ -61,9 +61,7 @@ class Problem:
         self.x = self.vector(0.4 * rng.normal(size=self.network.size))
 
     def vector(self, values=0):
-        x = aligned_zeros((self.network.size,), self.network.dtype)
-        x[:] = values
-        return x
+        return self.network.vector(values)
 
     def snapshot(self, x, threads=1):
         """Loss of the data, mu and the cache, by the kernels."""

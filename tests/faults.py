@@ -32,7 +32,10 @@ WORKERS, ALPHA, HIDDEN = 4, 1e-2, 20
 LOST_AFTER = 3  # seconds of silence
 LIMIT = 90  # seconds for a run
 NEAR = 0.02  # the final objective may differ by this share
-RESTARTED = "the same command with --resume goes on from the last checkpoint"
+RESTARTED = (  # of the server, by the launcher; of another server, by rank 0
+    "the same command with --resume goes on from the last checkpoint",
+    "--resume goes on from the last checkpoint",
+)
 
 
 def samples(n=4000, p=60, classes=10, seed=0):
@@ -154,11 +157,11 @@ class Campaign:
         folder.mkdir()
         return folder
 
-    def watch(self, folder, *faults, resume=False):
-        """Runs to the end with faults; looks at all it wrote."""
+    def watch(self, folder, *faults, resume=False, servers=1):
+        """Runs to the end with faults; looks at all it wrote. Ranks of workers begin behind those of servers."""
         seen, trace, since_fault = {}, folder / "trace.json", None
         argv = [sys.executable, "-m", "asysvrg", "launch", "-n", WORKERS, *self.options, "--trace", trace]
-        argv += ["--checkpoint-dir", folder / "kept", *(["--resume"] if resume else [])]
+        argv += ["--checkpoint-dir", folder / "kept", "--servers", servers, *(["--resume"] if resume else [])]
         temporary = Path(tempfile.mkdtemp(dir=folder))
         with mpi.Running(argv, folder, TMPDIR=str(temporary), ASYSVRG_LOST_AFTER=str(LOST_AFTER)) as running:
             plot = Plot(faults, running)
@@ -199,7 +202,7 @@ class Campaign:
         for copy in seen.values():
             values, arrays = archive.read(copy, checkpoint.FORMAT, checkpoint.VERSION, ("x", "best"))
             row = values["rows"][-1]
-            here = self.serial.snapshot(self.serial.vector(arrays["x"]), keep_cache=False)
+            here = self.serial.snapshot(self.network.vector(arrays["x"]), keep_cache=False)
             for name in ("loss", "gradient_norm_squared"):
                 if not np.isclose(row[name], getattr(here, name), rtol=1e-8, atol=1e-14):
                     run.wrong.append(f"{name} of epoch {row['epoch']}: {row[name]}, serially {getattr(here, name)}")
@@ -208,29 +211,30 @@ class Campaign:
             copy.unlink()
         run.checked = len(seen)
 
-    def lose_workers(self, rng):
+    def lose_workers(self, rng, servers=1):
         """A run in which one to three workers are killed, stopped, or stopped for a while."""
         faults = []
-        for rank in rng.sample(range(1, WORKERS + 1), rng.randint(1, WORKERS - 1)):
+        for rank in rng.sample(range(servers, servers + WORKERS), rng.randint(1, WORKERS - 1)):
             kind = rng.choice(["kill", "stop", "pause"])
             number = signal.SIGKILL if kind == "kill" else signal.SIGSTOP
             pause = rng.uniform(0.2, 3) * LOST_AFTER if kind == "pause" else None
             faults.append(Fault(rng.randint(-1, self.epochs - 4), rng.uniform(0, 0.3), rank, number, pause))
-        run = self.watch(self.new_folder(), *faults)
+        run = self.watch(self.new_folder(), *faults, servers=servers)
         self.must_be_complete(run)
         return run
 
-    def lose_server(self, rng):
-        """A run whose server is killed, and its continuation."""
+    def lose_server(self, rng, servers=1):
+        """A run whose server, or one of them, is killed, and its continuation."""
         folder = self.new_folder()
-        first = self.watch(folder, Fault(rng.randint(-1, self.epochs - 4), rng.uniform(0, 0.3), 0))
-        if first.code != 3 or RESTARTED not in first.said:
+        fault = Fault(rng.randint(-1, self.epochs - 4), rng.uniform(0, 0.3), rng.randrange(servers))
+        first = self.watch(folder, fault, servers=servers)
+        if first.code != 3 or RESTARTED[fault.rank > 0] not in first.said:
             first.wrong.append(f"exit code {first.code}, and it said {first.said}")
         if first.since_fault is None or first.since_fault > 8:
             first.wrong.append(f"it ended {first.since_fault} s after the server")
         kept = folder / "kept" / checkpoint.NAME
         rows = archive.read(kept, checkpoint.FORMAT, checkpoint.VERSION, ())[0]["rows"] if kept.exists() else []
-        second = self.watch(folder, resume=True)
+        second = self.watch(folder, resume=True, servers=servers)
         self.must_be_complete(second)
         if second.rows[: len(rows)] != rows:
             second.wrong.append("it did not go on from the checkpoint")
@@ -251,6 +255,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, default=50, metavar="N", help="runs that lose workers (default: 50)")
     parser.add_argument("--servers", type=int, default=20, metavar="N", help="runs that lose the server (default: 20)")
+    parser.add_argument("--ranges", type=int, default=1, metavar="S", help="servers of each run (default: 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--skip", type=int, default=0, metavar="N", help="begin with the N-th run of each kind")
     args = parser.parse_args()
@@ -264,7 +269,7 @@ def main():
         runs = [(campaign.lose_workers, number) for number in range(args.skip, args.workers)]
         runs += [(campaign.lose_server, number) for number in range(args.skip, args.servers)]
         for lose, number in runs:
-            run = lose(random.Random(f"{args.seed} {number} {lose.__name__}"))
+            run = lose(random.Random(f"{args.seed} {number} {lose.__name__}"), args.ranges)
             failed += bool(run.wrong)
             worst = max(worst, run.seconds)
             share = run.objective / campaign.objective - 1 if run.objective else float("nan")

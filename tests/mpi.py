@@ -62,10 +62,9 @@ def processes(mark):
     for path in Path("/proc").glob("[0-9]*"):
         try:
             variables = dict(v.partition("=")[::2] for v in (path / "environ").read_text().split("\0"))
-            state = (path / "stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, UnicodeDecodeError):
             continue
-        if variables.get("MARK") == mark and state != "Z":
+        if variables.get("MARK") == mark and launch.mpi.state_of(int(path.name)) not in ("Z", None):
             found[int(path.name)] = variables
     return found
 

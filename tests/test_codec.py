@@ -176,7 +176,7 @@ def test_updates_are_the_directions_less_the_rest_of_each_worker(dtype, svrg):
         network.server.group(groups)
         if svrg:
             network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=[False]))
-        directions, codecs = [], [worker.codec for worker in network.workers.values()]
+        directions, codecs = [], [worker.codecs[0] for worker in network.workers.values()]
         for codec in codecs:
             codec.direction = recorded(codec.direction, directions)
         before, x[compress] = network.bytes, problem.vector(problem.x)
@@ -216,7 +216,7 @@ def test_convergence_is_that_of_full_precision(dtype):
         network = trainers(problem, dict.fromkeys([1, 2, 3], samples), speeds=dict.fromkeys([1, 2, 3], 1e-3))
         network.server.group(groups)
         for worker in network.workers.values():
-            worker.codec = codec(d, problem.network.dtype)
+            worker.codecs = [codec(d, problem.network.dtype)]
         x, norms[codec], coder = aligned_zeros((d,), problem.network.dtype), [], codec(d, problem.network.dtype)
         for epoch in range(12):
             full = network.run(FullGradient(network.server, x, shards, sweep=epoch, keep=[False]))

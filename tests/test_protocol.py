@@ -121,6 +121,7 @@ class Network:
         elif self.state[rank] == "up" and message.seq == self.seq[rank]:
             self.busy[rank] = True
             answer = self.workers[rank].answer(message)
+            answer = answer[0] if isinstance(answer, dict) else answer
             if answer is not None:
                 self.ask(rank, answer, 0.0 if message.kind == Kind.WAIT else self.rng.exponential(self.speeds[rank]))
 
@@ -356,7 +357,7 @@ def test_draws_of_groups_stay_together():
     groups = [Group(900, (1,)), Group(100, (2,))]
     network.server.group(groups)
     job, order = updates(network, groups, np.zeros(900), 900, start=0.4), []
-    job.axpy = lambda v, x, a: order.append(int(v.argmax()))
+    job.part.axpy = lambda v, x, a: order.append(int(v.argmax()))
     network.run(job)
     ahead = np.array(order) - np.arange(900)
     assert sorted(order) == list(range(900))
@@ -441,7 +442,7 @@ def trainers(problem, owners, seed=0, threads=1, compress=None, **options):
     made = {
         rank: Worker(
             network, samples, alpha=problem.alpha, batch_size=4, seed=7, threads=threads, cache_bytes=1e9,
-            codec=CODECS[compress](network.size, network.dtype),
+            codecs=[CODECS[compress](network.size, network.dtype)],
         )
         for rank, samples in owners.items()
     }  # fmt: skip
@@ -523,7 +524,7 @@ def test_unequal_shards_and_speeds_do_not_bias_the_direction():
         network.server.group(groups)
         x, seen = problem.vector(problem.x), []
         job = updates(network, groups, x, steps, eta=0.0, start=0.3)
-        job.axpy = lambda v, x, a, seen=seen: seen.append(v.copy())
+        job.part.axpy = lambda v, x, a, seen=seen: seen.append(v.copy())
         network.run(job)
         seen = np.array(seen)
         allowed = 5 * seen.std(0) / np.sqrt(steps) + 1e-12

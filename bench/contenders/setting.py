@@ -48,7 +48,7 @@ class Problem:
         return [np.array(part) for layer in self.network.layers(x) for part in layer]
 
     def loss(self, x: np.ndarray) -> float:
-        return self.objective.snapshot(self.objective.vector(x), keep_cache=False).loss
+        return self.objective.snapshot(self.objective.network.vector(x), keep_cache=False).loss
 
 
 def flat(parts: list[Any]) -> np.ndarray:
