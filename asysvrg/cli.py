@@ -75,7 +75,7 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ("max_iter", int, "epochs"),
     ("inner_steps", int, "m, updates in an epoch (default: one pass over the samples)"),
     ("sgd_epochs", int, "epochs of SGD before SVRG (SGD_SVRG; default: 2 with an automatic rate, else 0)"),
-    ("deflation", int, "directions of each layer's input along which steps are shortened (default: 8 or 0, see guide)"),
+    ("deflation", int, "directions of each layer's input along which steps are shortened (default: 4 or 0, see guide)"),
     (
         "coordinates",
         _or("all", int),

@@ -46,7 +46,7 @@ _PARAMETERS = """
         Leading principal directions of each layer's input along which steps are shortened to what the next one allows,
         so that the learning rate can be several times as large where the input is not centred; 0 for the paper's steps.
         What alpha does along these directions takes as much longer, which is seen where the last digits count.
-        None for 8 with learning_rate_init="auto" and 5,000 samples or more, else 0. Sparse input (where a mini-batch
+        None for 4 with learning_rate_init="auto" and 5,000 samples or more, else 0. Sparse input (where a mini-batch
         leaves most columns out) and backend="mpi" go without, in the first layer and in all.
     coordinates : "all" or int, default="all"
         Coordinates that an update touches: all, or a random subset of so many (B).
@@ -97,7 +97,7 @@ _PARAMETERS = """
         Whether another `fit` goes on from the parameters of the one before.
     n_jobs : int, default=None
         Threads. -1 for every core this process may use (by affinity and cgroup quota). None for the same, or for one
-        thread where there is too little work for more (mini-batch x parameters below 500,000). With backend="mpi",
+        thread where there is too little work for more (mini-batch x parameters, of sparse input x share of non-zeros, below 500,000). With backend="mpi",
         of each rank; None for one.
     backend : {"threads", "mpi"}, default="threads"
         "threads": Shared-AsySVRG, the threads of this process on one vector (Algorithm 1). "mpi": Distributed-AsySVRG

@@ -28,10 +28,10 @@ from asysvrg.worker import Worker
 RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
 MOST_GROWTH = 3.0  # of that rate, while the loss falls
 ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it is, and more would only overfit
-DIRECTIONS = 8  # along which its steps are shortened, with as many samples
+DIRECTIONS = 4  # along which its steps are shortened, with as many samples
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
-ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch: below, threads wait longer for each other than they work
+ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch, of sparse input by its entries: below, threads wait longer for each other than they work
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def train(
         network,
         samples,
         alpha=alpha,
-        threads=_threads(settings, network, batch_size),
+        threads=_threads(settings, network, batch_size, samples.density),
         cache_bytes=settings.cache_bytes if team is None else 0,
         unit=scaling.target_scale**2,
         n=n,
@@ -267,8 +267,8 @@ def _deflation(settings: Settings, n: int) -> int:
     return DIRECTIONS if settings.learning_rate is None and n >= ENOUGH_TO_GROW else 0
 
 
-def _threads(settings: Settings, network: Network, batch_size: int) -> int:
-    if not settings.threads_chosen and network.size * batch_size < ENOUGH_FOR_THREADS:
+def _threads(settings: Settings, network: Network, batch_size: int, share: float) -> int:
+    if not settings.threads_chosen and share * network.size * batch_size < ENOUGH_FOR_THREADS:
         return 1
     return settings.threads
 

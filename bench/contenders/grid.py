@@ -43,15 +43,18 @@ def jax_svrg() -> Iterator[dict[str, Any]]:
         yield from product(batch=[batch], rate=[rate], inner=[2, 3], sgd=[2, 4])
 
 
-def ours(**fixed: Any) -> Iterator[dict[str, Any]]:
-    for batch, rates in {10: (0.1,), 20: (0.2,), 30: (0.3,), 50: (0.4, 0.5), 100: (0.6,)}.items():
-        for rate, passes in itertools.product(rates, (2, 3)):
-            yield {
-                "batch_size": batch,
-                "learning_rate_init": rate,
-                "inner_steps": passes * 10_000 // batch,
-                **fixed,
-            }
+def ours() -> Iterator[dict[str, Any]]:
+    plain = {10: (0.1,), 20: (0.2,), 30: (0.3,), 50: (0.4, 0.5), 100: (0.6,)}
+    shortened = {10: (0.2, 0.3), 20: (0.3, 0.5), 50: (0.6, 0.9), 100: (1.0, 1.6)}
+    for deflation, by_batch in ((0, plain), (4, shortened), (8, shortened)):
+        for batch, rates in by_batch.items():
+            for rate, passes in itertools.product(rates, (2, 3)):
+                yield {
+                    "batch_size": batch,
+                    "learning_rate_init": rate,
+                    "inner_steps": passes * 10_000 // batch,
+                    "deflation": deflation,
+                }
 
 
 def subsets() -> Iterator[dict[str, Any]]:
@@ -66,19 +69,20 @@ def subsets() -> Iterator[dict[str, Any]]:
             }
 
 
-def our_sgd(**fixed: Any) -> Iterator[dict[str, Any]]:
-    for batch, rates in {10: (0.1, 0.15, 0.2, 0.3), 20: (0.2, 0.3, 0.4, 0.6)}.items():
-        yield from (
-            settings | fixed
-            for settings in product(batch_size=[batch], learning_rate_init=rates, decay=[0, 0.2, 0.4, 0.6])
-        )
+def our_sgd() -> Iterator[dict[str, Any]]:
+    for batch, rates in {10: (0.1, 0.2, 0.3), 20: (0.2, 0.4, 0.6)}.items():
+        yield from product(batch_size=[batch], learning_rate_init=rates, decay=[0, 0.2, 0.4, 0.6])
+    for batch, rates in {20: (0.6, 0.8, 1.2), 50: (1.2, 1.6, 2.0, 2.5), 100: (2.5, 3.5)}.items():
+        steps = 10_000 // batch
+        for how in product(learning_rate_init=rates, deflation=[4, 8], max_iter=[5, 8, 9, 10, 11, 13, 16, 20]):
+            yield {"batch_size": batch, "inner_steps": steps, "decay": "linear", **how}
 
 
 DIRECT: dict[str, list[dict[str, Any]]] = {
     "jax svrg": list(jax_svrg()),
     "L-BFGS": [{"memory": memory} for memory in (5, 10, 20, 40)],
     "ours svrg all": list(ours()),
-    "ours sgd_svrg": [dict(settings, sgd_epochs=k) for settings in ours() for k in (2, 3)],
+    "ours sgd_svrg": [dict(settings, sgd_epochs=k) for settings in ours() for k in (1, 2, 3)],
     "ours svrg lines": list(subsets()),
     "ours svrg single": list(subsets()),
     "ours sgd": list(our_sgd()),
