@@ -97,8 +97,8 @@ _PARAMETERS = """
         Whether another `fit` goes on from the parameters of the one before.
     n_jobs : int, default=None
         Threads. -1 for every core this process may use (by affinity and cgroup quota). None for the same, or for one
-        thread where there is too little work for more (mini-batch x parameters, of sparse input x share of non-zeros, below 500,000). With backend="mpi",
-        of each rank; None for one.
+        thread where there is too little work for more (mini-batch x parameters below 500,000; x share of non-zeros in
+        sparse input). With backend="mpi", of each rank; None for one.
     backend : {"threads", "mpi"}, default="threads"
         "threads": Shared-AsySVRG, the threads of this process on one vector (Algorithm 1). "mpi": Distributed-AsySVRG
         (Algorithms 2 and 3); every rank of an MPI job calls `fit`, rank 0 serves and all others work. Each gives all

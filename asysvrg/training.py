@@ -31,7 +31,7 @@ ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it 
 DIRECTIONS = 4  # along which its steps are shortened, with as many samples
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
-ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch, of sparse input by its entries: below, threads wait longer for each other than they work
+ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch (x density of CSR): below, threads wait longer than they work
 
 
 @dataclass(frozen=True)
