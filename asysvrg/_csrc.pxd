@@ -18,6 +18,7 @@ cdef extern from "types.h":
         ASV_ATOMIC
         ASV_STRIPED
         ASV_LINE
+        ASV_BLOCK_ROWS
         ASV_STRIPE
         ASV_COUNTER_STRIDE
         ASV_INTERRUPTED

@@ -11,13 +11,14 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 import numpy as np
 
 from asysvrg._csrc cimport (
-    ASV_BINARY, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX, ASV_SQUARED, ASV_TANH,
+    ASV_BINARY, ASV_BLOCK_ROWS, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX, ASV_SQUARED, ASV_TANH,
     asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64, asv_openmp_version, asv_simd_level,
     asv_sweep, asv_thread_number,
 )
 
 ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
 LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED, "binary": ASV_BINARY}
+BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once
 DENSE_ENOUGH = 0.25  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
 
 

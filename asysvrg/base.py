@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from asysvrg import inputs, threads
-from asysvrg._network import Network, Samples, aligned_zeros
+from asysvrg._network import BLOCK_ROWS, Network, Samples, aligned_zeros
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.persistence import Persistent
 from asysvrg.placement import Placement, place
@@ -22,7 +22,6 @@ from asysvrg.team import agreed_state, together
 from asysvrg.trace import joined
 from asysvrg.training import Start, train
 
-SAME_ROUNDING = 64  # rows predicted at once at least: for fewer, BLAS adds up in another order
 Callback = Callable[[dict[str, Any], np.ndarray], Any]
 
 
@@ -347,8 +346,8 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         network = self._network
         X = self._check_X(X, network.dtype)
         n = X.shape[0]
-        if n < SAME_ROUNDING and isinstance(X, np.ndarray):
-            X = np.concatenate([X, np.zeros((SAME_ROUNDING - n, X.shape[1]), X.dtype)])
+        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # of fewer rows BLAS adds up the products in another order
+            X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])
         samples = Samples(X)
         outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
         with threads.one_blas_thread():

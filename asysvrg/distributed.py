@@ -34,6 +34,7 @@ class DistributedExecution:
     """
 
     update = "server"
+    deflation = 0  # directions are applied as they come
 
     def __init__(
         self,
@@ -56,6 +57,9 @@ class DistributedExecution:
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
         self.has_cache = has_cache and all(len(group.ranks) == 1 for group in team.groups)
         self.skips_zeros = skips_zeros
+
+    def shortening(self, x: np.ndarray) -> None:
+        """None: steps are not shortened."""
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
         """The full gradient from the workers' shards."""

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
+from asysvrg._network import BLOCK_ROWS
 from asysvrg.codec import Codec
 from asysvrg.messages import PIECE, Kind, Mask, Message, pack, piece, systematic, unpack
 from asysvrg.server import Group, Peer, Server
 
-BLOCK_ROWS = 64  # a sweep takes so many rows through the network at once
 SHARDS_PER_WORKER = 4  # at least, so that the others can take over a slow or lost worker's
 WORK_OF_A_SHARD = 2**31  # rows x parameters, at most: about a second
 WINDOW = 4  # times the workers: how far draws of one group may run ahead of another's

@@ -33,7 +33,7 @@ class SharedExecution:
     seed : int
     replacement : bool, default=False
         Whether mini-batches are drawn with replacement, or go through the samples in random orders.
-    rank : int, default=0
+    deflation : int, default=0
         Directions of each layer's input along which steps are shortened; with 0 all steps are the paper's.
     """
 
@@ -49,7 +49,7 @@ class SharedExecution:
         max_delay: int | None,
         seed: int,
         replacement: bool = False,
-        rank: int = 0,
+        deflation: int = 0,
     ):
         self.objective, self.inner_steps, self.batch_size = objective, inner_steps, batch_size
         if update == "auto":
@@ -69,18 +69,18 @@ class SharedExecution:
             seed=seed,
             threads=objective.threads,
             replacement=replacement,
-            rank=rank,
+            rank=deflation,
         )
-        self._deflation = None
-        if rank:  # rows of the first layer that are put off keep their steps
+        self.deflation, self._shortening = deflation, None
+        if deflation:  # rows of the first layer that are put off keep their steps
             first = not self._loop.puts_off
-            self._deflation = Deflation(objective.network, objective.samples, rank, seed, first=first)
+            self._shortening = Deflation(objective.network, objective.samples, deflation, seed, first=first)
 
-    def deflation(self, x: np.ndarray) -> Deflation | None:
+    def shortening(self, x: np.ndarray) -> Deflation | None:
         """P at x, if steps are shortened at all."""
-        if self._deflation is not None:
-            self._deflation.look(x)
-        return self._deflation
+        if self._shortening is not None:
+            self._shortening.look(x)
+        return self._shortening
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
         """The snapshot x~ and its full gradient."""
@@ -97,12 +97,11 @@ class SharedExecution:
         deadline: float = math.inf,
     ) -> np.ndarray:
         """m updates of x in place; returns their delays, shorter where the deadline cut the epoch."""
-        deflation = self.deflation(snapshot.x)
-        pairs = None
-        if deflation is not None:
+        shortening, pairs = self.shortening(snapshot.x), None
+        if shortening is not None:
             gradient = self.objective.network.vector(snapshot.mu if direction == "svrg" else None)
-            along = deflation.along(self.objective.with_l2(gradient, snapshot.x))
-            pairs = [None if u is None else (u, c) for u, c in zip(deflation.bases, along, strict=True)]
+            along = shortening.along(self.objective.with_l2(gradient, snapshot.x))
+            pairs = [None if u is None else (u, c) for u, c in zip(shortening.bases, along, strict=True)]
         delays = self._loop.run(
             x,
             self.inner_steps,

@@ -14,7 +14,7 @@ from asysvrg._network import Network, Samples
 from asysvrg.checkpoint import Checkpoint, digest, identity
 from asysvrg.codec import CODECS
 from asysvrg.distributed import DistributedExecution
-from asysvrg.epochs import Execution, Outcome, Plan, minimize
+from asysvrg.epochs import Outcome, Plan, minimize
 from asysvrg.objective import Objective, initial_parameters
 from asysvrg.placement import Placement
 from asysvrg.progress import progress_bar
@@ -129,39 +129,21 @@ def train(
         n=n,
         spread=None if placement is None or placement.spread is None else placement.spread / scaling.target_scale**2,
     )
-    rank = _deflation(settings, n)
-    common = {
-        "batch_size": batch_size,
-        "inner_steps": settings.inner_steps or _inner_steps(n, batch_size, automatic),
-        "max_delay": settings.max_delay,
-        "seed": seed,
-    }
-    if team is None:
-        execution: Execution = SharedExecution(
-            objective,
-            coordinates=settings.coordinates,
-            block=settings.block,
-            update=settings.update,
-            replacement=settings.replacement,
-            rank=rank,
-            **common,
-        )
-    else:
-        team.share({"seed": seed, "batch_size": batch_size} | scaling.as_dict())
-        common |= team.share({}, _of_workers)
-        team.begin()
-        execution = DistributedExecution(team, objective, late=settings.late, compress=settings.compress, **common)
+    execution = _execution(
+        settings,
+        objective,
+        team,
+        scaling,
+        batch_size=batch_size,
+        inner_steps=settings.inner_steps or _inner_steps(n, batch_size, automatic),
+        max_delay=settings.max_delay,
+        seed=seed,
+    )
     with threads.one_blas_thread(), progress_bar(verbose, settings.max_iter) as show:
-        rate = settings.learning_rate
-        if rate is None:
-            share = settings.coordinates / network.size if 0 < settings.coordinates < network.size else 1.0
-            deflation = execution.deflation(x) if isinstance(execution, SharedExecution) else None
-            curvature = smoothness(network, samples, alpha, x, batch_size, seed, deflation)
-            rate = RATE_OF_SMOOTHNESS / curvature / math.sqrt(share)
+        rate = _rate(settings, execution, x, seed) if automatic else settings.learning_rate
         if checkpoint is not None:
             rate = checkpoint.started_with("learning_rate", rate)
-        chosen = {"learning_rate": rate, "deflation": rank}
-        trace = Trace(config | _choices(settings, objective, execution, team) | chosen)
+        trace = Trace(config | _choices(settings, execution, team) | {"learning_rate": rate})
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
@@ -185,6 +167,38 @@ def train(
         team.end()
         team.share({"outcome": vars(outcome) | {"x": None}, "x": outcome.x, "trace": trace.as_dict()})
     return outcome, trace
+
+
+def _execution(
+    settings: Settings, objective: Objective, team: Any, scaling: Scaling, **common: Any
+) -> SharedExecution | DistributedExecution:
+    """Who carries out the epochs: this process's threads, or the team, which is told what it must know first."""
+    if team is None:
+        deflation = settings.deflation
+        if deflation is None:
+            many = settings.learning_rate is None and objective.n >= ENOUGH_TO_GROW
+            deflation = DIRECTIONS if many else 0
+        return SharedExecution(
+            objective,
+            coordinates=settings.coordinates,
+            block=settings.block,
+            update=settings.update,
+            replacement=settings.replacement,
+            deflation=deflation,
+            **common,
+        )
+    team.share({name: common[name] for name in ("seed", "batch_size")} | scaling.as_dict())
+    found = team.share({}, _of_workers)
+    team.begin()
+    return DistributedExecution(team, objective, late=settings.late, compress=settings.compress, **common, **found)
+
+
+def _rate(settings: Settings, execution: SharedExecution | DistributedExecution, x: np.ndarray, seed: int) -> float:
+    """The learning rate of "auto" at x."""
+    f, size = execution.objective, execution.objective.d
+    share = settings.coordinates / size if 0 < settings.coordinates < size else 1.0
+    curvature = smoothness(f.network, f.samples, f.alpha, x, execution.batch_size, seed, execution.shortening(x))
+    return RATE_OF_SMOOTHNESS / curvature / math.sqrt(share)
 
 
 def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -> tuple[Outcome, Trace]:
@@ -261,12 +275,6 @@ def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
     return math.ceil(n / batch_size)
 
 
-def _deflation(settings: Settings, n: int) -> int:
-    if settings.deflation is not None or settings.backend == "mpi":
-        return settings.deflation or 0
-    return DIRECTIONS if settings.learning_rate is None and n >= ENOUGH_TO_GROW else 0
-
-
 def _threads(settings: Settings, network: Network, batch_size: int, share: float) -> int:
     if not settings.threads_chosen and share * network.size * batch_size < ENOUGH_FOR_THREADS:
         return 1
@@ -298,7 +306,8 @@ def _validation_error(
     return lambda x: objective.error(scaling.unscaled(network, x), validation)
 
 
-def _choices(settings: Settings, objective: Objective, execution: Any, team: Any) -> dict[str, Any]:
+def _choices(settings: Settings, execution: SharedExecution | DistributedExecution, team: Any) -> dict[str, Any]:
+    objective = execution.objective
     return {
         "hidden_layer_sizes": list(settings.hidden),
         "dtype": objective.network.dtype.name,
@@ -310,6 +319,7 @@ def _choices(settings: Settings, objective: Objective, execution: Any, team: Any
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
         "update": execution.update,
+        "deflation": execution.deflation,
         "snapshot_cache": execution.has_cache,
         "skips_zeros": execution.skips_zeros,
     }

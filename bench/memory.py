@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from asysvrg._network import Samples
 from contenders.setting import mnist_or_random
 
 from asysvrg import AsySVRGClassifier
@@ -52,7 +52,7 @@ def one(n: int, hidden: int, cache: float, threads: int) -> dict[str, Any]:
     config = model.history_["config"]
     kept = len(X) * model._network.cache_width * 4 / MB if config["snapshot_cache"] else 0.0
     if config["skips_zeros"]:  # the non-zeros, written down within the same bound
-        kept += (np.count_nonzero(X) * 8 + 8 * (len(X) + 1)) / MB
+        kept += Samples(X).compress(float("inf")) / MB
     return {
         "data": f"{name}, {len(X):,} samples, {hidden} hidden units",
         "cache_size": cache,

@@ -158,10 +158,28 @@ def settings_of(table: dict[str, Any]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(shown)} | {how} |"
 
 
+def worth(table: dict[str, Any]) -> str:
+    """Whether variance reduction pays in seconds."""
+    ours = {name: row["seconds"] for name, row in table.items() if name.startswith("ours s")}
+    words = []
+    for target in next(iter(table.values()))["seconds"]:
+        best = [
+            min((seconds[target] for name, seconds in ours.items() if ("svrg" in name) == reduced and seconds[target]),
+                default=None)
+            for reduced in (True, False)
+        ]  # fmt: skip
+        if all(best):
+            words.append(f"{best[0] / best[1]:.2f} to {target}")
+    return (
+        f"\nBest variance-reduced setting of ours / best plain SGD, same kernels: {', '.join(words)}." if words else ""
+    )
+
+
 def tables(peers: dict[str, Any], threads: dict[str, Any], linear: dict[str, Any]) -> Iterator[str]:
     for cores, what in peers.get("cores", {}).items():
         yield f"\n## Every peer, {cores} core(s)\n"
         yield from settings_of(what["table"])
+        yield worth(what["table"])
     if peers and (PAGE.parent / "peers.png").exists():
         yield "\n![objective against seconds](peers.png)"
     if threads:

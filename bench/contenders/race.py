@@ -65,9 +65,9 @@ def median(values: Any) -> float | None:
 
 
 def summary(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """For each contender: microseconds an update, seconds to each target, ratio to the best of our variance-reduced."""
+    """For each contender: microseconds an update, seconds to each target, ratio to the best of ours."""
     by_target = {t: {name: seconds_to(entries, t) for name, entries in results.items()} for t in TARGETS}
-    ours = [name for name in results if name.startswith("ours s") and "svrg" in name]
+    ours = [name for name in results if name.startswith("ours s")]
     table: dict[str, Any] = {}
     for name, entries in results.items():
         # Of the settings for the second target: mini-batches differ between the settings.
