@@ -11,9 +11,9 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 import numpy as np
 
 from asysvrg._csrc cimport (
-    ASV_BINARY, ASV_BLOCK_ROWS, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX, ASV_SQUARED, ASV_TANH,
-    asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64, asv_openmp_version, asv_simd_level,
-    asv_sweep, asv_thread_number,
+    ASV_BINARY, ASV_BLOCK_ROWS, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX,
+    ASV_SQUARED, ASV_TANH, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
+    asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number,
 )
 
 ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
