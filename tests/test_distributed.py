@@ -114,16 +114,14 @@ def test_one_worker_is_the_serial_run(ranks, servers):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("workers", "servers", "compress"), [(2, 2, None), (4, 1, None), (3, 1, "float16"), (2, 3, "float16")]
-)
+@pytest.mark.parametrize(("workers", "servers", "compress"), [(2, 2, None), (4, 1, None), (3, 2, "float16")])
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_ranks(ranks, workers, servers, compress):
     told = ranks(
         f"""
         X, y = digits()
         model = AsySVRGClassifier(
-            (), alpha=0.05, dtype="float64", max_iter=40, inner_steps=1000, tol=0, random_state=0,
-            learning_rate_init=0.2, batch_size=20, backend="mpi", compress={compress!r},
+            (), alpha=0.05, dtype="float64", max_iter=40, inner_steps=600, tol=0, random_state=0,
+            learning_rate_init=0.3, batch_size=20, backend="mpi", compress={compress!r},
             servers={servers},
         ).fit(X, y, callback=lambda row: row["gradient_norm_squared"] < 1e-20)
         tell(rows=model.history_["epochs"], x=vector(model), histogram=model.history_["delay_histogram"])
@@ -135,12 +133,12 @@ def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_ranks(
     last = told[0]["rows"][-1]
     assert last["gradient_norm_squared"] < 1e-20
     assert last["workers"] == workers
-    assert sum(told[0]["histogram"]) == last["epoch"] * 1000  # exactly m updates an epoch
+    assert sum(told[0]["histogram"]) == last["epoch"] * 600  # exactly m updates an epoch
     assert last["delay"]["mean"] == pytest.approx(workers - 1, abs=0.5)
     assert all(one["x"] == told[0]["x"] for one in told)
     d = sum(c.size for c in (*model.coefs_, *model.intercepts_))
     assert np.shape(told[0]["x"]) == (d,)
-    each = last["bytes"] / 2000 - 64 * servers  # of a vector in a message, full gradients and their snapshots included
+    each = last["bytes"] / 1200 - 64 * servers  # of a vector in a message, full gradients and their snapshots included
     assert 8 * d < each < 9 * d if compress is None else 2 * d < each < 3 * d
 
 
@@ -189,8 +187,8 @@ def test_shards_of_their_own(ranks):
         for form in (np.asarray, sparse.csr_matrix):
             mine = order[bounds[RANK] : bounds[RANK + 1]]
             model = AsySVRGClassifier(
-                (), alpha=0.05, dtype="float64", max_iter=25, inner_steps=1500, tol=0, random_state=0,
-                learning_rate_init=0.2, backend="mpi",
+                (), alpha=0.05, dtype="float64", max_iter=25, inner_steps=750, tol=0, random_state=0,
+                learning_rate_init=0.3, backend="mpi",
             ).fit(form(X[mine]), y[mine], weight[mine], callback=lambda row: row["gradient_norm_squared"] < 1e-18)
             found.append({"x": vector(model), "samples": model.history_["config"]["samples"],
                           "shards": model.history_["config"]["shards"], "row": model.history_["epochs"][-1]})
