@@ -333,7 +333,8 @@ class Member(Team):
         if now - self.looked > mpi.PULSE:
             self.looked = now
             for rank, since in self.asked.items():
-                if now - since > 2 * self.lost_after or self.ended(rank):
+                # Rank 0 is the one to notice first, since it can say what happened; and it is not asked meanwhile.
+                if now - since > self.lost_after * (1 if rank else 2) or self.ended(rank):
                     raise self.links[rank].lost(f"no sign of it for {now - since:.0f} s")
             if 0 not in self.asked:
                 self.links[0].pulse(self.run)

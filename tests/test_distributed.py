@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mpi import mpi, run  # noqa: F401, a fixture
 
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, inputs
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
 
@@ -174,7 +174,8 @@ def load_digits():
 
 
 def test_shards_of_their_own(ranks):
-    """Each rank has rows of its own, 1:9 and more; the model is that of all rows together, rank 0's included."""
+    """Each rank has rows of its own, 1:9 and more; the model is that of all rows together, servers' included."""
+    settings = {"dtype": "float64", "max_iter": 2, "random_state": 0, "learning_rate_init": 0.1, "tol": 0}
     told = ranks(
         """
         from scipy import sparse
@@ -196,8 +197,11 @@ def test_shards_of_their_own(ranks):
         regressor = AsySVRGRegressor((), dtype="float64", max_iter=30, alpha=0.01, random_state=0, backend="mpi", tol=0)
         mine = np.arange(1500)[bounds[RANK] : bounds[RANK + 1]]
         regressor.fit(X[mine], target[mine])
-        tell(found=found, regression=vector(regressor), error=regressor.history_["epochs"][-1]["train_error"])
-        """,
+        mine = slice(0, 100) if RANK < 2 else slice(100, None)
+        dealt = AsySVRGClassifier((9,), **SETTINGS, backend="mpi", servers=2).fit(X[mine], y[mine])
+        tell(found=found, regression=vector(regressor), error=regressor.history_["epochs"][-1]["train_error"],
+             dealt=vector(dealt))
+        """.replace("SETTINGS", str(settings)),
         3,
     )
     X, y = load_digits()
@@ -217,6 +221,10 @@ def test_shards_of_their_own(ranks):
     serial = AsySVRGRegressor((), dtype="float64", max_iter=30, alpha=0.01, random_state=0, n_jobs=1, tol=0)
     serial.fit(X, target)
     assert told[0]["error"] == pytest.approx(1 - serial.score(X, target), abs=1e-5)
+    first = inputs.prepared(X[:100], y[:100].astype(np.int32), None)  # in the order in which a small set is trained on
+    serial = AsySVRGClassifier((9,), **settings, n_jobs=1).fit(np.r_[X[100:], first.X], np.r_[y[100:], first.y])
+    expected = np.concatenate([a.ravel() for a in (*serial.coefs_, *serial.intercepts_)])
+    np.testing.assert_allclose(told[0]["dealt"], expected, atol=1e-12)
 
 
 def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
