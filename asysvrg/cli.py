@@ -342,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = COMMANDS[args.command](args)
         except Lost as error:
             resume = "; --resume goes on from the last checkpoint" if args.checkpoint_dir else ""
-            say(f"asysvrg {args.command}: error: {error}{resume}", always=not hasattr(error, "from_server"))
+            say(f"asysvrg {args.command}: error: {error}{resume}", always=error.rank == 0)
             code = LOST
         except (ValueError, TypeError, OverflowError, OSError, MemoryError, RankError) as error:
             say(f"asysvrg {args.command}: error: {' '.join(str(error).split())}")

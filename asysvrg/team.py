@@ -24,68 +24,19 @@ from asysvrg import mpi
 from asysvrg._network import Network
 from asysvrg._version import __version__
 from asysvrg.codec import Codec
+from asysvrg.desk import TICK, Attendant, Desk, Signals, Silence
 from asysvrg.jobs import Exchange, Farewell
 from asysvrg.messages import Backoff, Kind, Lost, Message, ranges_of, reason, stop
 from asysvrg.ranges import Deputy, RangeServer
-from asysvrg.server import Group, Job, Server
+from asysvrg.server import Group, Job
 from asysvrg.supervisor import RESULT
 from asysvrg.trace import replacing
 from asysvrg.worker import Worker, sharing
 
 LOST_AFTER = "ASYSVRG_LOST_AFTER"  # seconds of silence, default 10
-TICK = 0.05  # seconds between two looks at the clock
 LAST = 2.0  # seconds for which a rank that leaves waits for the last messages
 
 Combine = Callable[[dict[int, Any]], Any]
-
-
-class _Attendant:
-    """A thread that does something every now and then, unless the main thread is at it."""
-
-    def __init__(self, every: float, action: Callable[[], None]):
-        self.lock, self.end = threading.Lock(), threading.Event()
-        self.every, self.action = every, action
-        self.thread = threading.Thread(target=self._attend, name="asysvrg-mpi", daemon=True)
-
-    def _attend(self) -> None:
-        while not self.end.wait(self.every):
-            if self.lock.acquire(blocking=False):
-                try:
-                    self.action()
-                finally:
-                    self.lock.release()
-
-    def start(self) -> None:
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.end.set()
-        if self.thread.is_alive():
-            self.thread.join()
-
-
-class _Signals:
-    """Holds back what a signal's handler does until the state of the server allows it."""
-
-    def __init__(self) -> None:
-        self.came: list[tuple[int, Any]] = []
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if callable(signal.getsignal(number)):
-                    self.before[number] = signal.signal(number, lambda *came: self.came.append(came))
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def handle(self) -> None:
-        while self.came:
-            number, frame = self.came.pop()
-            self.before[number](number, frame)
 
 
 class Team:
@@ -104,7 +55,7 @@ class Team:
         self.lost_after = float(os.environ.get(LOST_AFTER, 10))
         self.patience = min(self.lost_after, 8.0)  # for which a server waits for the last words of others
         self.processes: dict[int, int] = {}  # of other ranks on this machine
-        self.attendant = _Attendant(*self._attendance())
+        self.attendant = Attendant(*self._attendance())
 
     def ended(self, rank: int) -> bool:
         return rank in self.processes and mpi.has_ended(self.processes[rank])
@@ -151,38 +102,12 @@ class Team:
         }
 
 
-class _Desk:
-    """Where a server meets those who ask it."""
-
-    def __init__(self, team: Team, ranks: range):
-        self.link = team.world.to_workers()
-        self.server = (Deputy if team.rank else Server)(
-            ranks, self.link.send, time.monotonic(), run=team.run, lost_after=team.lost_after, ended=team.ended
-        )
-        self.link.listen(ranks)
-        self.next_tick = 0.0
-
-    def look(self) -> bool:
-        """Takes what has come; says whether anything has."""
-        came = self.link.poll()
-        now = time.monotonic()
-        for rank, message in came:
-            if message is None:
-                self.server.lose(rank, "MPI has lost it")
-            else:
-                self.server.receive(rank, message, now)
-        if now >= self.next_tick:
-            self.next_tick = now + TICK
-            self.server.tick(now)
-        return bool(came)
-
-
 class Leader(Team):
     """Rank 0."""
 
     def __init__(self, world: mpi.World):
         super().__init__(world)
-        self.desk = _Desk(self, range(1, self.size))
+        self.desk = Desk(self, range(1, self.size))
         self.link, self.server = self.desk.link, self.desk.server
         for rank, message in self.link.ahead.items():
             self.server.receive(rank, message, time.monotonic())
@@ -219,7 +144,7 @@ class Leader(Team):
         KeyboardInterrupt
         """
         server = self.server
-        with self.attendant.lock, _Signals() as signals:
+        with self.attendant.lock, Signals() as signals:
             self.backoff.reset()
             try:
                 server.start(job, self.phase)
@@ -257,26 +182,9 @@ class Leader(Team):
             said = str(self.server.failure or "") or f"rank 0: {_said(error)}"
             self.server.close(stop(said, type(error)))
         end = time.monotonic() + self.patience
-        self.serve(_Silence(self.server), deadline=end, closing=True)
+        self.serve(Silence(self.server), deadline=end, closing=True)
         self.link.flush(1.0)
         self.link.ahead = self.server.ahead
-
-
-class _Silence:
-    """Waits until everybody has left, or was told to."""
-
-    def __init__(self, server: Server):
-        self.server = server
-
-    @property
-    def done(self) -> bool:
-        return all(peer.rank in self.server.told for peer in self.server.live)
-
-    def take(self, peer: Any, message: Message) -> None: ...
-
-    def offer(self, peer: Any) -> None: ...
-
-    def lose(self, peer: Any) -> None: ...
 
 
 def _said(error: BaseException) -> str:
@@ -293,7 +201,7 @@ class Member(Team):
         self.links = {0: world.to_server(0)}
         self.asked: dict[int, float] = {}  # servers that owe an answer, and when they were asked
         self.looked = 0.0
-        self.desk: _Desk | None = None
+        self.desk: Desk | None = None
 
     def _attendance(self) -> tuple[float, Callable[[], None]]:
         return mpi.PULSE, lambda: self.links[0].pulse(self.run)
@@ -305,7 +213,7 @@ class Member(Team):
         """Opens what is between this rank and the other servers, or the workers: all ranks have agreed on it."""
         servers = len(self.ranges)
         if not self.is_worker:
-            self.desk = _Desk(self, range(servers, self.size))
+            self.desk = Desk(self, range(servers, self.size), Deputy)
             self.desk.link.reserve(self.room)
             return
         for rank in range(1, servers):
@@ -315,7 +223,7 @@ class Member(Team):
     def _ask(self, rank: int, message: Message) -> None:
         kind, mask, _, _, seq, *rest = message
         self.links[rank].ask(Message(kind, mask, self.phase, self.run, seq, *rest))
-        self.asked[rank] = self.looked = time.monotonic()
+        self.asked[rank] = time.monotonic()
 
     def _answer(self) -> tuple[int, Message] | None:
         """A server's answer, if there is one."""
@@ -333,7 +241,8 @@ class Member(Team):
         if now - self.looked > mpi.PULSE:
             self.looked = now
             for rank, since in self.asked.items():
-                if now - since > 2 * self.lost_after or self.ended(rank):
+                # Rank 0 is the one to notice first, since it can say what happened; and it is not asked meanwhile.
+                if now - since > self.lost_after * (1 if rank else 2) or self.ended(rank):
                     raise self.links[rank].lost(f"no sign of it for {now - since:.0f} s")
             if 0 not in self.asked:
                 self.links[0].pulse(self.run)
@@ -420,10 +329,10 @@ class Member(Team):
 
     def _dismiss(self, error: BaseException | None) -> None:
         """A server's last words to its workers, some of which may be waiting for it."""
-        server, end = self.desk.server, time.monotonic() + self.patience
+        silence, end = Silence(self.desk.server), time.monotonic() + self.patience
         if error is not None:
-            server.close(stop(str(error), type(error)))
-        while not all(peer.rank in server.told for peer in server.live) and time.monotonic() < end:
+            self.desk.server.close(stop(str(error), type(error)))
+        while not silence.done and time.monotonic() < end:
             if not self.desk.look():
                 time.sleep(1e-3)
         self.desk.link.flush(1.0)

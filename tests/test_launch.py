@@ -205,10 +205,11 @@ def test_readme_example(tmp_path, mpi):  # noqa: F811
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name):  # noqa: F811
+@pytest.mark.parametrize(("name", "servers"), [("SIGINT", 1), ("SIGTERM", 2)])
+def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name, servers):  # noqa: F811
     number = signal.Signals[name]
     argv = [sys.executable, "-m", "asysvrg", "launch", "-n", 2, "train", "digits", "--max-iter", 100_000, "--tol", 0]
+    argv += ["--servers", servers]
     with Running([*argv, "--save", "model.npz", "--checkpoint-dir", "run"], tmp_path) as running:
         wait_for((tmp_path / "run" / "checkpoint.npz").exists)
         os.kill(running.process.pid, number)
@@ -218,6 +219,7 @@ def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name):  # noqa
     assert done.seconds - sent < 10
     assert not done.left
     assert load(tmp_path / "model.npz").stopped_ == "interrupted"
+    assert {1: ", 2 worker(s)", 2: "2 servers, 2 worker(s)"}[servers] in done.out
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ LAYERS = [
     {"_shared", "codec", "deflation", "formats", "inputs", "objective", "server", "threads", "trace"},
     {"archive", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
     | {"jobs", "mpi", "worker"},
-    {"checkpoint", "config", "launch", "persistence", "ranges"},
+    {"checkpoint", "config", "desk", "launch", "persistence", "ranges"},
     {"team"},
     {"distributed", "placement"},
     {"training"},
