@@ -120,6 +120,20 @@ def test_direction_against_the_twin(setting, kind, threads, dtype):
         np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+def shortened(problem, rank, direction, without=()):
+    """Any U for each layer but some, and what an inner loop is given of them."""
+    rng, bases, pairs = np.random.default_rng(5), [], []
+    _, mu, _ = problem.snapshot(problem.x)
+    gradient = (mu if direction == "svrg" else 0) + problem.twin.decay * problem.x
+    for layer, (W, b) in enumerate(problem.network.layers(gradient)):
+        U = aligned_zeros((1 + len(W), rank), problem.network.dtype)
+        U[:] = np.linalg.qr(rng.standard_normal(U.shape))[0] * np.sqrt(0.9)
+        pair = (U, (U.T @ np.vstack([b, W])).astype(U.dtype))
+        bases.append(None if layer in without else U)
+        pairs.append(None if layer in without else pair)
+    return bases, pairs
+
+
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (12, 4), (24, 16)], ids=str)
 @pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
 @pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
@@ -129,17 +143,8 @@ def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordi
     """csrc/deflate.h, with any U; one layer of several without."""
     problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)
     kind, count, block, rank = direction.removesuffix("-uncached"), *coordinates, 3
-    rng, bases = np.random.default_rng(5), []
-    for width in problem.widths[:-1]:
-        bases.append(aligned_zeros((1 + width, rank), dtype))
-        bases[-1][:] = np.linalg.qr(rng.standard_normal((1 + width, rank)))[0] * np.sqrt(0.9)
-    if len(hidden) > 1:
-        bases[1] = None
+    bases, pairs = shortened(problem, rank, kind, [1] if len(hidden) > 1 else [])
     _, mu, cache = problem.snapshot(problem.x)
-    gradient = (mu if kind == "svrg" else 0) + problem.twin.decay * problem.x
-    pairs = []
-    for U, (W, b) in zip(bases, problem.network.layers(gradient), strict=True):
-        pairs.append(None if U is None else (U, (U.T @ np.vstack([b, W])).astype(dtype)))
     how = {"replacement": True, "bases": bases}
     expected = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, **how)
     plain = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, replacement=True)
@@ -154,6 +159,22 @@ def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordi
         loop.direction(x, v, 2, direction=kind, epoch=3, deflation=pairs, **at_snapshot)
         expected = problem.twin.direction(kind, x, problem.x, draw_batch(7, 3, 2, 60, 4), bases)
         np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("direction", ["sgd", "svrg"])
+def test_rows_put_off_below_shortened_layers(monkeypatch, direction):
+    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    problem = Problem(hidden=(7, 6), form="csr", n=60, p=30, density=0.03)
+    bases, pairs = shortened(problem, 3, direction, [0])
+    _, mu, cache = problem.snapshot(problem.x)
+    expected = problem.twin.epoch(direction, problem.x, 100, 0.1, 2, 0, 1, seed=7, epoch=3, bases=bases)
+    loop, x = problem.inner_loop(update="striped", batch=2, rank=3), problem.vector(problem.x)
+    how = {"direction": direction, "eta": 0.1, "epoch": 3, "mu": mu, "cache": cache}
+    loop.run(x, 100, deflation=pairs, **how)
+    np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
+    for wrong in (shortened(problem, 3, direction)[1], None):
+        with pytest.raises(ValueError, match="a rank needs a basis of each layer"):
+            loop.run(x, 100, deflation=wrong, **how)
 
 
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (24, 16)], ids=str)
