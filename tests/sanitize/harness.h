@@ -90,7 +90,7 @@ typedef struct {
 
 /* More than one sweep's block of samples, more than one stripe of coordinates, rows longer than four cache lines,
  * and nothing a multiple of anything. */
-enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAYERS = 3 };
+enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAYERS = 3, RANK = 3 };
 
 typedef struct {
     setting is;
@@ -200,6 +200,22 @@ static problem make_problem(setting is) {
     return p;
 }
 
+/* Steps that are shortened along any directions, but for rows that are put off. */
+static void make_deflation(problem *p) {
+    size_t pointers = (size_t)p->net.layers * sizeof(void *);
+    void **basis = array(pointers, EXACT), **fixed = array(pointers, EXACT);
+    for (int64_t l = p->inner.done ? 1 : 0; l < p->net.layers; l++) {
+        int64_t w = p->net.width[l], v = p->net.width[l + 1];
+        basis[l] = array((size_t)(RANK * (1 + w)) * p->real, SPARE);
+        fixed[l] = array((size_t)(RANK * v) * p->real, EXACT);
+        fill(p, basis[l], RANK * (1 + w), 8, 0.5 / sqrt((double)w));
+        fill(p, fixed[l], RANK * v, 9, 0.1);
+    }
+    p->inner.rank = RANK;
+    p->inner.basis = (const void *const *)basis;
+    p->inner.fixed = (const void *const *)fixed;
+}
+
 /* The rest of a problem points into the problem itself, which therefore stays where it is from here on. */
 static void make_inner(problem *p, int64_t steps) {
     make_network(p);
@@ -227,6 +243,7 @@ static void make_inner(problem *p, int64_t steps) {
         .epoch = 3,
         .direction = p->is.direction,
         .update = p->is.update,
+        .replacement = p->is.weighted,
         .counters = array(2 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
         .locks = array((size_t)stripes * ASV_LINE, EXACT),
         .delays = delays,
@@ -236,6 +253,7 @@ static void make_inner(problem *p, int64_t steps) {
         p->inner.done = array(2 * P * sizeof(int32_t), EXACT);
         p->inner.row_locks = p->inner.done + P;
     }
+    if (p->is.weighted) make_deflation(p);
     if (p->is.direction == ASV_SVRG) {
         p->inner.mu = array(d, SPARE);
         if (p->is.cached) p->inner.cache = array(N * (size_t)asv_cache_stride(&p->net) * p->real, SPARE);
