@@ -203,6 +203,11 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
             first = not hasattr(self, "coefs_")
             settings = check(self)
+            if settings.decay == "linear":
+                raise ValueError(
+                    "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
+                    "give decay a number"
+                )
             X, y = self._validate(X, y, reset=first)
             y = self._encode_part(y, classes)
             weight = self._weights(sample_weight, X, y)

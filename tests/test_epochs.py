@@ -185,6 +185,16 @@ def test_schedule_decays_for_sgd_and_is_constant_for_svrg():
     assert column(rows[1:], "learning_rate") == pytest.approx([*decaying[:3], 0.4])
 
 
+def test_a_line_falls_to_zero_at_the_end_of_the_epochs_of_sgd():
+    plan = {"learning_rate": 0.4, "decay": "linear", "max_iter": 4}
+    _, rows = run(Quadratic(), solver="sgd", **plan)
+    assert column(rows[1:], "learning_rate") == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    _, rows = run(Quadratic(), sgd_epochs=2, **plan)
+    assert column(rows[1:], "learning_rate") == pytest.approx([0.4, 0.2, 0.4, 0.4])
+    _, rows = run(Quadratic(), **plan)
+    assert column(rows[1:], "learning_rate") == [0.4] * 4
+
+
 # Growth: gradient descent on 1/2 |x|^2 shrinks x by |1 - eta|; scripted losses say when it rises.
 
 

@@ -615,6 +615,12 @@ BAD_PARAMETERS = [
     ({"alpha": float("nan")}, ValueError, "alpha"),
     ({"alpha": float("inf")}, ValueError, "alpha"),
     ({"decay": -0.5}, ValueError, "decay"),
+    ({"decay": float("nan")}, ValueError, "decay"),
+    ({"decay": float("inf")}, ValueError, "decay is inf; a finite number is expected"),
+    ({"decay": "square"}, ValueError, "decay is a number that is not negative, or 'linear'; got 'square'"),
+    ({"deflation": -1}, ValueError, "deflation"),
+    ({"deflation": "auto"}, TypeError, "deflation"),
+    ({"replacement": "yes"}, TypeError, "replacement"),
     ({"tol": -1e-3}, ValueError, "tol"),
     ({"cache_size": -1}, ValueError, "cache_size"),
     ({"batch_size": 0}, ValueError, "batch_size"),
@@ -667,6 +673,15 @@ def test_bad_parameters(kind, options, error, words):
     with pytest.raises(error, match=words) as caught:
         small(kind, **options).fit(*data(kind))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_a_line_to_the_last_epoch_is_not_for_partial_fit(kind):
+    X, y = data(kind)
+    more = {"classes": np.unique(y)} if kind is AsySVRGClassifier else {}
+    with pytest.raises(ValueError, match="partial_fit does not know which that is: give decay a number"):
+        small(kind, decay="linear").partial_fit(X, y, **more)
 
 
 def spoilt(values, bad, at=(3, 2)):
