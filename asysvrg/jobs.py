@@ -178,13 +178,13 @@ class Part:
 
     def __init__(self, x: np.ndarray, snap: np.ndarray, *, epoch: int, steps: int, eta: float, codec: Codec):
         self.x, self.snap, self.epoch, self.eta, self.codec = x, snap, epoch, eta, codec
-        self.applied, self.delays = 0, np.zeros(steps, dtype=np.int32)
-        self.has = np.zeros(steps, dtype=bool)  # by draw
+        self.steps, self.applied, self.delays = steps, 0, np.zeros(steps, dtype=np.int32)
+        self.has = bytearray(steps)  # by draw: whether it is among the applied
         self.axpy = get_blas_funcs("axpy", (x,))
 
     @property
     def complete(self) -> bool:
-        return self.applied == self.delays.size
+        return self.applied == self.steps
 
     def parameters(self) -> np.ndarray:
         """x for a message."""
@@ -231,7 +231,7 @@ class Ranges:
         if rank not in self.begun:
             self.begun.add(rank)
             payload = np.array([part.eta]), self.x[self.slices[rank]]
-            return Message(Kind.BEGIN, a=part.epoch, b=part.delays.size, payload=payload)
+            return Message(Kind.BEGIN, a=part.epoch, b=part.steps, payload=payload)
         if rank in self.missing and (part.complete or self.at_once):
             return Message(Kind.HAND, a=int(self.at_once))
         return None

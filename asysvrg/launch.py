@@ -292,6 +292,8 @@ def launch(args: argparse.Namespace) -> int:
     if args.arguments[:1] != ["train"]:
         raise ValueError(f"what to launch is 'train ...', not {shlex.join(args.arguments) or 'nothing'!r}")
     train = args.parsers["train"].parse_args(args.arguments[1:])
+    if train.servers < 1:
+        raise ValueError(f"--servers {train.servers}: at least one is needed")
     launcher = find(args.mpiexec)
     ending = start(
         [sys.executable, "-m", "asysvrg", *args.arguments],

@@ -253,6 +253,7 @@ def fails(capsys, *arguments):
         (["-n", "2"], "'train ...', not 'nothing'"),
         (["-n", "2", "predict", "digits"], "not 'predict digits'"),
         (["-n", "2", "train", "digits", "--max-iter", "many"], "train: error: argument --max-iter"),
+        (["-n", "2", "train", "--servers", "-1"], "--servers -1: at least one"),
         (["train"], "required: -n"),
     ],
 )
