@@ -63,14 +63,16 @@ class Deflation:
 
         Or to the mean of all eigenvalues, if that is larger: with few inputs, that value may be next to nothing.
         """
-        root = self._root_weight
+        root, basis = self._root_weight, aligned_zeros((1 + inputs.shape[1], self.rank), self.network.dtype)
         if sparse.issparse(inputs):
             factor = sparse.hstack([root, inputs.multiply(root)], format="csr")
-            total = factor.multiply(factor).sum()
         else:
             factor = np.column_stack([root, inputs * root])
-            total = np.vdot(factor, factor)
-        basis = aligned_zeros((factor.shape[1], self.rank), self.network.dtype)
+        largest = abs(factor).max()
+        if not largest < np.inf:  # the epoch loop says so
+            return basis
+        factor /= largest
+        total = factor.multiply(factor).sum() if sparse.issparse(factor) else np.vdot(factor, factor)
         count = min(self.rank, min(factor.shape) - 1)
         _, singular, vectors = randomized_svd(factor, count + 1, n_iter=2, random_state=0)
         lowest = max(float(singular[count]) ** 2, float(total) / factor.shape[1])

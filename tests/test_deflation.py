@@ -61,6 +61,15 @@ def test_fewer_samples_or_inputs_than_directions(n, p, rank):
     assert 0 < v @ x <= x @ x
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e25, np.inf])
+def test_inputs_of_any_size(size):
+    network, samples = far_from_centred(dtype=np.float32)
+    X = samples.X * np.float32(size)
+    deflation = Deflation(Network((12, 3), "relu", "softmax", np.float32), Samples(X, samples.y), 2, 0)
+    values = np.linalg.eigvalsh(deflation.bases[0] @ deflation.bases[0].T)
+    assert (values.max() > 0.5) == np.isfinite(size)
+
+
 def test_the_curvature_is_smaller_by_the_mean_of_the_inputs():
     network, samples = far_from_centred()
     x = initial_parameters(network, np.random.RandomState(0))
