@@ -63,9 +63,9 @@ def test_fewer_samples_or_inputs_than_directions(n, p, rank):
 
 @pytest.mark.parametrize("size", [1e-25, 1e25, np.inf])
 def test_inputs_of_any_size(size):
-    network, samples = far_from_centred(dtype=np.float32)
-    X = samples.X * np.float32(size)
-    deflation = Deflation(Network((12, 3), "relu", "softmax", np.float32), Samples(X, samples.y), 2, 0)
+    _, samples = far_from_centred(dtype=np.float32)
+    X, network = samples.X * np.float32(size), Network((12, 3), "relu", "softmax", np.float32)
+    deflation = Deflation(network, Samples(X, samples.y), 2, 0)
     values = np.linalg.eigvalsh(deflation.bases[0] @ deflation.bases[0].T)
     assert (values.max() > 0.5) == np.isfinite(size)
 
@@ -85,8 +85,8 @@ def test_the_minimum_is_that_of_plain_steps_and_is_reached_sooner(threads):
     rng = np.random.default_rng(1)
     X = rng.standard_normal((400, 12)) * np.r_[10, np.ones(11)]
     y = X @ np.linspace(-1, 1, 12) + rng.standard_normal(400)
-    norms, model = {}, AsySVRGRegressor((), dtype="float64", batch_size=10, max_iter=30, tol=0, n_jobs=threads)
-    for rank, rate in ((0, 0.004), (2, 0.1)):
+    norms, model = {}, AsySVRGRegressor((), dtype="float64", batch_size=10, max_iter=40, tol=0, n_jobs=threads)
+    for rank, rate in ((0, 0.004), (2, 0.05)):
         model.set_params(learning_rate_init=rate, deflation=rank, random_state=0).fit(X, y)
         assert model.history_["config"]["deflation"] == rank
         assert not any(row.get("rolled_back") for row in model.history_["epochs"])
