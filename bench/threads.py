@@ -23,9 +23,15 @@ RESULTS = Path(__file__).parent / "results"
 STEADY = {"alpha": ALPHA, "batch_size": 10, "tol": 0.0, "inner_steps": 2000}
 MODES: dict[str, dict[str, Any]] = {
     "all": {"learning_rate_init": 0.1, "max_iter": 8},
-    "all, mini-batches of 50": {"learning_rate_init": 0.4, "batch_size": 50, "inner_steps": 600, "max_iter": 8},
+    "all, mini-batches of 50, shortened steps": {
+        "learning_rate_init": 0.5,
+        "batch_size": 50,
+        "inner_steps": 600,
+        "deflation": 4,
+        "max_iter": 8,
+    },
     "all, mini-batches of 100, shortened steps": {
-        "learning_rate_init": 1.0,
+        "learning_rate_init": 0.8,
         "batch_size": 100,
         "inner_steps": 300,
         "deflation": 4,
