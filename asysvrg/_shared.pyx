@@ -43,7 +43,7 @@ cdef class InnerLoop:
         Delta of Assumption 4.
     seed : int
     threads : int
-    replacement : bool, default=False
+    replacement : bool, default=True
         Whether mini-batches are drawn with replacement (Assumption 1), or go through the samples in random orders.
     rank : int, default=0
         Directions of each layer's input along which steps are shortened (csrc/deflate.h).
@@ -57,7 +57,7 @@ cdef class InnerLoop:
     cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
-                 update, max_delay, seed, threads, replacement=False, rank=0):
+                 update, max_delay, seed, threads, replacement=True, rank=0):
         if threads < 1 or batch_size < 1 or coordinates < 0 or block < 1:
             raise ValueError(f"threads, batch_size and block must be positive and coordinates not negative, "
                              f"got {threads}, {batch_size}, {block}, {coordinates}")
@@ -222,7 +222,7 @@ cdef class InnerLoop:
             self._pointers[1, layer] = <size_t>address(fixed, dtype, (rank, out))
 
 
-def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, bint replacement=False):
+def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, bint replacement=True):
     """The mini-batch I_t of iteration t: b indices below n."""
     index = np.zeros(b, dtype=np.int64)
     asv_draw_batch(seed, epoch, t, n, b, replacement, <int64_t *>address(index, np.int64, (b,)))

@@ -39,7 +39,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         alpha=1e-4,
         solver="svrg",
         batch_size=20,
-        replacement=False,
+        replacement=True,
         learning_rate_init="auto",
         decay=0.0,
         max_iter=12,

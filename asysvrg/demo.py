@@ -38,13 +38,7 @@ def compare(name: str) -> dict[str, dict[str, Any]]:
     traces = {}
     for method in ("SGD", "SVRG", "SGD_SVRG"):
         print(f"\n{name}, {method}:", file=sys.stderr)
-        how = {
-            "replacement": True,
-            "tol": 0,
-            "random_state": 0,
-            "verbose": True,
-        }  # mini-batches as the paper draws them
-        model = AsySVRGClassifier(**settings["common"], **settings[method], **how)
+        model = AsySVRGClassifier(**settings["common"], **settings[method], tol=0, random_state=0, verbose=True)
         model.fit(sets.X_train, sets.y_train, X_val=sets.X_test, y_val=sets.y_test)
         traces[method] = model.history_
     return traces

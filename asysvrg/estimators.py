@@ -25,9 +25,9 @@ _PARAMETERS = """
         Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient.
     batch_size : int, default=20
         Samples in a mini-batch.
-    replacement : bool, default=False
+    replacement : bool, default=True
         Whether mini-batches are drawn with replacement, independently of each other (Assumption 1 of the paper), or
-        go through the samples in a random order, another one in each pass, which needs fewer passes.
+        go through the samples in a random order, another one in each pass: fewer passes to the same training loss.
     learning_rate_init : float or "auto", default="auto"
         eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD. "auto": from the curvature of
         mini-batches at the start, larger while the loss falls, in inputs and targets that are scaled inside where they
@@ -46,8 +46,8 @@ _PARAMETERS = """
         Leading principal directions of each layer's input along which steps are shortened to what the next one allows,
         so that the learning rate can be several times as large where the input is not centred; 0 for the paper's steps.
         What alpha does along these directions takes as much longer, which is seen where the last digits count.
-        None for 4 with learning_rate_init="auto" and 5,000 samples or more, else 0. Sparse input (where a mini-batch
-        leaves most columns out) and backend="mpi" go without, in the first layer and in all.
+        None for 4 with learning_rate_init="auto" and 5,000 samples or more of dense input, else 0. Where a mini-batch of
+        sparse input leaves most columns out, the first layer goes without; with backend="mpi" all do.
     coordinates : "all" or int, default="all"
         Coordinates that an update touches: all, or a random subset of so many (B).
     block : int or "line", default=1

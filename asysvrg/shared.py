@@ -31,7 +31,7 @@ class SharedExecution:
         "striped" for all of them. In none of them is an update lost.
     max_delay : int or None
     seed : int
-    replacement : bool, default=False
+    replacement : bool, default=True
         Whether mini-batches are drawn with replacement, or go through the samples in random orders.
     deflation : int, default=0
         Directions of each layer's input along which steps are shortened; with 0 all steps are the paper's.
@@ -48,7 +48,7 @@ class SharedExecution:
         update: str,
         max_delay: int | None,
         seed: int,
-        replacement: bool = False,
+        replacement: bool = True,
         deflation: int = 0,
     ):
         self.objective, self.inner_steps, self.batch_size = objective, inner_steps, batch_size

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from asysvrg import threads
 from asysvrg._network import Network, Samples
@@ -176,8 +177,8 @@ def _execution(
     if team is None:
         deflation = settings.deflation
         if deflation is None:
-            many = settings.learning_rate is None and objective.n >= ENOUGH_TO_GROW
-            deflation = DIRECTIONS if many else 0
+            dense = settings.learning_rate is None and not sparse.issparse(objective.samples.X)
+            deflation = DIRECTIONS if dense and objective.n >= ENOUGH_TO_GROW else 0
         return SharedExecution(
             objective,
             coordinates=settings.coordinates,

@@ -64,7 +64,7 @@ class Worker:
         *,
         alpha: float | np.ndarray,
         batch_size: int,
-        replacement: bool = False,
+        replacement: bool = True,
         seed: int,
         threads: int,
         cache_bytes: float,

@@ -40,7 +40,7 @@ def test_mini_batches_are_uniform_and_independent():
 @pytest.mark.parametrize("b", [1, 3, 10])
 def test_without_replacement_a_pass_has_each_sample_once(n, b):
     passes = 3 * b
-    drawn = np.concatenate([draw_batch(0, 5, t, n, b) for t in range(passes * n // b)]).reshape(passes, n)
+    drawn = np.concatenate([draw_batch(0, 5, t, n, b, False) for t in range(passes * n // b)]).reshape(passes, n)
     assert (np.sort(drawn) == np.arange(n)).all()
     if n >= 16:
         assert len(np.unique(drawn, axis=0)) == passes
@@ -50,7 +50,7 @@ def test_without_replacement_a_pass_has_each_sample_once(n, b):
 def test_orders_are_uniform(n):
     """Chi-squared of what stands where in an order, and of what follows what; bounds at 5 sigma."""
     times = 20_000
-    orders = np.array([draw_batch(1, epoch, 0, n, n) for epoch in range(times)])
+    orders = np.array([draw_batch(1, epoch, 0, n, n, False) for epoch in range(times)])
     places = np.array([np.bincount(column, minlength=n) for column in orders.T])
     pairs = np.bincount((orders[:, :-1] * n + orders[:, 1:]).ravel(), minlength=n * n).reshape(n, n)
     assert (np.diag(pairs) == 0).all()
@@ -253,7 +253,7 @@ def test_floor_of_a_network_at_16_threads_is_within_ten_times_the_serial_one(dig
     for threads in (1, 16):
         model = AsySVRGClassifier(
             (12,), "tanh", alpha=0.05, dtype="float64", max_iter=900, tol=0, n_jobs=threads, random_state=0,
-            learning_rate_init=0.1, batch_size=10, replacement=True,
+            learning_rate_init=0.1, batch_size=10,
         ).fit(X, y)  # fmt: skip
         norms.append(min(row["gradient_norm_squared"] for row in model.history_["epochs"]) ** 0.5)
     assert norms[0] < 1e-12

@@ -551,7 +551,7 @@ def test_an_interrupt_warns_and_keeps_the_best_model():
             raise KeyboardInterrupt
 
     with pytest.warns(UserWarning, match="interrupted in epoch 4; the best model is kept") as caught:
-        model = small(AsySVRGClassifier, (8,), solver="sgd", learning_rate_init=2.0, max_iter=9, replacement=True).fit(
+        model = small(AsySVRGClassifier, (8,), solver="sgd", learning_rate_init=2.0, max_iter=9).fit(
             X, y, callback=interrupt
         )
     assert len(caught) == 1

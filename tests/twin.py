@@ -104,7 +104,7 @@ class Twin:
                 dW -= change[1:]
         return result
 
-    def epoch(self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=False, bases=None):
+    def epoch(self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=True, bases=None):
         """Lines 5 to 10 of Algorithm 1."""
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
