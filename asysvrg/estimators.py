@@ -46,8 +46,8 @@ _PARAMETERS = """
         Leading principal directions of each layer's input along which steps are shortened to what the next one allows,
         so that the learning rate can be several times as large where the input is not centred; 0 for the paper's steps.
         What alpha does along these directions takes as much longer, which is seen where the last digits count.
-        None for 4 with learning_rate_init="auto" and 5,000 samples or more of dense input, else 0. Where a mini-batch of
-        sparse input leaves most columns out, the first layer goes without; with backend="mpi" all do.
+        None for 4 with learning_rate_init="auto" and 5,000 samples or more of dense input, else 0. Where a mini-batch
+        of sparse input leaves most columns out, the first layer goes without; with backend="mpi" all do.
     coordinates : "all" or int, default="all"
         Coordinates that an update touches: all, or a random subset of so many (B).
     block : int or "line", default=1
