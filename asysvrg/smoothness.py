@@ -61,13 +61,14 @@ def _largest_eigenvalue(
     step = STEP[objective.network.dtype.name]
     start = objective.gradient(x)
     change = rng.standard_normal(objective.d).astype(x.dtype)
+    shortened = change if deflation is None else deflation.apply(change)
     value = 0.0
     with np.errstate(all="ignore"):
         for _ in range(ITERATIONS):
-            direction = change if deflation is None else deflation.apply(change)
-            direction = direction / np.sqrt(change @ direction)
+            direction = shortened / np.sqrt(change @ shortened)
             change = (objective.gradient(objective.network.vector(x + step * direction)) - start) / step
-            value = float(np.sqrt(change @ (change if deflation is None else deflation.apply(change))))
+            shortened = change if deflation is None else deflation.apply(change)
+            value = float(np.sqrt(change @ shortened))
             if not np.isfinite(value) or value == 0:
                 break
     return value
