@@ -145,21 +145,25 @@ def draw(content: dict[str, Any]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(content["cores"]), figsize=(6 * len(content["cores"]), 4.5), squeeze=False)
+    figure, axes = pyplot.subplots(1, len(content["cores"]), figsize=(8 * len(content["cores"]), 4.5), squeeze=False)
+    everybody = sorted({name for what in content["cores"].values() for name in what["table"]})
     for axis, (cores, what) in zip(axes[0], content["cores"].items(), strict=True):
         names = sorted(what["table"], key=lambda name: what["table"][name]["seconds"][str(TARGETS[1])] or 1e9)
-        for k, name in enumerate(names):
+        for name in names:
             entries = [e for e in what["runs"][name] if TARGETS[1] in e["targets"]]
             if not entries:
                 continue
             entries.sort(key=lambda e: reached(e["rows"], TARGETS[1]) or 1e9)
             rows = entries[len(entries) // 2]["rows"]
-            style = {"color": pyplot.cm.tab20(k % 20), "linewidth": 2 if name.startswith("ours") else 1}
+            style = {
+                "color": pyplot.cm.tab20(everybody.index(name) % 20),
+                "linewidth": 2 if name.startswith("ours") else 1,
+            }
             axis.plot([r["seconds"] for r in rows], [r["loss"] for r in rows], label=name, **style)
         for target in TARGETS:
             axis.axhline(target, color="grey", linewidth=0.5, linestyle=":")
         axis.set(xscale="log", xlim=(0.02, None), ylim=(0.112, 0.3), title=f"{cores} core(s)", xlabel="seconds")
         axis.set_ylabel("objective")
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves
     figure.tight_layout()
     figure.savefig(RESULTS / "peers.png", dpi=80)
