@@ -92,6 +92,9 @@ cdef extern from "types.h":
         int64_t rank
         const void *const *basis
         const void *const *fixed
+        const int32_t *list
+        const void *ratio
+        void *lengths
         int32_t *delays
         asv_control *control
 

@@ -109,7 +109,7 @@ cdef class InnerLoop:
         return self.inner.done != NULL
 
     def run(self, x, int64_t steps, *, direction, eta, epoch, mu=None, x_snap=None, cache=None, deflation=None,
-            double deadline=float("inf")):
+            draws=None, double deadline=float("inf")):
         """Updates x in place, `steps` times.
 
         Parameters
@@ -131,6 +131,8 @@ cdef class InnerLoop:
             x_snap, too.
         deflation : sequence of (array of shape (1 + inputs, rank), array of shape (rank, outputs)) or None
             With a rank: U of each layer, and U' (mu + alpha x_snap); None for a layer whose steps are as they are.
+        draws : importance.Draws or None
+            Samples that passes go through in place of all (without replacement), with what their gradients count.
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
 
@@ -150,7 +152,7 @@ cdef class InnerLoop:
         cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         delays = np.full(steps, -1, dtype=np.int32)
-        self.aim(x, direction, epoch, mu, x_snap, cache, deflation)
+        self.aim(x, direction, epoch, mu, x_snap, cache, deflation, draws)
         inner.eta = eta
         sums = self._geometric_sums(steps, eta)
         inner.sums = <const double *>address(sums, np.float64, (steps + 1,))
@@ -187,7 +189,7 @@ cdef class InnerLoop:
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         cdef int64_t k, b = inner.b, parts = min(inner.threads, b)
         cdef char *into
-        self.aim(x, direction, epoch, mu, x_snap, cache, deflation)
+        self.aim(x, direction, epoch, mu, x_snap, cache, deflation, None)
         if parts == 1:
             into = <char *>address(v, self.network.dtype, (self.network.size,))
         else:
@@ -199,7 +201,7 @@ cdef class InnerLoop:
         if parts > 1:
             np.sum(self._parts, axis=0, out=v)
 
-    cdef void aim(self, x, direction, epoch, mu, x_snap, cache, deflation) except *:
+    cdef void aim(self, x, direction, epoch, mu, x_snap, cache, deflation, draws) except *:
         """Points the kernels at an epoch's arrays."""
         cdef int64_t layer, rank = self.inner.rank
         cdef asv_inner *inner = &self.inner
@@ -215,6 +217,12 @@ cdef class InnerLoop:
         inner.epoch = epoch
         if (deflation is None) != (rank == 0) or (rank and self.puts_off and deflation[0] is not None):
             raise ValueError("a rank needs a basis of each layer, and without one there is none; None for rows put off")
+        if draws is not None and inner.replacement:
+            raise ValueError("draws from a list are without replacement")
+        listed, ratio, lengths = draws or (None, None, None)
+        inner.list = <const int32_t *>address(listed, np.int32, (self.samples.size,))
+        inner.ratio = address(ratio, dtype, (self.samples.size,))
+        inner.lengths = address(lengths, dtype, (self.samples.size,))
         for layer, pair in enumerate(deflation or ()):
             wide, out = self.network.widths[layer], self.network.widths[layer + 1]
             basis, fixed = pair or (None, None)

@@ -39,7 +39,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         alpha=1e-4,
         solver="svrg",
         batch_size=20,
-        replacement=True,
+        sampling=None,
         learning_rate_init="auto",
         decay=0.0,
         max_iter=12,
@@ -76,7 +76,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.alpha = alpha
         self.solver = solver
         self.batch_size = batch_size
-        self.replacement = replacement
+        self.sampling = sampling
         self.learning_rate_init = learning_rate_init
         self.decay = decay
         self.max_iter = max_iter

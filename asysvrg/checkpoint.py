@@ -18,7 +18,8 @@ from asysvrg._network import Network, Samples
 from asysvrg.epochs import KEPT, State
 from asysvrg.trace import Trace
 
-NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 1
+NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 2
+ARRAYS = ("x", "best", "lengths")
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip
@@ -109,7 +110,7 @@ class Checkpoint:
             "delay_histogram": trace.delay_histogram,
         }
         try:
-            archive.write(self.path, FORMAT, VERSION, values, {"x": state.x, "best": state.best})
+            archive.write(self.path, FORMAT, VERSION, values, {name: getattr(state, name) for name in ARRAYS})
         except OSError as error:
             self._failed = True
             warnings.warn(
@@ -119,7 +120,7 @@ class Checkpoint:
             )
 
     def _read(self) -> None:
-        values, arrays = archive.read(self.path, FORMAT, VERSION, ("x", "best"))
+        values, arrays = archive.read(self.path, FORMAT, VERSION, ARRAYS)
         for name, kind in TYPES.items():
             if not isinstance(values.get(name), kind):
                 raise ValueError(f"{self.path} is damaged ({name} is missing or of another type)")
@@ -136,10 +137,12 @@ class Checkpoint:
             )
         numbers, rows, histogram = values["numbers"], values["rows"], values["delay_histogram"]
         start = values["start"]
-        shape, dtype = (_size(self.identity["widths"]),), np.dtype(self.identity["dtype"])
-        for name, array in arrays.items():
-            if array.shape != shape or array.dtype != dtype or not np.isfinite(array).all():
-                raise ValueError(f"{self.path} is damaged ({name} is no {dtype} array of {shape[0]} finite numbers)")
+        d, dtype = _size(self.identity["widths"]), np.dtype(self.identity["dtype"])
+        listed = self.identity["n_samples"] if self.identity.get("sampling") == "importance" else 0
+        for name, size in zip(ARRAYS, (d, d, listed), strict=True):
+            array = arrays[name]
+            if array.shape != (size,) or (size and array.dtype != dtype) or not np.isfinite(array).all():
+                raise ValueError(f"{self.path} is damaged ({name} is no {dtype} array of {size} finite numbers)")
         sound = (
             set(numbers) == set(KEPT)
             and all(isinstance(number, int | float) and not math.isnan(number) for number in numbers.values())
@@ -154,7 +157,7 @@ class Checkpoint:
         )
         if not sound:
             raise ValueError(f"{self.path} is damaged (its counts or its rows are not those of a run)")
-        self.state = State(arrays["x"], arrays["best"], values["epoch"], numbers)
+        self.state = State(arrays["x"], arrays["best"], values["epoch"], arrays["lengths"], numbers)
         self._start, self._rows, self._histogram = start, rows, histogram
 
 

@@ -27,6 +27,7 @@ from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.messages import Lost, RankError
 from asysvrg.persistence import load
 from asysvrg.progress import table
+from asysvrg.settings import SAMPLINGS
 from asysvrg.trace import replacing, write_json
 
 BAD_INPUT, LOST, INTERRUPTED, TERMINATED = 2, 3, 130, 143
@@ -69,7 +70,7 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ("alpha", float, "the paper's C: alpha / 2 * sum of squared weights is added to the mean loss"),
     ("solver", ["svrg", "sgd"], "direction of an update"),
     ("batch_size", int, "samples in a mini-batch"),
-    ("replacement", bool, "draw mini-batches independently (default), or go through the samples in random orders"),
+    ("sampling", SAMPLINGS, "how mini-batches are drawn (default: by the size of the data, see guide)"),
     ("learning_rate_init", _or("auto", float), "eta of SVRG; alpha of alpha / (1 + s)^decay in epochs of SGD"),
     ("decay", _or("linear", float), "beta of the same; linear: a straight line to 0"),
     ("max_iter", int, "epochs"),
@@ -148,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         default = defaults[name].default
         how = {"choices": kind} if isinstance(kind, list) else {"type": kind, "metavar": "X"}
         if kind is bool:
-            how = {"action": argparse.BooleanOptionalAction if default else "store_true"}
+            how = {"action": "store_true"}
         elif kind is str:
             how["metavar"] = "DIR"
         shown = "" if default is None or kind is bool else f" (default: {','.join(map(str, np.atleast_1d(default)))})"

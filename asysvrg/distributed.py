@@ -35,6 +35,7 @@ class DistributedExecution:
 
     update = "server"
     deflation = 0  # directions are applied as they come
+    lengths = np.zeros(0)  # nor do draws depend on them
 
     def __init__(
         self,

@@ -23,6 +23,9 @@ from asysvrg.trace import Clock, Trace, delay_summary
 class Execution(Protocol):
     """Who runs an epoch; `shared.SharedExecution` is one."""
 
+    @property
+    def lengths(self) -> np.ndarray: ...
+
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot: ...
 
     def inner(
@@ -130,6 +133,8 @@ class State:
     best : array of shape (d,)
         Those with the lowest loss so far, or error on the validation set with early stopping.
     epoch : int
+    lengths : array of shape (n,), or (0,)
+        Of samples' gradients, which the next epoch's draws depend on; none without importance sampling.
     numbers : dict
         Clock, counts and the memory of the stopping rule: the attributes of the run that `KEPT` names.
     """
@@ -137,6 +142,7 @@ class State:
     x: np.ndarray
     best: np.ndarray
     epoch: int
+    lengths: np.ndarray
     numbers: dict[str, Any]
 
 
@@ -173,11 +179,13 @@ class _Run:
         self.clock.seconds = seconds
 
     def state(self, epoch: int, snapshot: Snapshot) -> State:
-        return State(snapshot.x, self.best, epoch, {name: getattr(self, name) for name in KEPT})
+        numbers = {name: getattr(self, name) for name in KEPT}
+        return State(snapshot.x, self.best, epoch, self.execution.lengths.copy(), numbers)
 
     def restore(self, state: State) -> None:
         self.x[:] = state.x
         self.best = state.best
+        self.execution.lengths[:] = state.lengths
         for name in KEPT:
             setattr(self, name, state.numbers[name])
 

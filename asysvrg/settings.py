@@ -18,6 +18,7 @@ from asysvrg._shared import UPDATES
 from asysvrg.codec import CODECS
 
 MOST = 2**31 - 1  # what the kernels count to
+SAMPLINGS = ["replacement", "shuffle", "importance"]
 SGD_EPOCHS = 2  # before SVRG, under learning_rate_init="auto"
 
 
@@ -30,7 +31,7 @@ class Settings:
     alpha: float
     solver: str
     batch_size: int
-    replacement: bool
+    sampling: str | None
     learning_rate: float | None
     decay: float | str
     max_iter: int
@@ -73,6 +74,7 @@ def check(estimator: Any) -> Settings:
     for name, known in (
         ("activation", list(ACTIVATIONS)),
         ("solver", ["svrg", "sgd"]),
+        ("sampling", [None, *SAMPLINGS]),
         ("update", ["auto", *UPDATES]),
         ("backend", ["threads", "mpi"]),
         ("late", ["wait", "drop"]),
@@ -91,6 +93,8 @@ def check(estimator: Any) -> Settings:
                 )
         if given["deflation"]:
             raise ValueError(f"deflation={given['deflation']} is for threads; backend='mpi' takes steps as they are")
+        if given["sampling"] == "importance":
+            raise ValueError("sampling='importance' is for threads; backend='mpi' takes 'replacement' or 'shuffle'")
         if given["servers"] > 1 and given["max_delay"] is not None:
             raise ValueError(
                 f"max_delay={given['max_delay']} is kept by one server, which sees all of an update; "
@@ -108,7 +112,7 @@ def check(estimator: Any) -> Settings:
         alpha=float(given["alpha"]),
         solver=given["solver"],
         batch_size=int(given["batch_size"]),
-        replacement=bool(given["replacement"]),
+        sampling=given["sampling"],
         learning_rate=None if given["learning_rate_init"] == "auto" else float(given["learning_rate_init"]),
         decay="linear" if given["decay"] == "linear" else float(given["decay"]),
         max_iter=int(given["max_iter"]),
@@ -158,7 +162,7 @@ def _check_numbers(given: dict[str, Any]) -> None:
     share = check_scalar(given["validation_fraction"], "validation_fraction", Real)
     if not 0 < share < 1:
         raise ValueError(f"validation_fraction is {share}; a number between 0 and 1 is expected")
-    for name in ("replacement", "early_stopping", "warm_start"):
+    for name in ("early_stopping", "warm_start"):
         check_scalar(given[name], name, (bool, np.bool_))
     for name, low in (("inner_steps", 1), ("max_delay", 0), ("deflation", 0)):
         if given[name] is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from asysvrg._shared import InnerLoop
 from asysvrg.deflation import Deflation
+from asysvrg.importance import Importance
 from asysvrg.objective import Objective, Snapshot
 
 
@@ -31,8 +32,8 @@ class SharedExecution:
         "striped" for all of them. In none of them is an update lost.
     max_delay : int or None
     seed : int
-    replacement : bool, default=True
-        Whether mini-batches are drawn with replacement, or go through the samples in random orders.
+    sampling : {"replacement", "shuffle", "importance"}, default="replacement"
+        How mini-batches are drawn.
     deflation : int, default=0
         Directions of each layer's input along which steps are shortened; with 0 all steps are the paper's.
     """
@@ -48,7 +49,7 @@ class SharedExecution:
         update: str,
         max_delay: int | None,
         seed: int,
-        replacement: bool = True,
+        sampling: str = "replacement",
         deflation: int = 0,
     ):
         self.objective, self.inner_steps, self.batch_size = objective, inner_steps, batch_size
@@ -68,13 +69,21 @@ class SharedExecution:
             max_delay=max_delay,
             seed=seed,
             threads=objective.threads,
-            replacement=replacement,
+            replacement=sampling == "replacement",
             rank=deflation,
         )
+        self.sampling, self._importance = sampling, None
+        if sampling == "importance":
+            self._importance = Importance(objective.samples.size, objective.network.dtype, seed)
         self.deflation, self._shortening = deflation, None
         if deflation:  # rows of the first layer that are put off keep their steps
             first = not self._loop.puts_off
             self._shortening = Deflation(objective.network, objective.samples, deflation, seed, first=first)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Of samples' gradients when they were drawn last, shape (n,); none without importance sampling."""
+        return np.zeros(0) if self._importance is None else self._importance.lengths
 
     def shortening(self, x: np.ndarray) -> Deflation | None:
         """P at x, if steps are shortened at all."""
@@ -112,6 +121,7 @@ class SharedExecution:
             x_snap=snapshot.x,
             cache=snapshot.cache,
             deflation=pairs,
+            draws=None if self._importance is None else self._importance.draws(epoch),
             deadline=deadline,
         )
         return delays[delays >= 0]

@@ -99,10 +99,11 @@ def train(
     -------
     Outcome, Trace
     """
+    n = samples.size if placement is None else placement.n
+    settings = _chosen(settings, samples, n)
     if team is not None and team.rank:
         with threads.one_blas_thread():
             return _assist(team, settings, network, samples)
-    n = samples.size if placement is None else placement.n
     batch_size = min(settings.batch_size, n)
     automatic = settings.learning_rate is None
     is_seeded = config.get("random_state") is not None
@@ -175,17 +176,13 @@ def _execution(
 ) -> SharedExecution | DistributedExecution:
     """Who carries out the epochs: this process's threads, or the team, which is told what it must know first."""
     if team is None:
-        deflation = settings.deflation
-        if deflation is None:
-            dense = settings.learning_rate is None and not sparse.issparse(objective.samples.X)
-            deflation = DIRECTIONS if dense and objective.n >= ENOUGH_TO_GROW else 0
         return SharedExecution(
             objective,
             coordinates=settings.coordinates,
             block=settings.block,
             update=settings.update,
-            replacement=settings.replacement,
-            deflation=deflation,
+            sampling=settings.sampling,
+            deflation=settings.deflation,
             **common,
         )
     team.share({name: common[name] for name in ("seed", "batch_size")} | scaling.as_dict())
@@ -226,7 +223,7 @@ def _worker(settings: Settings, network: Network, samples: Samples, settled: dic
         samples,
         alpha=scaling.l2(settings.alpha, network),
         batch_size=settled["batch_size"],
-        replacement=settings.replacement,
+        sampling=settings.sampling,
         seed=settled["seed"],
         threads=settings.threads,
         cache_bytes=settings.cache_bytes,
@@ -253,7 +250,7 @@ def _checkpoint(
         "alpha",
         "solver",
         "batch_size",
-        "replacement",
+        "sampling",
         "inner_steps",
         "sgd_epochs",
         "deflation",
@@ -268,6 +265,17 @@ def _checkpoint(
     if shards:
         method["shards"] = shards
     return Checkpoint(settings.checkpoint_dir, identity(network, samples, method), resume=settings.resume)
+
+
+def _chosen(settings: Settings, samples: Samples, n: int) -> Settings:
+    """The settings with what is left to be chosen by the size of the data."""
+    sampling, deflation = settings.sampling, settings.deflation
+    large = settings.learning_rate is None and settings.backend == "threads" and n >= ENOUGH_TO_GROW
+    if sampling is None:
+        sampling = "importance" if large else "replacement"
+    if deflation is None:
+        deflation = DIRECTIONS if large and not sparse.issparse(samples.X) else 0
+    return replace(settings, sampling=sampling, deflation=deflation)
 
 
 def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
@@ -319,6 +327,7 @@ def _choices(settings: Settings, execution: SharedExecution | DistributedExecuti
         **({} if team is None else {"workers": team.size - settings.servers, "shards": len(team.groups)}),
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
+        "sampling": settings.sampling,
         "update": execution.update,
         "deflation": execution.deflation,
         "snapshot_cache": execution.has_cache,

@@ -44,7 +44,7 @@ class Worker:
     alpha : float or array
         As for `Objective`.
     batch_size : int
-    replacement : bool
+    sampling : {"replacement", "shuffle"}
         As for `SharedExecution`.
     seed : int
         Of all draws, the same on every rank.
@@ -64,7 +64,7 @@ class Worker:
         *,
         alpha: float | np.ndarray,
         batch_size: int,
-        replacement: bool = True,
+        sampling: str = "replacement",
         seed: int,
         threads: int,
         cache_bytes: float,
@@ -79,7 +79,7 @@ class Worker:
         self.may_keep, self.cache, self.swept = save_work(network, samples, cache_bytes), None, 0
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
-            threads=threads, replacement=replacement, update="serial" if threads == 1 else "atomic",
+            threads=threads, replacement=sampling == "replacement", update="serial" if threads == 1 else "atomic",
         )  # fmt: skip
         self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)

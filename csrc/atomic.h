@@ -22,6 +22,9 @@
         return seen;                                                                                                   \
     }
 
+#define ASV_DEFINE_RELAXED_STORE(name, type)                                                                           \
+    static inline void name(type *x, type value) { __atomic_store(x, &value, __ATOMIC_RELAXED); }
+
 static inline int64_t asv_count_read(const int64_t *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
 
 static inline void asv_count_up(int64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELEASE); }

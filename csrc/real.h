@@ -24,6 +24,7 @@ typedef float real;
 
 ASV_DEFINE_ATOMIC_SUBTRACT(atomic_subtract, real)
 ASV_DEFINE_RELAXED_LOAD(load_relaxed, real)
+ASV_DEFINE_RELAXED_STORE(store_relaxed, real)
 
 /* A cache line of reals; the compiler splits it where registers are narrower. */
 typedef real vec __attribute__((vector_size(64), aligned(__alignof__(real)), may_alias));

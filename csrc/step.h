@@ -22,15 +22,29 @@ size_t ASV_NAME(asv_step_scratch)(const asv_inner *p) {
     return carve_step(&s, NULL, p);
 }
 
-/* Forward and backward at `x`, into rows row..row + b; deltas carry weight_i / b, and `sign`. */
+/* What the gradient of sample i counts in the mini-batch's. */
+ASV_INLINE real share_of(const asv_inner *p, int64_t i) {
+    return (p->ratio ? ((const real *)p->ratio)[i] : 1) / (real)p->b;
+}
+
+ASV_INLINE void keep_length(const asv_inner *p, int64_t i, const real *delta) {
+    double squares = 0;
+    for (int64_t c = 0; c < p->net->width[p->net->layers]; c++) squares += (double)delta[c] * (double)delta[c];
+    real length = (real)sqrt(squares) / share_of(p, i);
+    if (isfinite(length)) store_relaxed((real *)p->lengths + i, length);
+}
+
+/* Forward and backward at `x`, into rows row..row + b; deltas carry weight_i, the sample's share, and `sign`. */
 ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_scratch *s, int64_t row, real sign) {
     const asv_network *net = p->net;
     int64_t capacity = 2 * p->b, pitch = pitch_of(net, net->layers);
     forward(net, x, &s->in, s->acts, capacity, row);
     for (int64_t r = 0; r < p->b; r++) {
-        int64_t at = (row + r) * pitch;
-        output_delta(net, p->data, s->index[r], units_of(net, s->acts, capacity, net->layers) + at,
-                     units_of(net, s->deltas, capacity, net->layers) + at, sign / (real)p->b, NULL, NULL);
+        int64_t at = (row + r) * pitch, i = s->index[r];
+        real *delta = units_of(net, s->deltas, capacity, net->layers) + at;
+        output_delta(net, p->data, i, units_of(net, s->acts, capacity, net->layers) + at, delta, sign * share_of(p, i),
+                     NULL, NULL);
+        if (p->lengths && sign > 0) keep_length(p, i, delta);
     }
     backward(net, x, p->b, s->acts, s->deltas, capacity, row);
 }
@@ -38,10 +52,9 @@ ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_s
 /* The same at x~ from the cache: copies instead of a pass through the network. */
 ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
-    const real scale = -1 / (real)p->b;
     int64_t capacity = 2 * p->b, stride = asv_cache_stride(net);
     for (int64_t r = 0; r < p->b; r++) {
-        const real *line = (const real *)p->cache + s->index[r] * stride;
+        const real *line = (const real *)p->cache + s->index[r] * stride, scale = -share_of(p, s->index[r]);
         for (int64_t l = 1; l < net->layers; l++) {
             int64_t v = net->width[l];
             memcpy(units_of(net, s->acts, capacity, l) + (p->b + r) * pitch_of(net, l), line, (size_t)v * sizeof(real));
@@ -99,6 +112,7 @@ ASV_INLINE void prefetch(const void *from, int64_t bytes) {
 
 ASV_INLINE void draw_batch(const asv_inner *p, int64_t t, int64_t *index) {
     asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, p->replacement, index);
+    for (int64_t r = 0; r < p->b && p->list; r++) index[r] = p->list[index[r]];
 }
 
 /* Draws the mini-batch of iteration t, unless that was done by `prefetch_batch`. */

@@ -226,8 +226,9 @@ def optimum(digits):
         {"coordinates": 64, "block": "line"},
         {"coordinates": "all", "update": "atomic"},
         {"coordinates": "all", "sparse": True},
+        {"coordinates": "all", "sampling": "importance"},
     ],
-    ids=["all", "singles", "lines", "all-atomic", "put-off"],
+    ids=["all", "singles", "lines", "all-atomic", "put-off", "importance"],
 )
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
     digits, optimum, coordinates, threads, monkeypatch

@@ -60,6 +60,7 @@ def assert_same(a, b):
         {"coordinates": 40},
         {"dtype": "float64"},
         {"cache_size": 0},
+        {"sampling": "importance"},
         {"learning_rate_init": "auto"},
         {"early_stopping": True},
         {"learning_rate_init": 200.0},  # rolls back
@@ -155,6 +156,7 @@ def no_training(started, monkeypatch):
         ({"solver": "sgd"}, "solver was svrg, is sgd"),
         ({"sgd_epochs": 1}, "sgd_epochs was 0, is 1"),
         ({"decay": 1}, "decay was 0.0, is 1.0"),
+        ({"sampling": "importance"}, "sampling was replacement, is importance"),
         ({"inner_steps": 7}, "inner_steps was None, is 7"),
         ({"coordinates": 7}, "coordinates was 0, is 7"),
         ({"block": 2}, "block was 1, is 2"),
@@ -217,13 +219,14 @@ DAMAGE = [
     lambda path: path.write_bytes(b"something else"),
     lambda path: path.write_bytes(path.read_bytes()[:-100]),
     lambda path: path.write_bytes(path.read_bytes()[:2000] + b"xxxxx" + path.read_bytes()[2005:]),
-    lambda path: rewritten(path, version=np.array(2)),
+    lambda path: rewritten(path, version=np.array(1)),
     lambda path: rewritten(path, format=np.array("asysvrg-model")),
     lambda path: rewritten(path, format=np.array([1, 2])),
     lambda path: rewritten(path, x=np.zeros(3, np.float32)),
     lambda path: rewritten(path, x=np.load(path)["x"] * np.float32(np.nan)),
     lambda path: rewritten(path, best=np.load(path)["x"].astype(np.float64)),
     lambda path: rewritten(path, x=np.array([object()])),
+    lambda path: rewritten(path, lengths=np.ones(3, np.float32)),
     lambda path: rewritten(path, values=np.frombuffer(b"{", np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[" * 100_000, np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[]", np.uint8)),
@@ -252,7 +255,7 @@ def test_a_damaged_checkpoint_is_refused(started, damage):
 
 def test_a_newer_version_says_so(started):
     rewritten(started / "checkpoint.npz", version=np.array(99))
-    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 1; a newer asysvrg"):
+    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 2; a newer asysvrg"):
         model(started, resume=True).fit(X, Y)
 
 

@@ -77,7 +77,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
 
     values = {
         "hidden_layer_sizes": ((30, 20), "30,20"), "activation": ("tanh", "tanh"), "alpha": (0.5, "0.5"),
-        "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "replacement": (False, None), "deflation": (3, "3"),
+        "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "sampling": ("shuffle", "shuffle"), "deflation": (3, "3"),
             "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"),
         "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"), "coordinates": (40, "40"),
         "block": ("line", "line"), "update": ("atomic", "atomic"), "max_delay": (3, "3"), "late": ("drop", "drop"),
@@ -92,8 +92,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
     monkeypatch.setattr(AsySVRGClassifier, "fit", fit)
     monkeypatch.setattr(cli.team, "together", lambda wanted: contextlib.nullcontext())  # no MPI here
     arguments = [
-        f"--{'no-' if value is False else ''}{name.replace('_', '-')}" + ("" if text is None else f"={text}")
-        for name, (value, text) in values.items()
+        f"--{name.replace('_', '-')}" + ("" if text is None else f"={text}") for name, (_, text) in values.items()
     ]
     with pytest.raises(Caught):
         cli.main(["train", *arguments, "--seed", "5", "--quiet"])

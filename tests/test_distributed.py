@@ -444,7 +444,9 @@ def test_unknown_compression():
         AsySVRGClassifier(compress="zip").fit([[0.0], [1.0]], [0, 1])
 
 
-@pytest.mark.parametrize(("name", "value"), [("coordinates", 5), ("update", "atomic"), ("deflation", 2)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("coordinates", 5), ("update", "atomic"), ("deflation", 2), ("sampling", "importance")]
+)
 @pytest.mark.usefixtures("without_ranks")
 def test_parameters_of_threads(name, value):
     with pytest.raises(ValueError, match=f"{name}={value!r} is for threads"):

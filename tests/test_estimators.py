@@ -620,7 +620,7 @@ BAD_PARAMETERS = [
     ({"decay": "square"}, ValueError, "decay is a number that is not negative, or 'linear'; got 'square'"),
     ({"deflation": -1}, ValueError, "deflation"),
     ({"deflation": "auto"}, TypeError, "deflation"),
-    ({"replacement": "yes"}, TypeError, "replacement"),
+    ({"sampling": "yes"}, ValueError, "sampling is one of None, replacement, shuffle, importance; got 'yes'"),
     ({"tol": -1e-3}, ValueError, "tol"),
     ({"cache_size": -1}, ValueError, "cache_size"),
     ({"batch_size": 0}, ValueError, "batch_size"),

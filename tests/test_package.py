@@ -24,7 +24,7 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_csrc", "_version", "supervisor"},
     {"_network", "callbacks", "fetch", "labels", "messages"},
-    {"_shared", "codec", "deflation", "formats", "inputs", "objective", "server", "threads", "trace"},
+    {"_shared", "codec", "deflation", "formats", "importance", "inputs", "objective", "server", "threads", "trace"},
     {"archive", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
     | {"jobs", "mpi", "worker"},
     {"checkpoint", "config", "desk", "launch", "persistence", "ranges"},

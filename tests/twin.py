@@ -85,11 +85,15 @@ class Twin:
     def gradient(self, x):
         return self.per_sample(x)[1].mean(0) + self.decay * x
 
-    def direction(self, kind, x, x_snap, index, bases=None):
-        """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None."""
-        v = self.per_sample(x, index)[1].mean(0) + self.decay * x
+    def direction(self, kind, x, x_snap, index, bases=None, ratio=None):
+        """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None.
+
+        Gradients of the loss count `ratio` as much, a number for each sample of the data.
+        """
+        share = np.ones((len(index), 1)) if ratio is None else ratio[index, None]
+        v = (share * self.per_sample(x, index)[1]).mean(0) + self.decay * x
         if kind == "svrg":
-            v -= self.per_sample(x_snap, index)[1].mean(0) + self.decay * x_snap
+            v -= (share * self.per_sample(x_snap, index)[1]).mean(0) + self.decay * x_snap
             v += self.gradient(x_snap)
         if bases is None:
             return v
@@ -104,12 +108,16 @@ class Twin:
                 dW -= change[1:]
         return result
 
-    def epoch(self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=True, bases=None):
-        """Lines 5 to 10 of Algorithm 1."""
+    def epoch(
+        self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=True, bases=None, draws=None
+    ):
+        """Lines 5 to 10 of Algorithm 1. draws: a list to draw from, and what its samples count."""
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
+        listed, ratio = draws or (np.arange(n), None)
         for t in range(steps):
-            v = self.direction(kind, x, x_snap, draw_batch(seed, epoch, t, n, batch, replacement), bases)
+            index = listed[draw_batch(seed, epoch, t, n, batch, replacement)]
+            v = self.direction(kind, x, x_snap, index, bases, ratio)
             k = np.arange(d)
             if coordinates:
                 k = draw_blocks(seed, epoch, t, d, coordinates, block)

@@ -43,8 +43,8 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
     hidden = problem.network.widths[1:-1]
     how: dict[str, Any] = {"alpha": ALPHA, "random_state": seed, "target_loss": min(meter.limits)}
     if not defaults:
-        # Mini-batches go through the samples as the peers' do.
-        how |= {"tol": 0.0, "max_iter": 100_000, "hidden_layer_sizes": hidden, "replacement": False}
+        # Mini-batches go through the samples as the peers' do, those with longer gradients more often.
+        how |= {"tol": 0.0, "max_iter": 100_000, "hidden_layer_sizes": hidden, "sampling": "importance"}
     model = AsySVRGClassifier(**(how | {"n_jobs": cores} | settings))
     batch = model.batch_size
     steps = model.inner_steps or math.ceil(problem.n / batch) * (2 if defaults else 1)

@@ -216,6 +216,19 @@ static void make_deflation(problem *p) {
     p->inner.fixed = (const void *const *)fixed;
 }
 
+/* Passes over every other sample, twice. */
+static void make_list(problem *p) {
+    int32_t *list = array(N * sizeof(int32_t), EXACT);
+    void *ratio = array(N * p->real, EXACT);
+    for (int64_t i = 0; i < N; i++) {
+        list[i] = (int32_t)(i / 2 * 2);
+        put(p, ratio, i, 0.5 + 0.1 * (double)(i % 10));
+    }
+    p->inner.list = list;
+    p->inner.ratio = ratio;
+    p->inner.lengths = array(N * p->real, EXACT);
+}
+
 /* The rest of a problem points into the problem itself, which therefore stays where it is from here on. */
 static void make_inner(problem *p, int64_t steps) {
     make_network(p);
@@ -254,6 +267,7 @@ static void make_inner(problem *p, int64_t steps) {
         p->inner.row_locks = p->inner.done + P;
     }
     if (p->is.weighted) make_deflation(p);
+    if (!p->inner.replacement) make_list(p);
     if (p->is.direction == ASV_SVRG) {
         p->inner.mu = array(d, SPARE);
         if (p->is.cached) p->inner.cache = array(N * (size_t)asv_cache_stride(&p->net) * p->real, SPARE);

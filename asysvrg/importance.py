@@ -1,0 +1,65 @@
+"""Mini-batches that hold more of those samples whose gradients were long (importance sampling).
+
+Sample i is drawn with probability p_i and its gradient multiplied by 1 / (n p_i), so that E[v] stays the gradient of
+f. The variance of v is least where p_i is proportional to |grad l_i| (Zhao & Zhang, "Stochastic optimization with
+importance sampling for regularized loss minimization", 2015). The length of the derivative by the network's outputs
+stands for it (Katharopoulos & Fleuret, "Not all samples are created equal", 2018): that of the sample's last draw,
+which is there for nothing. As it may be old, half of the probability is uniform, and no gradient is multiplied by more
+than 2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+UNIFORM = 0.5  # share of the probability that all samples have in equal parts
+
+
+class Draws(NamedTuple):
+    """What an epoch draws from.
+
+    Attributes
+    ----------
+    listed : int32 array of shape (n,)
+        Sample i stands here n p_i times, rounded up or down at random.
+    ratio : array of shape (n,)
+        1 / (n p_i), of each sample.
+    lengths : array of shape (n,)
+        Of each sample's derivative by the outputs when it was drawn last; the inner loop writes it.
+    """
+
+    listed: np.ndarray
+    ratio: np.ndarray
+    lengths: np.ndarray
+
+
+class Importance:
+    """Lengths of all samples' gradients, and what follows from them for the next epoch.
+
+    Parameters
+    ----------
+    n : int
+        Samples; at first all are alike.
+    dtype : dtype
+    seed : int
+    """
+
+    def __init__(self, n: int, dtype: np.dtype, seed: int):
+        self.lengths, self._seed = np.ones(n, dtype=dtype), seed
+
+    def draws(self, epoch: int) -> Draws:
+        """For an epoch, by systematic resampling (Kitagawa, 1996): as little as possible is left to chance."""
+        n, lengths = len(self.lengths), self.lengths.astype(np.float64)
+        largest = lengths.max()
+        expected = np.ones(n)
+        if largest > 0:
+            lengths /= largest
+            expected = UNIFORM + (1 - UNIFORM) * lengths / lengths.mean()
+        ends = np.cumsum(expected)
+        ends *= n / ends[-1]
+        offset = np.random.default_rng([self._seed, epoch]).random()
+        times = np.diff(np.floor(ends + offset), prepend=0).astype(np.int64)
+        listed = np.repeat(np.arange(n, dtype=np.int32), times)
+        return Draws(listed, (1 / expected).astype(self.lengths.dtype), self.lengths)

@@ -1,0 +1,94 @@
+"""Importance sampling: what is drawn, and that the direction keeps its mean and varies less."""
+
+import numpy as np
+import pytest
+from asysvrg._network import Network, Samples
+from conftest import Problem
+from sklearn.datasets import load_digits
+from twin import Twin
+
+from asysvrg import AsySVRGClassifier
+from asysvrg.epochs import Plan, minimize
+from asysvrg.importance import UNIFORM, Importance
+from asysvrg.objective import Objective, initial_parameters
+from asysvrg.shared import SharedExecution
+from asysvrg.trace import Trace
+
+
+def with_lengths(lengths, seed=0):
+    importance = Importance(len(lengths), np.float64, seed)
+    importance.lengths[:] = lengths
+    return importance
+
+
+def test_at_first_all_samples_are_alike():
+    draws = Importance(7, np.float32, 3).draws(0)
+    np.testing.assert_array_equal(draws.listed, np.arange(7))
+    np.testing.assert_array_equal(draws.ratio, np.ones(7, np.float32))
+
+
+@pytest.mark.parametrize("lengths", [np.zeros(5), np.ones(1), np.full(5, 1e308), np.r_[1e-300, np.zeros(4)]], ids=str)
+def test_lengths_of_any_size(lengths):
+    draws = with_lengths(lengths).draws(2)
+    assert len(draws.listed) == len(lengths)
+    assert ((draws.ratio > 0) & (draws.ratio <= 1 / UNIFORM)).all()
+
+
+def test_samples_are_listed_in_proportion_and_count_as_much_less():
+    lengths = np.random.default_rng(1).exponential(size=50)
+    p = UNIFORM / 50 + (1 - UNIFORM) * lengths / lengths.sum()
+    importance, epochs = with_lengths(lengths), 4000
+    times = np.array([np.bincount(importance.draws(epoch).listed, minlength=50) for epoch in range(epochs)])
+    assert (times.sum(1) == 50).all()
+    assert (np.abs(times - 50 * p) < 1).all()
+    np.testing.assert_allclose(importance.draws(0).ratio, 1 / (50 * p), rtol=1e-12)
+    np.testing.assert_allclose(times.mean(0), 50 * p, atol=5 * 0.5 / np.sqrt(epochs))  # no less varied than a coin
+
+
+@pytest.mark.parametrize("direction", ["sgd", "svrg"])
+def test_the_mean_of_the_direction_is_the_gradient(direction):
+    """Over all places of a list and many lists, at an x that is not the snapshot; by the twin."""
+    problem = Problem(n=60, p=9, weighted=True)
+    x = problem.x + 0.3 * np.random.default_rng(2).standard_normal(len(problem.x))
+    importance = with_lengths(np.random.default_rng(3).exponential(size=60))
+    directions = []
+    for epoch in range(300):
+        draws = importance.draws(epoch)
+        directions.append(problem.twin.direction(direction, x, problem.x, draws.listed, ratio=draws.ratio))
+    spread = np.std(directions, axis=0) / np.sqrt(len(directions))
+    assert spread.max() > 0
+    assert (np.abs(np.mean(directions, axis=0) - problem.twin.gradient(x)) < 5 * spread + 1e-12).all()
+
+
+def test_the_direction_varies_less():
+    """Gradients of all samples after some epochs on digits; p from the lengths that the run left behind."""
+    X, y = load_digits(return_X_y=True)
+    network, n = Network((64, 20, 10), "relu", "softmax", np.float64), len(y)
+    samples = Samples(X / 16, y.astype(np.int32))
+    objective = Objective(network, samples, alpha=1e-3, threads=1, cache_bytes=0)
+    execution = SharedExecution(
+        objective, batch_size=10, inner_steps=n // 10, coordinates=0, block=1, update="auto", max_delay=None, seed=0,
+        sampling="importance",
+    )  # fmt: skip
+    x = initial_parameters(network, np.random.RandomState(0))
+    minimize(execution, x, Plan("sgd", 10, learning_rate=0.1, decay="linear"), Trace({}))
+    _, gradients, _ = Twin((64, 20, 10), "relu", "softmax", X / 16, y).per_sample(x)
+    squares = (gradients**2).sum(1)
+    assert execution.lengths.min() < 1e-2 < 1 < execution.lengths.max()
+    assert (with_lengths(execution.lengths).draws(0).ratio * squares).mean() < 0.6 * squares.mean()
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "chosen"),
+    [
+        (5000, {}, "importance"),
+        (4999, {}, "replacement"),
+        (5000, {"learning_rate_init": 0.1}, "replacement"),
+        (5000, {"sampling": "shuffle"}, "shuffle"),
+    ],
+    ids=str,
+)
+def test_what_is_chosen(n, options, chosen):
+    X = np.random.default_rng(0).standard_normal((n, 3))
+    model = AsySVRGClassifier((2,), max_iter=1, tol=0, **options).fit(X, X[:, 0] > 0)
+    assert model.history_["config"]["sampling"] == chosen
