@@ -18,7 +18,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from asysvrg._network import Network, Samples, aligned_zeros
 
-ROWS = 512  # samples that second moments are taken from
+ROWS = 256  # samples that second moments are taken from
 
 
 class Deflation:

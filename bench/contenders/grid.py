@@ -46,7 +46,7 @@ def jax_svrg() -> Iterator[dict[str, Any]]:
 
 def ours() -> Iterator[dict[str, Any]]:
     plain = {10: (0.1,), 20: (0.2,), 30: (0.3,), 50: (0.4, 0.5), 100: (0.6,)}
-    shortened = {10: (0.2, 0.3), 20: (0.3, 0.5), 50: (0.6, 0.9), 100: (1.0, 1.6)}
+    shortened = {10: (0.2, 0.3), 20: (0.3, 0.5), 50: (0.6, 0.9, 1.3), 100: (1.0, 1.6, 2.2)}
     for deflation, by_batch in ((0, plain), (4, shortened), (8, shortened)):
         for batch, rates in by_batch.items():
             for rate, passes in itertools.product(rates, (2, 3)):
@@ -75,7 +75,7 @@ def our_sgd() -> Iterator[dict[str, Any]]:
         yield from product(batch_size=[batch], learning_rate_init=rates, decay=[0, 0.2, 0.4, 0.6])
     for batch, rates in {20: (0.6, 0.8, 1.2), 50: (1.2, 1.6, 2.0, 2.5), 100: (2.5, 3.5)}.items():
         steps = 10_000 // batch
-        for how in product(learning_rate_init=rates, deflation=[4, 8], max_iter=[5, 8, 9, 10, 11, 13, 16, 20]):
+        for how in product(learning_rate_init=rates, deflation=[4, 8], max_iter=[4, 5, 6, 7, 8, 9, 10, 12, 14, 17]):
             yield {"batch_size": batch, "inner_steps": steps, "decay": "linear", **how}
 
 
