@@ -264,19 +264,20 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         team: Any,
         placement: Placement | None,
     ) -> None:
-        outcome, trace = train(
-            settings,
-            network,
-            samples,
-            config={name: _plain(value) for name, value in self.get_params().items()},
-            validation=validation,
-            random_state=random_state,
-            callback=callback,
-            verbose=self.verbose and (team is None or team.rank == 0),
-            start=start,
-            team=team,
-            placement=placement,
-        )
+        with threads.one_blas_thread():
+            outcome, trace = train(
+                settings,
+                network,
+                samples,
+                config={name: _plain(value) for name, value in self.get_params().items()},
+                validation=validation,
+                random_state=random_state,
+                callback=callback,
+                verbose=self.verbose and (team is None or team.rank == 0),
+                start=start,
+                team=team,
+                placement=placement,
+            )
         self._network = network
         self._set_layers(outcome.x)
         self.history_ = trace.as_dict()

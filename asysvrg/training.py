@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from asysvrg import threads
 from asysvrg._network import Network, Samples
 from asysvrg.checkpoint import Checkpoint, digest, identity
 from asysvrg.codec import CODECS
@@ -102,8 +101,7 @@ def train(
     n = samples.size if placement is None else placement.n
     settings = _chosen(settings, samples, n)
     if team is not None and team.rank:
-        with threads.one_blas_thread():
-            return _assist(team, settings, network, samples)
+        return _assist(team, settings, network, samples)
     batch_size = min(settings.batch_size, n)
     automatic = settings.learning_rate is None
     is_seeded = config.get("random_state") is not None
@@ -141,7 +139,7 @@ def train(
         max_delay=settings.max_delay,
         seed=seed,
     )
-    with threads.one_blas_thread(), progress_bar(verbose, settings.max_iter) as show:
+    with progress_bar(verbose, settings.max_iter) as show:
         rate = _rate(settings, execution, x, seed) if automatic else settings.learning_rate
         if checkpoint is not None:
             rate = checkpoint.started_with("learning_rate", rate)

@@ -6,6 +6,7 @@ from asysvrg._network import Network, Samples
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_info
 
 from asysvrg import AsySVRGRegressor
 from asysvrg.deflation import ROWS, Deflation
@@ -77,6 +78,20 @@ def test_the_curvature_is_smaller_by_the_mean_of_the_inputs():
     deflation.look(x)
     how = (network, samples, np.float64(1e-3), x, 50, 0)
     assert smoothness(*how, deflation) < 0.2 * smoothness(*how)
+
+
+def test_blas_has_one_thread_before_the_kernels_start(monkeypatch):
+    """Threads that BLAS once used go on looking for work for a while, on the cores that are to train."""
+    seen, basis = [], Deflation._basis
+
+    def looked(self, inputs):
+        seen.extend(info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas")
+        return basis(self, inputs)
+
+    monkeypatch.setattr(Deflation, "_basis", looked)
+    X = np.random.default_rng(0).standard_normal((300, 20))
+    AsySVRGRegressor((5,), deflation=2, max_iter=1, n_jobs=2).fit(X, X[:, 0])
+    assert set(seen) == {1}
 
 
 @pytest.mark.parametrize("threads", [1, 4])

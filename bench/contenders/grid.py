@@ -46,7 +46,7 @@ def jax_svrg() -> Iterator[dict[str, Any]]:
 
 def ours() -> Iterator[dict[str, Any]]:
     plain = {10: (0.1,), 20: (0.2,), 30: (0.3,), 50: (0.4, 0.5), 100: (0.6,)}
-    shortened = {10: (0.2, 0.3), 20: (0.3, 0.5), 50: (0.6, 0.9, 1.3), 100: (1.0, 1.6, 2.2)}
+    shortened = {10: (0.2, 0.3), 20: (0.3, 0.5), 50: (0.6, 0.9), 100: (1.0, 1.6)}
     for deflation, by_batch in ((0, plain), (4, shortened), (8, shortened)):
         for batch, rates in by_batch.items():
             for rate, passes in itertools.product(rates, (2, 3)):
@@ -56,6 +56,15 @@ def ours() -> Iterator[dict[str, Any]]:
                     "inner_steps": passes * 10_000 // batch,
                     "deflation": deflation,
                 }
+
+
+def our_sgd_svrg() -> Iterator[dict[str, Any]]:
+    """Some passes of SGD at a large rate, then SVRG at the same."""
+    for batch, rates in {10: (0.1, 0.2), 20: (0.4, 0.6), 50: (0.9, 1.3, 1.8), 100: (2.2, 3.2, 4.0)}.items():
+        for passes, epochs in ((1, 3), (1, 4), (1, 5), (1.5, 3), (2, 2), (2, 3)):
+            how = {"batch_size": batch, "inner_steps": round(passes * 10_000 / batch), "sgd_epochs": epochs}
+            ranks = [0] if batch == 10 else [4, 8]
+            yield from (how | more for more in product(learning_rate_init=rates, deflation=ranks))
 
 
 def subsets() -> Iterator[dict[str, Any]]:
@@ -83,7 +92,7 @@ DIRECT: dict[str, list[dict[str, Any]]] = {
     "jax svrg": list(jax_svrg()),
     "L-BFGS": [{"memory": memory} for memory in (5, 10, 20, 40)],
     "ours svrg all": list(ours()),
-    "ours sgd_svrg": [dict(settings, sgd_epochs=k) for settings in ours() for k in (1, 2, 3)],
+    "ours sgd_svrg": list(our_sgd_svrg()),
     "ours svrg lines": list(subsets()),
     "ours svrg single": list(subsets()),
     "ours sgd": list(our_sgd()),
