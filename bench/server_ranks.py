@@ -1,6 +1,7 @@
 """What `bench_server.py` runs on every rank: our server and the barest loop that does the same, in turns.
 
-Workers answer at once, or burn so many microseconds of CPU for each direction; messages have 19,760 float32.
+Workers answer at once, or burn so many microseconds of CPU for each direction; messages have 19,760 float32, or those
+of a network with more hidden units. Of several servers, which the bare loop does not have, there is ours alone.
 Rank 0 prints one line of JSON.
 """
 
@@ -11,14 +12,14 @@ import itertools
 import json
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 
 from asysvrg import AsySVRGClassifier, mpi, worker
 from asysvrg.messages import HEADER, Backoff
 
-WIDTHS, N = (384, 50, 10), 640
-D = sum((a + 1) * b for a, b in itertools.pairwise(WIDTHS))
+INPUTS, OUTPUTS, N = 384, 10, 640
 ASK, ANSWER = 1, 2
 
 
@@ -28,16 +29,21 @@ def burn(microseconds: float) -> None:
         pass
 
 
-def buffer() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def parameters(hidden: int) -> int:
+    """d."""
+    return sum((a + 1) * b for a, b in itertools.pairwise((INPUTS, hidden, OUTPUTS)))
+
+
+def buffer(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bytes of a message, its header, its vector."""
-    whole = np.zeros(HEADER + 4 * D, np.uint8)
+    whole = np.zeros(HEADER + 4 * d, np.uint8)
     return whole, whole[:HEADER].view(np.int64), whole[HEADER:].view(np.float32)
 
 
-def bare_server(comm, steps: int, wait: str) -> None:
+def bare_server(comm, d: int, steps: int, wait: str) -> None:
     """x <- x - eta v and an answer for each message; no state, no checks, no care."""
-    x, eta, left = np.zeros(D, np.float32), np.float32(1e-3), steps
-    incoming, outgoing = ([buffer() for _ in range(comm.size)] for _ in range(2))
+    x, eta, left = np.zeros(d, np.float32), np.float32(1e-3), steps
+    incoming, outgoing = ([buffer(d) for _ in range(comm.size)] for _ in range(2))
     asked = {k: comm.Irecv(incoming[k][0], k, ASK) for k in range(1, comm.size)}
     sent = dict.fromkeys(asked)
     backoff = Backoff(wait)
@@ -67,8 +73,8 @@ def bare_server(comm, steps: int, wait: str) -> None:
         request.Wait()
 
 
-def bare_worker(comm, compute: float, wait: str) -> None:
-    incoming, outgoing, backoff, go_on = buffer(), buffer(), Backoff(wait), True
+def bare_worker(comm, d: int, compute: float, wait: str) -> None:
+    incoming, outgoing, backoff, go_on = buffer(d), buffer(d), Backoff(wait), True
     while go_on:
         burn(compute)
         answer = comm.Irecv(incoming[0], 0, ANSWER)
@@ -79,21 +85,21 @@ def bare_worker(comm, compute: float, wait: str) -> None:
         go_on = bool(incoming[1][0])
 
 
-def bare(comm, steps: int, compute: float, wait: str) -> float:
+def bare(comm, d: int, steps: int, compute: float, wait: str) -> float:
     """Seconds of so many updates."""
     start = time.perf_counter()
     if comm.rank == 0:
-        bare_server(comm, steps, wait)
+        bare_server(comm, d, steps, wait)
     else:
-        bare_worker(comm, compute, wait)
+        bare_worker(comm, d, compute, wait)
     return time.perf_counter() - start
 
 
-def ours(X: np.ndarray, y: np.ndarray, steps: int, wait: str, compress: str | None) -> float:
+def ours(X: np.ndarray, y: np.ndarray, hidden: int, steps: int, **settings: Any) -> float:
     """The same in an epoch of a fit; the clock of its trace runs during updates only."""
     model = AsySVRGClassifier(
-        WIDTHS[1:-1], solver="sgd", learning_rate_init=1e-12, inner_steps=steps, max_iter=1, tol=0, n_jobs=1,
-        random_state=0, backend="mpi", wait=wait, compress=compress,
+        (hidden,), solver="sgd", learning_rate_init=1e-12, inner_steps=steps, max_iter=1, tol=0, n_jobs=1,
+        random_state=0, backend="mpi", **settings,
     )  # fmt: skip
     return model.fit(X, y).history_["epochs"][-1]["seconds"]
 
@@ -104,6 +110,8 @@ def main() -> None:
     parser.add_argument("--compute", type=float, default=0, metavar="MICROSECONDS")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--wait", default="sleep")
+    parser.add_argument("--hidden", type=int, default=50)
+    parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--compress", choices=["float16"], help="of ours")
     args = parser.parse_args()
 
@@ -119,12 +127,16 @@ def main() -> None:
 
     worker.InnerLoop = Idle
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(N, WIDTHS[0])).astype(np.float32), np.arange(N) % WIDTHS[-1]
+    X, y = rng.normal(size=(N, INPUTS)).astype(np.float32), np.arange(N) % OUTPUTS
     comm = mpi.world().comm
     kinds = {
-        "ours": lambda steps: ours(X, y, steps, args.wait, args.compress),
-        "bare": lambda steps: bare(comm, steps, args.compute, args.wait),
+        "ours": lambda steps: ours(
+            X, y, args.hidden, steps, wait=args.wait, compress=args.compress, servers=args.servers
+        ),
+        "bare": lambda steps: bare(comm, parameters(args.hidden), steps, args.compute, args.wait),
     }
+    if args.servers > 1:
+        del kinds["bare"]
     rows: dict[str, list] = {name: [] for name in kinds}
     for _ in range(args.rounds):
         for name, run in kinds.items():
@@ -138,16 +150,18 @@ def main() -> None:
     found = comm.gather(rows)
     if comm.rank:
         return
-    result = {"workers": comm.size - 1, "compute": args.compute, "wait": args.wait}
+    result: dict[str, Any] = {name: getattr(args, name) for name in ("servers", "compute", "wait")}
+    result |= {"workers": comm.size - args.servers, "parameters": parameters(args.hidden)}
     for name in kinds:
         rates = [rate for rate, _ in rows[name]]
         each = [[cpu for _, cpu in of_rank[name]] for of_rank in found]
         result[f"{name}: updates/s"] = statistics.median(rates)
-        result[f"{name}: server us"] = statistics.median(each[0])
+        result[f"{name}: server us"] = [statistics.median(one) for one in each[: args.servers]]
         overhead = [sum(round_) - args.compute for round_ in zip(*each, strict=True)]
         result[f"{name}: overhead us"] = statistics.median(overhead)
-    pairs = zip(rows["ours"], rows["bare"], strict=True)
-    result["rate / bare"] = statistics.median(a[0] / b[0] for a, b in pairs)
+    if "bare" in rows:
+        pairs = zip(rows["ours"], rows["bare"], strict=True)
+        result["rate / bare"] = statistics.median(a[0] / b[0] for a, b in pairs)
     print(json.dumps(result), flush=True)
 
 
