@@ -90,7 +90,7 @@ def rcv1_like(seed: int = 0) -> tuple[sparse.csr_matrix, np.ndarray]:
 
 
 def problems() -> Iterator[Linear]:
-    rates = ((20, 6.0, 1), (20, 6.0, 2), (4, 4.0, 1), (4, 4.0, 2), (1, 2.0, 1), (1, 2.0, 2))
+    rates = ((20, 6.0, 1), (20, 6.0, 2), (4, 3.5, 1), (4, 4.0, 1), (4, 4.0, 2), (1, 2.0, 1), (1, 2.0, 2))
     yield Linear("sparse like RCV1", *rcv1_like(), "binary", 1e-4, 1e-6, rates)
     name, X, y = mnist_or_random()
     rates = ((10, 0.05, 2), (10, 0.1, 2), (20, 0.1, 2), (20, 0.2, 2), (50, 0.3, 2))
@@ -123,7 +123,7 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
     batch, rate, passes = how
     objective = problem.objective(np.float32, threads)
     steps = passes * objective.n // batch
-    fixed = {"coordinates": 0, "block": 1, "update": "auto", "max_delay": None, "seed": seed}
+    fixed = {"coordinates": 0, "block": 1, "update": "auto", "max_delay": None, "seed": seed, "sampling": "importance"}
     execution = SharedExecution(objective, batch_size=batch, inner_steps=steps, **fixed)
     x = objective.network.vector()
 
