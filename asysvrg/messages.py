@@ -20,6 +20,7 @@ PROTOCOL = 1
 HEADER = 64  # bytes: eight int64
 _HEADER = struct.Struct("8q")
 PIECE = 2**19  # bytes of a blob in a message
+PATIENCE, LONG = 200e-6, 1e-3  # seconds
 
 
 class Kind:
@@ -121,10 +122,11 @@ def read(buffer: np.ndarray) -> Message:
 def vectors(message: Message, dtype: np.dtype, x_bytes: int) -> dict[int, np.ndarray]:
     """The vectors behind a header, by their bits; x as so many bytes, which a codec reads."""
     at = x_bytes if message.mask & Mask.X else 0
+    given = {Mask.X: message.payload[:at]}
     bits = [bit for bit in (Mask.SNAP, Mask.MU) if message.mask & bit]
-    rows = message.payload[at:].view(dtype).reshape(len(bits), -1) if bits else ()
-    given = dict(zip(bits, rows, strict=True))
-    return given | {Mask.X: message.payload[:at]} if at else given
+    if bits:
+        given |= zip(bits, message.payload[at:].view(dtype).reshape(len(bits), -1), strict=True)
+    return given
 
 
 _ERRORS = (RankError, ValueError, Lost)  # what one rank raises and others raise again; all that is neither is the first
@@ -181,23 +183,31 @@ def unpack(blob: np.ndarray) -> dict[str, Any]:
 class Backoff:
     """How to wait for a message: "sleep" gives the core away, "yield" offers it, "spin" keeps it.
 
-    A sleep grows from 50 microseconds to a millisecond, after a few looks without one.
+    A sleep takes at least 100 microseconds, whatever was asked for, and two ranks that sleep in turns lose several of
+    them for a message. So "sleep" offers the core for a while before it gives it away, unless messages took long
+    lately: for 50 microseconds at first, up to a millisecond.
     """
 
     def __init__(self, wait: str):
-        self.looks = {"sleep": 20, "yield": None, "spin": 0}[wait]
-        self.pause: Callable[[], None] = self._spin if wait == "spin" else self._pause
+        self.pause: Callable[[], None] = {"sleep": self._pause, "yield": os.sched_yield, "spin": self._spin}[wait]
+        self.usual = 0.0  # seconds that a message took
         self.reset()
 
     def reset(self) -> None:
-        self.count, self.sleep = 0, 50e-6
+        """A wait begins."""
+        self.since, self.sleep = time.monotonic(), 50e-6
+        self.until = self.since + (PATIENCE if self.usual < LONG else 0)
+
+    def came(self) -> None:
+        """What was waited for has come; the next wait begins."""
+        self.usual += (time.monotonic() - self.since - self.usual) / 8
+        self.reset()
 
     def _spin(self) -> None:
         pass
 
     def _pause(self) -> None:
-        self.count += 1
-        if self.looks is None or self.count <= self.looks:
+        if time.monotonic() < self.until:
             os.sched_yield()
         else:
             time.sleep(self.sleep)

@@ -150,7 +150,7 @@ class Leader(Team):
                 server.start(job, self.phase)
                 while not job.done and (closing or server.failure is None) and time.monotonic() < deadline:
                     if self.desk.look():
-                        self.backoff.reset()
+                        self.backoff.came()
                     else:
                         self.backoff.pause()
                     if signals.came:
@@ -257,6 +257,7 @@ class Member(Team):
             while (found := self._answer()) is None:
                 if self.desk is None or not self.desk.look():
                     self.backoff.pause()
+            self.backoff.came()
             return found
 
     def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:
@@ -298,7 +299,7 @@ class Member(Team):
                     keeper.hear(answer[1], now)
                     came = True
                 if came:
-                    self.backoff.reset()
+                    self.backoff.came()
                 else:
                     self.backoff.pause()
 

@@ -73,7 +73,7 @@ class Worker:
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
         self.codecs, self.ranges = codecs, ranges
-        self.step: Message | None = None  # from rank 0, to be carried out
+        self.step: tuple[Message, np.ndarray] | None = None  # from rank 0, to be carried out, with its range of x
         # From the other servers, in their order; None from one that has been asked.
         self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
         self.may_keep, self.cache, self.swept = save_work(network, samples, cache_bytes), None, 0
@@ -108,7 +108,7 @@ class Worker:
         if message.kind == Kind.SHARD:
             return {0: self._full(message)}
         if message.kind == Kind.STEP:
-            self.step = message._replace(payload=given[Mask.X])
+            self.step = message, given[Mask.X]
             return self._next()
         if message.kind != Kind.WAIT:
             raise ValueError(f"a worker got a message of kind {message.kind}")
@@ -126,27 +126,28 @@ class Worker:
 
     def _wish(self) -> Message:
         """For a range of x, not of an older epoch than rank 0's."""
-        return Message(Kind.READY, a=-1 if self.step is None else self.step.a)
+        return Message(Kind.READY, a=-1 if self.step is None else self.step[0].a)
 
     def _next(self) -> dict[int, Message]:
         """The direction, if all is there that it takes."""
         if self.step is None:
             return {}
-        # One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
-        old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < self.step.a]
-        for rank in old:
-            self.parts[rank - 1] = None
-        if old or None in self.parts:
-            return {rank: self._wish() for rank in old}
-        step, self.step = self.step, None
-        return self._step(step)
+        step, given = self.step
+        if self.parts:
+            # One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
+            old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < step.a]
+            for rank in old:
+                self.parts[rank - 1] = None
+            if old or None in self.parts:
+                return {rank: self._wish() for rank in old}
+        self.step = None
+        return self._step(step, given)
 
-    def _x(self, step: Message) -> np.ndarray:
+    def _x(self, given: np.ndarray) -> np.ndarray:
         """x^: each range as its server had it when it answered."""
-        first = self.codecs[0].received(step.payload, self.snap[self.ranges[0]])
         if self.x is None:
-            return first
-        self.x[self.ranges[0]] = first
+            return self.codecs[0].received(given, self.snap)
+        self.x[self.ranges[0]] = self.codecs[0].received(given, self.snap[self.ranges[0]])
         for part, codec, where in zip(self.parts, self.codecs[1:], self.ranges[1:], strict=True):
             self.x[where] = codec.received(part.payload, self.snap[where])
         return self.x
@@ -180,8 +181,8 @@ class Worker:
         )
         return self.batch_size * (2 if svrg and cache is None else 1)
 
-    def _step(self, message: Message) -> dict[int, Message]:
-        evaluated = self._direction(self._x(message), message.a, message.c, bool(message.mask & Mask.SVRG))
+    def _step(self, message: Message, given: np.ndarray) -> dict[int, Message]:
+        evaluated = self._direction(self._x(given), message.a, message.c, bool(message.mask & Mask.SVRG))
         bases, self.parts = [message.b, *(part.b for part in self.parts)], [None] * len(self.parts)
         # v itself, where it is one piece: it may lie in a message already.
         pieces = [self.v[where] for where in self.ranges] if self.parts else [self.v]

@@ -66,7 +66,7 @@ def bare_server(comm, d: int, steps: int, wait: str) -> None:
             left -= 1
             sent[k] = comm.Isend(outgoing[k][0], k, ANSWER)
         if came:
-            backoff.reset()
+            backoff.came()
         else:
             backoff.pause()
     for request in sent.values():
@@ -82,6 +82,7 @@ def bare_worker(comm, d: int, compute: float, wait: str) -> None:
         backoff.reset()
         while not (answer.Test() and sent.Test()):
             backoff.pause()
+        backoff.came()
         go_on = bool(incoming[1][0])
 
 
@@ -116,13 +117,12 @@ def main() -> None:
     args = parser.parse_args()
 
     class Idle:
-        """In the place of the kernels: a direction of zeros."""
+        """In the place of the kernels: v stays as it is."""
 
         def __init__(self, *_, **__):
             pass
 
-        def direction(self, x, v, *_, **__):
-            v[:] = 0
+        def direction(self, *_, **__):
             burn(args.compute)
 
     worker.InnerLoop = Idle

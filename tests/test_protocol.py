@@ -589,14 +589,41 @@ def test_blobs():
 
 @pytest.mark.parametrize("wait", ["sleep", "yield", "spin"])
 def test_backoff(wait, monkeypatch):
-    slept = []
-    monkeypatch.setattr("asysvrg.messages.time.sleep", slept.append)
-    backoff = Backoff(wait)
-    for _ in range(100):
-        backoff.pause()
-    if wait == "sleep":
-        assert slept[0] == 50e-6
-        assert max(slept) == 1e-3
+    """Time passes while the core is given or offered; 20 microseconds at an offer."""
+    now, slept, offered = [0.0], [], []
+
+    def passes(log):
+        def wait(seconds=20e-6):
+            log.append(seconds)
+            now[0] += seconds
+
+        return wait
+
+    def message(after):
+        slept.clear()
+        offered.clear()
         backoff.reset()
-        backoff.pause()
-    assert len(slept) == (80 if wait == "sleep" else 0)
+        end = now[0] + after
+        for _ in range(10_000):
+            if now[0] < end:
+                backoff.pause()
+        backoff.came()
+        return bool(slept)
+
+    monkeypatch.setattr("asysvrg.messages.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("asysvrg.messages.time.sleep", passes(slept))
+    monkeypatch.setattr("asysvrg.messages.os.sched_yield", passes(offered))
+    backoff = Backoff(wait)
+    assert message(after=0.1) == (wait == "sleep")
+    if wait != "sleep":
+        assert bool(offered) == (wait == "yield")
+        return
+    assert slept[0] == 50e-6
+    assert max(slept) == 1e-3
+    assert message(after=0.1)
+    assert not offered  # messages take long
+    for _ in range(100):
+        short = message(after=100e-6)
+    assert not short  # they do not any more
+    assert message(after=1e-3)
+    assert 150e-6 < sum(offered) < 250e-6
