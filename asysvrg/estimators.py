@@ -108,7 +108,8 @@ _PARAMETERS = """
         samples, or each gives its own; every rank ends with the fitted model. Callbacks, progress and checkpoints are
         rank 0's. Needs ``asysvrg[mpi]``.
     wait : {"sleep", "yield", "spin"}, default="sleep"
-        How ranks wait for messages: asleep (up to a millisecond), giving way to other processes, or keeping the core.
+        How ranks wait for messages: giving way to other processes for a fifth of a millisecond, then asleep; always
+        giving way; or keeping the core.
     compress : "float16", default=None
         With backend="mpi": parameters and directions in half precision on the wire, about half the bytes in float32
         and a quarter in float64. Parameters go as the difference to the snapshot, and what rounding leaves out of a
