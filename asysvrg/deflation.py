@@ -10,11 +10,11 @@ neural networks with Kronecker-factored approximate curvature", 2015) preconditi
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
+from scipy import linalg, sparse
 
 from asysvrg._network import Network, Samples, aligned_zeros
 
@@ -45,6 +45,8 @@ class Deflation:
     def __init__(self, network: Network, samples: Samples, rank: int, seed: int, *, first: bool = True):
         self.network, self.rank = network, rank
         self._some = _some(samples, seed)
+        if samples.skips_zeros:
+            self._some.compress(math.inf)
         self._hidden = aligned_zeros((self._some.size, network.cache_width), network.dtype)
         weight = np.ones(self._some.size) if samples.weight is None else self._some.weight
         self._root_weight = np.sqrt(weight).astype(network.dtype)[:, None]
@@ -59,7 +61,7 @@ class Deflation:
             self.bases[layer] = self._basis(self._hidden[:, low:high])
 
     def _basis(self, inputs: Any) -> np.ndarray:
-        """U from rows of inputs: leading right singular vectors, shortened to the singular value after them.
+        """U from rows of inputs: leading eigenvectors of their second moments, shortened to the eigenvalue after them.
 
         Or to the mean of all eigenvalues, if that is larger: with few inputs, that value may be next to nothing.
         """
@@ -73,11 +75,15 @@ class Deflation:
             return basis
         factor /= largest
         total = factor.multiply(factor).sum() if sparse.issparse(factor) else np.vdot(factor, factor)
-        count = min(self.rank, min(factor.shape) - 1)
-        _, singular, vectors = randomized_svd(factor, count + 1, n_iter=2, random_state=0)
-        lowest = max(float(singular[count]) ** 2, float(total) / factor.shape[1])
-        excess = 1 - lowest / np.maximum(singular[:count].astype(np.float64) ** 2, lowest)
-        basis[:, :count] = vectors[:count].T * np.sqrt(excess)
+        tall = factor.shape[0] >= factor.shape[1]
+        moments = factor.T @ factor if tall else factor @ factor.T  # have the same eigenvalues
+        moments = moments.toarray() if sparse.issparse(moments) else moments
+        size, count = len(moments), min(self.rank, min(factor.shape) - 1)
+        values, vectors = linalg.eigh(moments, subset_by_index=(size - count - 1, size - 1))
+        lowest = max(float(values[0]), float(total) / factor.shape[1])
+        values, vectors = np.maximum(values[1:], lowest), vectors[:, 1:]
+        vectors = vectors if tall else factor.T @ (vectors / np.sqrt(values))
+        basis[:, :count] = vectors * np.sqrt(1 - lowest / values)
         return basis
 
     def along(self, v: np.ndarray) -> list[np.ndarray | None]:

@@ -14,7 +14,7 @@ from asysvrg.objective import initial_parameters
 from asysvrg.smoothness import smoothness
 
 
-def far_from_centred(n=400, p=12, form="dense", weighted=False, dtype=np.float64):
+def far_from_centred(n=ROWS, p=12, form="dense", weighted=False, dtype=np.float64):
     rng = np.random.default_rng(0)
     X = (3 + rng.standard_normal((n, p)) * np.linspace(0.3, 1, p)).astype(dtype)
     y = rng.integers(3, size=n).astype(np.int32)
