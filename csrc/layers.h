@@ -12,9 +12,9 @@
 
 #include "real.h"
 
-/* A non-zero number of a batch's input: its row in the batch, and the next one in the same column. */
+/* A non-zero number of a batch's input, and its row in the batch. */
 typedef struct {
-    int32_t row, next; /* next: its place + 1; 0: none */
+    int32_t row;
     real value;
 } entry_t;
 
@@ -27,8 +27,9 @@ typedef struct {
     const int32_t **column; /* of each row: its entries in the data, */
     const real **value;
     int64_t *count; /* and how many */
-    entry_t *chain;
-    int32_t *head;    /* p: first entry of the column + 1; zero between batches */
+    entry_t *entry;   /* from 1 on, row by row */
+    int32_t *next;    /* of each entry: the next one of its column, or 0; apart, since a chain is as slow as these */
+    int32_t *head;    /* p: first entry of the column, or 0; zero between batches */
     int32_t *touched; /* the columns that have entries, */
     int64_t distinct; /* and how many */
 } input_t;
@@ -53,7 +54,8 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_sam
     in->column = carve(base, used, count * sizeof(int32_t *));
     in->value = carve(base, used, count * sizeof(real *));
     in->count = carve(base, used, count * sizeof(int64_t));
-    in->chain = carve(base, used, (size_t)(rows * data->longest) * sizeof(entry_t));
+    in->entry = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(entry_t));
+    in->next = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(int32_t));
     in->touched = carve(base, used, (size_t)(rows * data->longest) * sizeof(int32_t));
     in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
 }
@@ -87,7 +89,8 @@ ASV_PART void chain_columns(input_t *in) {
             int32_t column = in->column[r][c], *head = in->head + column;
             in->touched[distinct] = column;
             distinct += *head == 0;
-            in->chain[e++] = (entry_t){(int32_t)r, *head, in->value[r][c]};
+            in->entry[++e] = (entry_t){(int32_t)r, in->value[r][c]};
+            in->next[e] = *head;
             *head = e;
         }
     in->distinct = distinct;
@@ -254,9 +257,10 @@ ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, co
     } else if (f->left) {
         for (int64_t r = 0; r < f->rows; r++) add_row(sum, f->left[r][i], right + r * pitch, lines);
     } else {
-        const entry_t *chain = f->input->chain;
-        for (int32_t e = f->input->head[i]; e; e = chain[e - 1].next)
-            add_row(sum, chain[e - 1].value, right + chain[e - 1].row * pitch, lines);
+        const entry_t *entry = f->input->entry;
+        const int32_t *next = f->input->next;
+        for (int32_t e = f->input->head[i]; e; e = next[e])
+            add_row(sum, entry[e].value, right + entry[e].row * pitch, lines);
     }
     for (int64_t k = 0; k < f->rank; k++) add_row(sum, f->basis[i * f->rank + k], f->against + k * pitch + j, lines);
 }

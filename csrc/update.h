@@ -168,8 +168,8 @@ ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int
     else if (f->left)
         for (int64_t r = 0; r < f->rows; r++) sum += f->left[r][i] * f->right[r * f->pitch + j];
     else
-        for (int32_t e = f->input->head[i]; e; e = f->input->chain[e - 1].next)
-            sum += f->input->chain[e - 1].value * f->right[f->input->chain[e - 1].row * f->pitch + j];
+        for (int32_t e = f->input->head[i]; e; e = f->input->next[e])
+            sum += f->input->entry[e].value * f->right[f->input->entry[e].row * f->pitch + j];
     return sum;
 }
 
