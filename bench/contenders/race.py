@@ -154,7 +154,7 @@ def draw(content: dict[str, Any]) -> None:
             if not entries:
                 continue
             entries.sort(key=lambda e: reached(e["rows"], TARGETS[1]) or 1e9)
-            rows = entries[len(entries) // 2]["rows"]
+            rows = [row for row in entries[len(entries) // 2]["rows"] if row["seconds"] > 0]  # as the axis has it
             style = {
                 "color": pyplot.cm.tab20(everybody.index(name) % 20),
                 "linewidth": 2 if name.startswith("ours") else 1,
