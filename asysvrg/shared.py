@@ -72,7 +72,7 @@ class SharedExecution:
             replacement=sampling == "replacement",
             rank=deflation,
         )
-        self.sampling, self._importance = sampling, None
+        self._importance = None
         if sampling == "importance":
             self._importance = Importance(objective.samples.size, objective.network.dtype, seed)
         self.deflation, self._shortening = deflation, None

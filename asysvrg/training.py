@@ -265,10 +265,15 @@ def _checkpoint(
     return Checkpoint(settings.checkpoint_dir, identity(network, samples, method), resume=settings.resume)
 
 
+def _may_grow(settings: Settings, n: int) -> bool:
+    """Whether the rate is automatic, and the data enough for more than the careful one."""
+    return settings.learning_rate is None and n >= ENOUGH_TO_GROW
+
+
 def _chosen(settings: Settings, samples: Samples, n: int) -> Settings:
     """The settings with what is left to be chosen by the size of the data."""
     sampling, deflation = settings.sampling, settings.deflation
-    large = settings.learning_rate is None and settings.backend == "threads" and n >= ENOUGH_TO_GROW
+    large = _may_grow(settings, n) and settings.backend == "threads"
     if sampling is None:
         sampling = "importance" if large else "replacement"
     if deflation is None:
@@ -289,14 +294,13 @@ def _threads(settings: Settings, network: Network, batch_size: int, share: float
 
 
 def _plan(settings: Settings, rate: float, n: int, unit: float) -> Plan:
-    grows = settings.learning_rate is None and n >= ENOUGH_TO_GROW
     return Plan(
         solver=settings.solver,
         max_iter=settings.max_iter,
         sgd_epochs=settings.sgd_epochs,
         learning_rate=rate,
         decay=settings.decay,
-        most_growth=MOST_GROWTH if grows else 1.0,
+        most_growth=MOST_GROWTH if _may_grow(settings, n) else 1.0,
         tol=settings.tol * (1.0 if settings.early_stopping else unit),
         n_iter_no_change=settings.n_iter_no_change,
         target_loss=settings.target_loss,

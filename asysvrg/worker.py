@@ -133,21 +133,21 @@ class Worker:
         if self.step is None:
             return {}
         step, given = self.step
-        if self.parts:
-            # One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
-            old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < step.a]
-            for rank in old:
-                self.parts[rank - 1] = None
-            if old or None in self.parts:
-                return {rank: self._wish() for rank in old}
+        # One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
+        old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < step.a]
+        for rank in old:
+            self.parts[rank - 1] = None
+        if old or None in self.parts:
+            return {rank: self._wish() for rank in old}
         self.step = None
         return self._step(step, given)
 
     def _x(self, given: np.ndarray) -> np.ndarray:
         """x^: each range as its server had it when it answered."""
+        first = self.codecs[0].received(given, self.snap[self.ranges[0]])
         if self.x is None:
-            return self.codecs[0].received(given, self.snap)
-        self.x[self.ranges[0]] = self.codecs[0].received(given, self.snap[self.ranges[0]])
+            return first
+        self.x[self.ranges[0]] = first
         for part, codec, where in zip(self.parts, self.codecs[1:], self.ranges[1:], strict=True):
             self.x[where] = codec.received(part.payload, self.snap[where])
         return self.x

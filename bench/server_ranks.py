@@ -8,13 +8,13 @@ Rank 0 prints one line of JSON.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
 import time
 from typing import Any
 
 import numpy as np
+from asysvrg._network import Network
 
 from asysvrg import AsySVRGClassifier, mpi, worker
 from asysvrg.messages import HEADER, Backoff
@@ -27,11 +27,6 @@ def burn(microseconds: float) -> None:
     end = time.thread_time() + microseconds * 1e-6
     while microseconds and time.thread_time() < end:
         pass
-
-
-def parameters(hidden: int) -> int:
-    """d."""
-    return sum((a + 1) * b for a, b in itertools.pairwise((INPUTS, hidden, OUTPUTS)))
 
 
 def buffer(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -128,12 +123,12 @@ def main() -> None:
     worker.InnerLoop = Idle
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(N, INPUTS)).astype(np.float32), np.arange(N) % OUTPUTS
-    comm = mpi.world().comm
+    comm, d = mpi.world().comm, Network((INPUTS, args.hidden, OUTPUTS), "relu", "softmax", np.float32).size
     kinds = {
         "ours": lambda steps: ours(
             X, y, args.hidden, steps, wait=args.wait, compress=args.compress, servers=args.servers
         ),
-        "bare": lambda steps: bare(comm, parameters(args.hidden), steps, args.compute, args.wait),
+        "bare": lambda steps: bare(comm, d, steps, args.compute, args.wait),
     }
     if args.servers > 1:
         del kinds["bare"]
@@ -151,7 +146,7 @@ def main() -> None:
     if comm.rank:
         return
     result: dict[str, Any] = {name: getattr(args, name) for name in ("servers", "compute", "wait")}
-    result |= {"workers": comm.size - args.servers, "parameters": parameters(args.hidden)}
+    result |= {"workers": comm.size - args.servers, "parameters": d}
     for name in kinds:
         rates = [rate for rate, _ in rows[name]]
         each = [[cpu for _, cpu in of_rank[name]] for of_rank in found]
