@@ -339,15 +339,15 @@ class Updates:
     def offer(self, peer: Peer) -> Message | None:
         if peer.rank in self.server.servers:
             return self.ranges.offer(peer.rank)
-        pool = self.pools[peer.group]
-        if peer.task is not None or not pool or pool[0] > self.applied + self.window or self.ranges.at_once:
+        pool, part = self.pools[peer.group], self.part
+        if peer.task is not None or not pool or pool[0] > part.applied + self.window or self.ranges.at_once:
             return None
         if self.bound is not None and len(self.bases) > self.bound:
             return None
         peer.task = t = heapq.heappop(pool)
         if self.bound is not None:
-            self.bases[peer.rank] = self.applied
-        mask, parts = Mask.X, [self.part.parameters()]
+            self.bases[peer.rank] = part.applied
+        mask, parts = Mask.X, [part.parameters()]
         if peer.snap != self.sweep:
             peer.snap, mask = self.sweep, mask | Mask.SNAP
             parts.append(self.snap)
@@ -356,7 +356,7 @@ class Updates:
             if peer.mu != self.sweep:
                 peer.mu, mask = self.sweep, mask | Mask.MU
                 parts.append(self.mu)
-        return Message(Kind.STEP, mask, a=self.epoch, b=self.applied, c=t, payload=parts)
+        return Message(Kind.STEP, mask, a=self.epoch, b=part.applied, c=t, payload=parts)
 
     def lose(self, peer: Peer) -> None:
         if peer.last is not None and self.ranges.missing:

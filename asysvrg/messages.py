@@ -85,6 +85,11 @@ class Message(NamedTuple):
     d: int = 0
     payload: Any = ()
 
+    def stamped(self, phase: int, run: int, seq: int) -> Message:
+        """The same as part of an exchange."""
+        kind, mask, _, _, _, a, b, c, d, payload = self
+        return Message._make((kind, mask, phase, run, seq, a, b, c, d, payload))
+
 
 def write(buffer: np.ndarray, message: Message, there: np.ndarray | None = None) -> int:
     """Writes a message into a buffer of bytes; its payload is a sequence of arrays. Returns the bytes written.
@@ -115,16 +120,16 @@ def read(buffer: np.ndarray) -> Message:
     stamp, what, seq, size, a, b, c, d = _HEADER.unpack_from(buffer)
     if stamp & 255 != PROTOCOL:
         raise ValueError(f"protocol version {stamp & 255}, expected {PROTOCOL}: install the same asysvrg on all ranks")
-    kind, mask, phase = what & 255, what >> 8 & 255, what >> 16
-    return Message(kind, mask, phase, stamp >> 8, seq, a, b, c, d, buffer[HEADER : HEADER + size])
+    payload = buffer[HEADER : HEADER + size]
+    return Message._make((what & 255, what >> 8 & 255, what >> 16, stamp >> 8, seq, a, b, c, d, payload))
 
 
 def vectors(message: Message, dtype: np.dtype, x_bytes: int) -> dict[int, np.ndarray]:
     """The vectors behind a header, by their bits; x as so many bytes, which a codec reads."""
     at = x_bytes if message.mask & Mask.X else 0
     given = {Mask.X: message.payload[:at]}
-    bits = [bit for bit in (Mask.SNAP, Mask.MU) if message.mask & bit]
-    if bits:
+    if message.mask & (Mask.SNAP | Mask.MU):
+        bits = [bit for bit in (Mask.SNAP, Mask.MU) if message.mask & bit]
         given |= zip(bits, message.payload[at:].view(dtype).reshape(len(bits), -1), strict=True)
     return given
 
@@ -195,13 +200,17 @@ class Backoff:
 
     def reset(self) -> None:
         """A wait begins."""
-        self.since, self.sleep = time.monotonic(), 50e-6
-        self.until = self.since + (PATIENCE if self.usual < LONG else 0)
+        self._begin(time.monotonic())
 
     def came(self) -> None:
         """What was waited for has come; the next wait begins."""
-        self.usual += (time.monotonic() - self.since - self.usual) / 8
-        self.reset()
+        now = time.monotonic()
+        self.usual += (now - self.since - self.usual) / 8
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        self.since, self.sleep = now, 50e-6
+        self.until = now + (PATIENCE if self.usual < LONG else 0)
 
     def _spin(self) -> None:
         pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import subprocess
 import sys
@@ -236,9 +237,10 @@ class ServerLink:
             if buffer is None or buffer.size < self.capacity:
                 buffer = _buffer(self.capacity)
             size = write(buffer, message)
+            # First what the worker waits for, then what it will take a while to answer.
+            self.sending[rank] = self.comm.Isend([buffer, size, self.byte], rank, REPLY), buffer
             self.carried += size
             self._receive(rank)
-            self.sending[rank] = self.comm.Isend([buffer, size, self.byte], rank, REPLY), buffer
         except self.error:
             self._drop(rank)
 
@@ -288,12 +290,12 @@ class WorkerLink:
         error.rank = self.server
         return error
 
-    def ask(self, message: Message) -> None:
+    def ask(self, message: Message, phase: int, run: int) -> None:
         """Sends a message that is to be answered."""
         try:
+            self.post(message, phase, run)
             if self.reply is None:
                 self._receive()
-            self.post(message)
         except self.error as error:
             raise self.lost(str(error).splitlines()[0]) from None
 
@@ -315,12 +317,11 @@ class WorkerLink:
             self.incoming = _buffer(self.capacity)
         self.reply = self.comm.Irecv([self.incoming, self.incoming.size, self.byte], self.server, REPLY)
 
-    def post(self, message: Message) -> None:
+    def post(self, message: Message, phase: int, run: int) -> None:
         """Sends a message and does not wait for an answer."""
         self._grow()
         self.seq += 1
-        kind, mask, phase, run, _, *rest = message
-        size = write(self.outgoing, Message(kind, mask, phase, run, self.seq, *rest), self.there)
+        size = write(self.outgoing, message.stamped(phase, run, self.seq), self.there)
         self.sending = self.comm.Isend([self.outgoing, size, self.byte], self.server, REQUEST)
         self.sent = time.monotonic()
 
@@ -337,9 +338,13 @@ class WorkerLink:
 
     def _finish(self) -> None:
         """The last message has been answered, hence received; MPI is to know that, too."""
-        end = time.monotonic() + 60
-        while self.sending is not None and not self.sending.Test():
-            if time.monotonic() > end:
+        end = math.inf
+        while self.sending is not None:
+            if self.sending.Test():
+                self.sending = None
+            elif end == math.inf:
+                end = time.monotonic() + 60
+            elif time.monotonic() > end:
                 raise self.lost("it does not take a message")
 
     def flush(self, seconds: float) -> bool:

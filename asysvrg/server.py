@@ -285,5 +285,4 @@ class Server:
     def _reply(self, peer: Peer, message: Message) -> None:
         peer.owed = False
         self.idle.pop(peer.rank, None)
-        kind, mask, _, _, _, *rest = message
-        self.send(peer.rank, Message(kind, mask, self.phase, self.run, peer.seq, *rest))
+        self.send(peer.rank, message.stamped(self.phase, self.run, peer.seq))

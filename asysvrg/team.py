@@ -221,8 +221,7 @@ class Member(Team):
             self.links[rank].reserve(self.room)
 
     def _ask(self, rank: int, message: Message) -> None:
-        kind, mask, _, _, seq, *rest = message
-        self.links[rank].ask(Message(kind, mask, self.phase, self.run, seq, *rest))
+        self.links[rank].ask(message, self.phase, self.run)
         self.asked[rank] = time.monotonic()
 
     def _answer(self) -> tuple[int, Message] | None:
@@ -306,18 +305,18 @@ class Member(Team):
     def leave(self, error: BaseException | None) -> None:
         """The last words."""
         self.attendant.stop()
-        bye = Message(Kind.BYE, run=self.run, phase=self.phase)
+        bye = Message(Kind.BYE), self.phase, self.run
         if error is None:
-            self.links[0].post(bye)
+            self.links[0].post(*bye)
         elif getattr(error, "rank", -1) != 0 and not getattr(error, "from_server", False):
-            self.links[0].post(stop(_said(error), type(error), Kind.FAIL)._replace(run=self.run, phase=self.phase))
+            self.links[0].post(stop(_said(error), type(error), Kind.FAIL), self.phase, self.run)
         if self.desk is not None:
             self._dismiss(error)
         for rank, link in self.links.items():
             if rank:
                 self._await_last(rank)
             if link.flush(LAST) and rank:
-                link.post(bye)
+                link.post(*bye)
 
     def _await_last(self, rank: int) -> None:
         """The answer that a server still owes: MPI does not end well with messages that nobody has received."""

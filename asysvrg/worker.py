@@ -133,14 +133,21 @@ class Worker:
         if self.step is None:
             return {}
         step, given = self.step
-        # One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
-        old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < step.a]
-        for rank in old:
-            self.parts[rank - 1] = None
-        if old or None in self.parts:
-            return {rank: self._wish() for rank in old}
+        questions = self._ask_again(step.a) if self.parts else {}
+        if questions or None in self.parts:
+            return questions
         self.step = None
         return self._step(step, given)
+
+    def _ask_again(self, epoch: int) -> dict[int, Message]:
+        """For ranges of x of an older epoch.
+
+        One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
+        """
+        old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < epoch]
+        for rank in old:
+            self.parts[rank - 1] = None
+        return {rank: self._wish() for rank in old}
 
     def _x(self, given: np.ndarray) -> np.ndarray:
         """x^: each range as its server had it when it answered."""
@@ -183,11 +190,12 @@ class Worker:
 
     def _step(self, message: Message, given: np.ndarray) -> dict[int, Message]:
         evaluated = self._direction(self._x(given), message.a, message.c, bool(message.mask & Mask.SVRG))
-        bases, self.parts = [message.b, *(part.b for part in self.parts)], [None] * len(self.parts)
-        # v itself, where it is one piece: it may lie in a message already.
-        pieces = [self.v[where] for where in self.ranges] if self.parts else [self.v]
-        codes = [codec.direction(piece, message.a) for codec, piece in zip(self.codecs, pieces, strict=True)]
-        return {
-            rank: Message(Kind.GRAD, a=message.a, b=base, c=message.c, d=evaluated, payload=(code,))
-            for rank, (base, code) in enumerate(zip(bases, codes, strict=True))
-        }
+        answers = {}
+        for rank, codec in enumerate(self.codecs):
+            base = self.parts[rank - 1].b if rank else message.b
+            # v itself, where it is one piece: it may lie in a message already.
+            piece = self.v[self.ranges[rank]] if self.parts else self.v
+            code = codec.direction(piece, message.a)
+            answers[rank] = Message(Kind.GRAD, a=message.a, b=base, c=message.c, d=evaluated, payload=(code,))
+        self.parts = [None] * len(self.parts)
+        return answers
