@@ -94,14 +94,12 @@ class Objective:
         self, x: np.ndarray, gradient: np.ndarray, loss: float, errors: float, cache: np.ndarray | None = None
     ) -> Snapshot:
         """The snapshot at x from sums over all samples; overwrites the mu of the snapshot before."""
-        squares, norm = 0.0, 0.0
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged x is the epoch loop's business
             np.divide(gradient, self.n, out=self._mu, casting="same_kind")
-            for alpha, (weights, biases) in zip(self._alphas(), self.network.slices, strict=True):
-                W = x[weights].reshape(len(alpha), -1)
-                squares += float((alpha * W * W).sum())
-                gradient = self._mu[weights].reshape(W.shape) + alpha * W
-                norm += float(np.vdot(gradient, gradient) + np.vdot(self._mu[biases], self._mu[biases]))
+            decay = self.with_l2(self.network.vector(), x)
+            squares = float(np.vdot(decay, x))
+            decay += self._mu
+            norm = float(np.vdot(decay, decay))
         return Snapshot(
             self.network.vector(x),
             self.unit * (loss / self.n + squares / 2),

@@ -28,7 +28,7 @@ from asysvrg.worker import Worker
 RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
 MOST_GROWTH = 3.0  # of that rate, while the loss falls
 ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it is, and more would only overfit
-DIRECTIONS = 4  # along which its steps are shortened, with as many samples
+SHORTENED = 4  # directions along which its steps are, with as many samples
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
 ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch (x density of CSR): below, threads wait longer than they work
@@ -277,7 +277,7 @@ def _chosen(settings: Settings, samples: Samples, n: int) -> Settings:
     if sampling is None:
         sampling = "importance" if large else "replacement"
     if deflation is None:
-        deflation = DIRECTIONS if large and not sparse.issparse(samples.X) else 0
+        deflation = SHORTENED if large and not sparse.issparse(samples.X) else 0
     return replace(settings, sampling=sampling, deflation=deflation)
 
 

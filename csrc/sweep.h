@@ -43,7 +43,11 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
         int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
         real *dW = gradient + net->weight[l];
         const real *left = l ? units_of(net, s->acts, ASV_BLOCK_ROWS, l) : s->in.dense;
-        factors_t f = {rows, v, pitch_of(net, l + 1), NULL, &s->in, units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
+        factors_t f = {.rows = rows,
+                       .width_out = v,
+                       .pitch = pitch_of(net, l + 1),
+                       .input = &s->in,
+                       .right = units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
         if (left) {
             matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
         } else {
