@@ -211,6 +211,10 @@ class Campaign:
             copy.unlink()
         run.checked = len(seen)
 
+    def _epoch(self, rng):
+        """Early enough for what happens a while later to happen at all."""
+        return rng.randint(-1, self.epochs * 2 // 3)
+
     def lose_workers(self, rng, servers=1):
         """A run in which one to three workers are killed, stopped, or stopped for a while."""
         faults = []
@@ -218,16 +222,20 @@ class Campaign:
             kind = rng.choice(["kill", "stop", "pause"])
             number = signal.SIGKILL if kind == "kill" else signal.SIGSTOP
             pause = rng.uniform(0.2, 3) * LOST_AFTER if kind == "pause" else None
-            faults.append(Fault(rng.randint(-1, self.epochs - 4), rng.uniform(0, 0.3), rank, number, pause))
+            faults.append(Fault(self._epoch(rng), rng.uniform(0, 0.3), rank, number, pause))
         run = self.watch(self.new_folder(), *faults, servers=servers)
+        if run.code == 0 and not run.faults:  # it was faster: no test
+            return self.lose_workers(rng, servers)
         self.must_be_complete(run)
         return run
 
     def lose_server(self, rng, servers=1):
         """A run whose server, or one of them, is killed, and its continuation."""
         folder = self.new_folder()
-        fault = Fault(rng.randint(-1, self.epochs - 4), rng.uniform(0, 0.3), rng.randrange(servers))
+        fault = Fault(self._epoch(rng), rng.uniform(0, 0.3), rng.randrange(servers))
         first = self.watch(folder, fault, servers=servers)
+        if first.code == 0 and not first.faults:
+            return self.lose_server(rng, servers)
         if first.code != 3 or RESTARTED[fault.rank > 0] not in first.said:
             first.wrong.append(f"exit code {first.code}, and it said {first.said}")
         if first.since_fault is None or first.since_fault > 8:
