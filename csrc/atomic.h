@@ -1,10 +1,14 @@
-/* The memory model; the only file with atomics. Parameters are read and written one coordinate at a time, each
- * access whole, in no order between coordinates (relaxed): what Eq. (4) and Eq. (6) of the paper assume. */
+/* The memory model; the only file with atomics. Parameters are read and written one or two coordinates at a time, each
+ * whole, in no order between them (relaxed): what Eq. (4) and Eq. (6) of the paper assume. */
 #ifndef ASYSVRG_ATOMIC_H
 #define ASYSVRG_ATOMIC_H
 
 #include <sched.h>
 #include <stdint.h>
+#include <string.h>
+
+typedef uint64_t asv_word __attribute__((may_alias));
+enum { ASV_WORD = (int)sizeof(asv_word) };
 
 /* x -= delta, none lost: a compare-and-swap, repeated while another thread came between. */
 #define ASV_DEFINE_ATOMIC_SUBTRACT(name, type)                                                                         \
@@ -13,6 +17,19 @@
         __atomic_load(x, &seen, __ATOMIC_RELAXED);                                                                     \
         do wanted = seen - delta;                                                                                      \
         while (!__atomic_compare_exchange(x, &seen, &wanted, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));                  \
+    }
+
+/* x -= eta (g + decay x) for the numbers of one word, to which x is aligned; none lost. For two float32 at once it
+ * takes half the time. */
+#define ASV_DEFINE_ATOMIC_STEP(name, type)                                                                             \
+    static inline void name(type *x, const type *g, type eta, type decay) {                                            \
+        asv_word *word = (asv_word *)x, seen = __atomic_load_n(word, __ATOMIC_RELAXED), wanted;                        \
+        type now[ASV_WORD / sizeof(type)];                                                                             \
+        do {                                                                                                           \
+            memcpy(now, &seen, ASV_WORD);                                                                              \
+            for (size_t c = 0; c < ASV_WORD / sizeof(type); c++) now[c] -= eta * (g[c] + decay * now[c]);              \
+            memcpy(&wanted, now, ASV_WORD);                                                                            \
+        } while (!__atomic_compare_exchange_n(word, &seen, wanted, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));            \
     }
 
 #define ASV_DEFINE_RELAXED_LOAD(name, type)                                                                            \

@@ -23,6 +23,7 @@ typedef float real;
 #endif
 
 ASV_DEFINE_ATOMIC_SUBTRACT(atomic_subtract, real)
+ASV_DEFINE_ATOMIC_STEP(atomic_step, real)
 ASV_DEFINE_RELAXED_LOAD(load_relaxed, real)
 ASV_DEFINE_RELAXED_STORE(store_relaxed, real)
 

@@ -97,6 +97,18 @@ ASV_INLINE real l2_of(const asv_inner *p, int64_t l, int64_t i) {
     return (real)p->alpha[l ? p->net->width[0] + l - 1 : i];
 }
 
+ASV_INLINE void subtract_atomically(real *x, const real *g, int64_t length, real eta, real decay) {
+    for (int64_t c = 0; c < length;) {
+        if ((uintptr_t)(x + c) % ASV_WORD == 0 && length - c >= ASV_WORD / (int)sizeof(real)) {
+            atomic_step(x + c, g + c, eta, decay);
+            c += ASV_WORD / (int)sizeof(real);
+        } else {
+            atomic_subtract(x + c, eta * (g[c] + decay * load_relaxed(x + c)));
+            c++;
+        }
+    }
+}
+
 /* x_k -= eta (g_k + mu_k + decay x_k) for `length` coordinates from k on, in row i of a layer from column j on. */
 ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, int64_t k, real decay,
                                const int lines, int64_t length, int atomic) {
@@ -106,9 +118,7 @@ ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i
     load_lines(sum, p->mu ? (const real *)p->mu + k : NULL, lines);
     add_terms(sum, f, i, j, lines);
     if (atomic) {
-        const real *g = (const real *)sum;
-        for (int64_t c = 0; c < length && c < lines * VEC; c++)
-            atomic_subtract(x + c, eta * (g[c] + decay * load_relaxed(x + c)));
+        subtract_atomically(x, (const real *)sum, length < lines * VEC ? length : lines * VEC, eta, decay);
         return;
     }
     for (int c = 0; c < lines; c++) {

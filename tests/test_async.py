@@ -84,14 +84,14 @@ def test_concurrent_atomic_adds_are_all_there(dtype):
 
 def drift(dtype, threads, update, coordinates, block, steps=3000):
     """Inner iterations whose direction is the constant mu: the inputs are zero, and so are outputs and targets."""
-    network = Network((37, 90), "relu", "squared", dtype)
-    samples = Samples(np.zeros((5, 37), dtype), np.zeros((5, 90), dtype))
+    network = Network((37, 91), "relu", "squared", dtype)  # odd: every second row of float32 begins within a word
+    samples = Samples(np.zeros((5, 37), dtype), np.zeros((5, 91), dtype))
     loop = InnerLoop(
         network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, update=update,
         max_delay=None, seed=3, threads=threads,
     )  # fmt: skip
     mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
-    mu[: 37 * 90] = -(2.0 ** np.arange(-4, 4)[np.arange(37 * 90) % 8])
+    mu[: 37 * 91] = -(2.0 ** np.arange(-4, 4)[np.arange(37 * 91) % 8])
     delays = loop.run(x, steps, direction="svrg", eta=0.5, epoch=1, mu=mu, x_snap=x_snap)
     assert (delays >= 0).all()
     return x, mu
