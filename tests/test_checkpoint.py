@@ -426,7 +426,7 @@ def test_signals_leave_model_and_checkpoint(tmp_path, number, code):
         time.sleep(0.01)
     time.sleep(0.3)
     process.send_signal(number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert "Traceback" not in err
     assert "training interrupted in epoch" in err
