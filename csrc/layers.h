@@ -238,9 +238,10 @@ ASV_PART void backward(const asv_network *net, const parameters_t *x, int64_t ro
 
 enum { BIAS = -1 }; /* in the place of a row of weights; a basis has its row in front of the others */
 
-/* The two factors of one layer's gradient: sum over rows r of left[r][i] right[r, j]. */
+/* One layer's gradient: its two factors, sum over rows r of left[r][i] right[r, j]; or their product. */
 typedef struct {
     int64_t rows, width_out, pitch;
+    const real *product; /* that of W_l as one long row; or NULL */
     const real *const *left; /* rows pointers, or NULL: the chains of `input` */
     const input_t *input;
     const real *right; /* rows x width_out, `pitch` apart */
@@ -252,6 +253,10 @@ typedef struct {
 ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, const int lines) {
     const real *right = f->right + j;
     int64_t pitch = f->pitch;
+    if (f->product && i != BIAS) {
+        add_row(sum, 1, f->product + j, lines);
+        return;
+    }
     if (i == BIAS) {
         for (int64_t r = 0; r < f->rows; r++) add_row(sum, 1, right + r * pitch, lines);
     } else if (f->left) {

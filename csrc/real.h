@@ -45,11 +45,14 @@ ASV_INLINE void matmul(const asv_network *net, int transpose_a, int transpose_b,
 
 /* Writes the first `keep` of a line of reals and touches nothing behind them. */
 ASV_INLINE void store_line(real *out, vec line, int64_t keep) {
-    if (keep >= VEC)
+    if (keep >= VEC) {
         *(vec *)out = line;
-    else
-        for (int j = 0; j < VEC; j++)
-            if (j < keep) out[j] = line[j]; /* a masked store, where the processor has one */
+        return;
+    }
+    /* One masked store where the processor has it, if GCC does not unroll the loop before it sees that. */
+#pragma GCC unroll 1
+    for (int j = 0; j < VEC; j++)
+        if (j < (int)keep) out[j] = line[j];
 }
 
 /* A row is cut into pieces of at most ASV_LINES lines of reals. In each call their number is a constant, so that sums
@@ -98,10 +101,18 @@ ASV_INLINE void add_row(vec *sum, real scale, const real *row, const int lines) 
 
 ASV_INLINE void row_sum_lines(real *out, const real *start, const real *M, int64_t ld, const int32_t *which,
                               const real *value, int64_t terms, const int lines, int64_t length) {
-    vec sum[ASV_LINES];
-    load_lines(sum, start, lines);
-    for (int64_t e = 0; e < terms; e++) add_row(sum, value[e], M + (int64_t)which[e] * ld, lines);
-    store_lines(out, sum, lines, length);
+    enum { WAYS = 4 }; /* sums side by side where a row has too few lines to keep the adders busy */
+    const int ways = lines > 2 ? 1 : WAYS;
+    vec sum[WAYS][ASV_LINES];
+    load_lines(sum[0], start, lines);
+    for (int way = 1; way < ways; way++) load_lines(sum[way], NULL, lines);
+    int64_t e = 0;
+    for (; e + ways <= terms; e += ways)
+        for (int way = 0; way < ways; way++) add_row(sum[way], value[e + way], M + (int64_t)which[e + way] * ld, lines);
+    for (; e < terms; e++) add_row(sum[0], value[e], M + (int64_t)which[e] * ld, lines);
+    for (int way = 1; way < ways; way++)
+        for (int i = 0; i < lines; i++) sum[0][i] += sum[way][i];
+    store_lines(out, sum[0], lines, length);
 }
 
 /* out[j] = start[j] + sum_e value[e] M[which[e] ld + j] for j < length: weighted rows of M. */

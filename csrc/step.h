@@ -82,6 +82,18 @@ ASV_INLINE void subtract_at_snapshot(const asv_inner *p, step_scratch *s) {
     for (int64_t j = 0; j < count; j++) delta[j] += delta[count + j];
 }
 
+/* The products of the factors of W_1 .. W_{L-1}. */
+ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
+    const asv_network *net = p->net;
+    for (int64_t l = 1; l < net->layers; l++) {
+        factors_t f = factors_of(p, s, l);
+        real *product = (real *)f.product;
+        int64_t w = net->width[l], v = f.width_out;
+        matmul(net, 1, 0, w, v, f.rows, 1, f.left[0], pitch_of(net, l), f.right, f.pitch, 0, product, v);
+        if (f.rank) matmul(net, 0, 0, w, v, f.rank, 1, f.basis, f.rank, f.against, f.pitch, 1, product, v);
+    }
+}
+
 /* The direction's data part as factors. x^ is read here, between the two looks at the counters. */
 ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
@@ -95,6 +107,7 @@ ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     batch_gradient(p, &x_hat, s, 0, 1);
     if (p->direction == ASV_SVRG) subtract_at_snapshot(p, s);
     if (p->rank) deflate(p, s);
+    if (s->product) form_products(p, s);
 }
 
 /* Lists where the rows of every layer's left factor start. */

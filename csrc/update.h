@@ -19,6 +19,7 @@ typedef struct {
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *rest;          /* private copy of all layers but the first */
+    real *product;       /* v's data part in these layers, where all coordinates are updated */
     real *along;         /* 2 b x rank: the rows of a layer's left factor along its basis (deflate.h) */
     real *against;       /* rank rows of every layer's units */
     int64_t *chosen;     /* block numbers of this update */
@@ -40,7 +41,9 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     s->acts = carve(base, &used, units);
     s->deltas = carve(base, &used, units);
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
-    if (p->threads > 1) s->rest = carve(base, &used, (size_t)(net->d - rest_from(net)) * sizeof(real));
+    size_t rest = (size_t)(net->d - rest_from(net)) * sizeof(real);
+    if (p->threads > 1) s->rest = carve(base, &used, rest);
+    if (!p->subset) s->product = carve(base, &used, rest);
     if (p->rank) {
         s->along = carve(base, &used, 2 * b * (size_t)p->rank * sizeof(real));
         s->against = carve(base, &used, (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real));
@@ -70,6 +73,7 @@ ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64
                    .input = &s->in,
                    .right = units_of(net, s->deltas, capacity, l + 1)};
     if (l) {
+        if (s->product) f.product = s->product + (net->weight[l] - rest_from(net));
         f.left = s->left + l * capacity;
         if (p->direction == ASV_SVRG) f.rows = capacity;
     } else if (by_rows(p)) {
@@ -139,10 +143,11 @@ ASV_INLINE void subtract(const asv_inner *p, const factors_t *f, int64_t i, int6
 ASV_INLINE void update_range(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end, const int atomic) {
     const asv_network *net = p->net;
     while (k < end) {
-        int64_t l = layer_of(net, k), v = net->width[l + 1];
+        int64_t l = layer_of(net, k);
         factors_t f = factors_of(p, s, l);
+        int64_t v = f.product ? net->bias[l] - net->weight[l] : f.width_out;
         if (k >= net->bias[l]) {
-            int64_t layer_end = net->bias[l] + v < end ? net->bias[l] + v : end;
+            int64_t layer_end = net->bias[l] + f.width_out < end ? net->bias[l] + f.width_out : end;
             subtract(p, &f, BIAS, k - net->bias[l], k, 0, layer_end - k, atomic);
             k = layer_end;
             continue;
