@@ -92,6 +92,7 @@ cdef extern from "types.h":
         int64_t rank
         const void *const *basis
         const void *const *fixed
+        void *shift
         const int32_t *list
         const void *ratio
         void *lengths

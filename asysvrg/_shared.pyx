@@ -54,7 +54,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers
+    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads, replacement=True, rank=0):
@@ -86,6 +86,9 @@ cdef class InnerLoop:
             self.inner.done = <int32_t *>address(self._rows, np.int32, self._rows.shape)
             self.inner.row_locks = self.inner.done + samples.data.p
         self.inner.rank = rank
+        self._shift = None
+        if rank and self.inner.subset == 0 and update == "serial":
+            self._shift = aligned_zeros((rank, network.net.unit[2] - network.net.unit[1]), network.dtype)
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
         self.inner.fixed = self.inner.basis + len(network.slices)
@@ -161,10 +164,13 @@ cdef class InnerLoop:
         start_control(&self.control, deadline)
         for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
             kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
-        if inner.done != NULL:
+        if inner.done != NULL or inner.shift != NULL:
             for t in prange(inner.threads, num_threads=inner.threads, schedule="static", chunksize=1, nogil=True):
                 kernels.settle(inner, p * t // inner.threads, p * (t + 1) // inner.threads)
+        if inner.done != NULL:
             self._rows.fill(0)
+        if inner.shift != NULL:
+            self._shift.fill(0)
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
@@ -228,6 +234,9 @@ cdef class InnerLoop:
             basis, fixed = pair or (None, None)
             self._pointers[0, layer] = <size_t>address(basis, dtype, (1 + wide, rank))
             self._pointers[1, layer] = <size_t>address(fixed, dtype, (rank, out))
+        inner.shift = NULL
+        if self._shift is not None and deflation[0] is not None:
+            inner.shift = address(self._shift, dtype, self._shift.shape)
 
 
 def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, bint replacement=True):

@@ -10,25 +10,55 @@
  * so that along u_k a step is as long as lambda_ref allows. v keeps its form (layers.h): U' v is rank x width_out,
  * and its rows are further right factors, U their left one. Of the l2 term, U' sees alpha x~ in place of alpha x^,
  * which is the same where x settles.
+ *
+ * The first layer's U U' v costs `rank` products for each row of W_0. Its sum over the iterations is U times a matrix
+ * of few rows, `shift`: where one thread updates all coordinates it is kept as that until the last iteration, forward
+ * adds A~ U shift to its sums, and the l2 term has it from the next snapshot on. (Of two threads one would often see v
+ * without its shift, a step too long along U.)
  */
 #ifndef ASYSVRG_DEFLATE_H
 #define ASYSVRG_DEFLATE_H
 
 #include "update.h"
 
-/* against = -U' v for every layer, from the factors of v. */
+/* The rows of layer l's input along its basis, A~ U. */
+ASV_INLINE void look_along(const asv_inner *p, step_scratch *s, int64_t l, int64_t rows) {
+    const real *U = p->basis[l], *acts = l ? units_of(p->net, s->acts, 2 * p->b, l) : NULL;
+    weighted_sums(p->net, l, &s->in, rows, acts, U, U + p->rank, p->rank, s->along, p->rank);
+}
+
+/* against = -U' v for every layer, from the factors of v; `along` is the first layer's. */
 ASV_PART void deflate(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     for (int64_t l = 0; l < net->layers; l++) {
         if (!p->basis[l]) continue;
         factors_t f = factors_of(p, s, l);
-        const real *U = p->basis[l], *fixed = p->fixed[l], *acts = l ? units_of(net, s->acts, 2 * p->b, l) : NULL;
+        const real *fixed = p->fixed[l];
         real *against = units_of(net, s->against, p->rank, l + 1);
-        weighted_sums(net, l, &s->in, f.rows, acts, U, f.basis, p->rank, s->along, p->rank);
+        if (l) look_along(p, s, l, f.rows);
         for (int64_t k = 0; k < p->rank; k++)
             for (int64_t j = 0; j < f.width_out; j++) against[k * f.pitch + j] = -fixed[k * f.width_out + j];
         matmul(net, 1, 0, p->rank, f.width_out, f.rows, -1, s->along, p->rank, f.right, f.pitch, 1, against, f.pitch);
     }
+}
+
+/* Eq. (4) on `shift`. */
+ASV_INLINE void update_shift(const asv_inner *p, step_scratch *s) {
+    real *shift = p->shift;
+    const real *against = units_of(p->net, s->against, p->rank, 1), eta = (real)p->eta;
+    int64_t count = p->rank * pitch_of(p->net, 1);
+    for (int64_t k = 0; k < count; k++) shift[k] -= eta * against[k];
+}
+
+/* Row i of W_0 or its bias += that of U shift. */
+ASV_INLINE void settle_shift(const asv_inner *p, int64_t i) {
+    const asv_network *net = p->net;
+    factors_t f = {.width_out = net->width[1],
+                   .pitch = pitch_of(net, 1),
+                   .rank = p->rank,
+                   .basis = (const real *)p->basis[0] + p->rank,
+                   .against = p->shift};
+    add_terms_to((real *)p->x + (i == BIAS ? net->bias[0] : net->weight[0] + i * f.width_out), &f, i);
 }
 
 #endif

@@ -35,10 +35,13 @@ typedef struct {
 } input_t;
 
 /* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), the rest from `rest`,
- * which starts at x's coordinate `offset`: x itself, or a private copy, so that backward sees what forward saw. */
+ * which starts at x's coordinate `offset`: x itself, or a private copy, so that backward sees what forward saw. Of the
+ * first layer, U shift is apart (deflate.h), and the batch's rows times U are `along`, `rank` for each. */
 typedef struct {
     const real *first, *rest;
     int64_t offset;
+    int64_t rank;
+    const real *along, *shift;
 } parameters_t;
 
 ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->rest + (k - x->offset); }
@@ -150,6 +153,8 @@ ASV_PART void forward(const asv_network *net, const parameters_t *x, const input
         const real *W = l ? rest_of(x, net->weight[l]) : x->first + net->weight[0];
         const real *bias = l ? rest_of(x, net->bias[l]) : x->first + net->bias[0];
         weighted_sums(net, l, in, in->rows, below, bias, W, net->width[l + 1], a, pitch);
+        if (l == 0 && x->rank)
+            matmul(net, 0, 0, in->rows, net->width[1], x->rank, 1, x->along, x->rank, x->shift, pitch, 1, a, pitch);
         if (l + 1 < net->layers) activate(net->activation, a, in->rows * pitch);
     }
 }
@@ -242,8 +247,8 @@ enum { BIAS = -1 }; /* in the place of a row of weights; a basis has its row in 
 typedef struct {
     int64_t rows, width_out, pitch;
     const real *product; /* that of W_l as one long row; or NULL */
-    const real *const *left; /* rows pointers, or NULL: the chains of `input` */
-    const input_t *input;
+    const real *const *left; /* rows pointers, */
+    const input_t *input;    /* or NULL: and the chains of this */
     const real *right; /* rows x width_out, `pitch` apart */
     int64_t rank;      /* further terms: sum over k < rank of basis[i][k] against[k, j] (deflate.h) */
     const real *basis, *against;
@@ -261,13 +266,27 @@ ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, co
         for (int64_t r = 0; r < f->rows; r++) add_row(sum, 1, right + r * pitch, lines);
     } else if (f->left) {
         for (int64_t r = 0; r < f->rows; r++) add_row(sum, f->left[r][i], right + r * pitch, lines);
-    } else {
+    } else if (f->input) {
         const entry_t *entry = f->input->entry;
         const int32_t *next = f->input->next;
         for (int32_t e = f->input->head[i]; e; e = next[e])
             add_row(sum, entry[e].value, right + entry[e].row * pitch, lines);
     }
     for (int64_t k = 0; k < f->rank; k++) add_row(sum, f->basis[i * f->rank + k], f->against + k * pitch + j, lines);
+}
+
+ASV_INLINE void add_terms_lines(real *row, const factors_t *f, int64_t i, int64_t j, const int lines, int64_t length) {
+    vec sum[ASV_LINES];
+    load_lines(sum, row, lines);
+    add_terms(sum, f, i, j, lines);
+    store_lines(row, sum, lines, length);
+}
+
+/* row += row i of the gradient. */
+ASV_INLINE void add_terms_to(real *row, const factors_t *f, int64_t i) {
+#define ASV_ADD(lines, length) add_terms_lines(row + at, f, i, at, lines, length)
+    ASV_BY_LINES(f->width_out, ASV_ADD)
+#undef ASV_ADD
 }
 
 #endif

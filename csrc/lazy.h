@@ -62,12 +62,6 @@ ASV_PART void settle_batch(const asv_inner *p, const step_scratch *s, int64_t no
     for (int64_t c = 0; c < s->in.distinct; c++) settle_row(p, s->in.touched[c], now);
 }
 
-/* Rows first..last after the last iteration. */
-ASV_CLONES void ASV_NAME(asv_settle)(const asv_inner *p, int64_t first, int64_t last) {
-    int64_t now = asv_count_read(p->counters + ASV_COUNTER_STRIDE);
-    for (int64_t i = first; i < last; i++) settle_row(p, i, now);
-}
-
 /* Eq. (4) on the rows of the batch's columns, their dense part included. */
 ASV_PART void update_batch(const asv_inner *p, const step_scratch *s) {
     factors_t f = factors_of(p, s, 0);

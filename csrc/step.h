@@ -74,7 +74,7 @@ ASV_INLINE void subtract_at_snapshot(const asv_inner *p, step_scratch *s) {
     if (p->cache) {
         cached_gradient(p, s);
     } else {
-        const parameters_t x_snap = {p->x_snap, p->x_snap, 0};
+        const parameters_t x_snap = {.first = p->x_snap, .rest = p->x_snap};
         batch_gradient(p, &x_snap, s, p->b, -1);
     }
     real *delta = units_of(p->net, s->deltas, 2 * p->b, 1);
@@ -97,7 +97,13 @@ ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
 /* The direction's data part as factors. x^ is read here, between the two looks at the counters. */
 ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
-    parameters_t x_hat = {p->x, p->x, 0};
+    parameters_t x_hat = {.first = p->x, .rest = p->x};
+    if (p->rank && p->basis[0]) look_along(p, s, 0, p->b);
+    if (p->shift) {
+        x_hat.rank = p->rank;
+        x_hat.along = s->along;
+        x_hat.shift = p->shift;
+    }
     if (p->threads > 1) {
         x_hat.offset = rest_from(net);
         const real *shared = (const real *)p->x + x_hat.offset;
@@ -179,6 +185,7 @@ ASV_INLINE void update(const asv_inner *p, step_scratch *s, int64_t t) {
     } else {
         update_all(p, s, t, 0);
     }
+    if (p->shift) update_shift(p, s);
 }
 
 /* Iteration t, the body of Algorithm 1's loop. Its delay is the number of updates that were claimed before its own
@@ -207,6 +214,16 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         sched_yield();
     }
     leave_batch(p, &s);
+}
+
+/* After the last iteration: rows first..last of W_0, with row 0 the bias, get what waited. */
+ASV_CLONES void ASV_NAME(asv_settle)(const asv_inner *p, int64_t first, int64_t last) {
+    int64_t now = asv_count_read(p->counters + ASV_COUNTER_STRIDE);
+    for (int64_t i = first; i < last; i++) {
+        if (p->done) settle_row(p, i, now);
+        if (p->shift) settle_shift(p, i);
+    }
+    if (p->shift && first == 0) settle_shift(p, BIAS);
 }
 
 void ASV_NAME(asv_atomic_subtract)(void *x, int64_t k, double delta) { atomic_subtract((real *)x + k, (real)delta); }

@@ -24,20 +24,6 @@ size_t ASV_NAME(asv_sweep_scratch)(const asv_network *net, const asv_samples *da
     return carve_sweep(&s, NULL, net, data);
 }
 
-ASV_INLINE void add_gradient_lines(real *gradient, const factors_t *f, int64_t i, int64_t j, const int lines,
-                                   int64_t length) {
-    vec sum[ASV_LINES];
-    load_lines(sum, gradient, lines);
-    add_terms(sum, f, i, j, lines);
-    store_lines(gradient, sum, lines, length);
-}
-
-ASV_INLINE void add_gradient_row(real *gradient, const factors_t *f, int64_t i){
-#define ASV_ADD(lines, length) add_gradient_lines(gradient + at, f, i, at, lines, length)
-    ASV_BY_LINES(f -> width_out, ASV_ADD)
-#undef ASV_ADD
-}
-
 ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradient) {
     for (int64_t l = 0; l < net->layers; l++) {
         int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
@@ -52,11 +38,10 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
             matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
         } else {
             chain_columns(&s->in);
-            for (int64_t c = 0; c < s->in.distinct; c++)
-                add_gradient_row(dW + s->in.touched[c] * v, &f, s->in.touched[c]);
+            for (int64_t c = 0; c < s->in.distinct; c++) add_terms_to(dW + s->in.touched[c] * v, &f, s->in.touched[c]);
             unchain_columns(&s->in);
         }
-        add_gradient_row(gradient + net->bias[l], &f, BIAS);
+        add_terms_to(gradient + net->bias[l], &f, BIAS);
     }
 }
 
@@ -75,7 +60,7 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
                                          asv_control *control) {
     const asv_network *net = sweep->net;
     const asv_samples *data = sweep->data;
-    const parameters_t x = {sweep->x, sweep->x, 0};
+    const parameters_t x = {.first = sweep->x, .rest = sweep->x};
     int64_t outputs = net->width[net->layers], pitch = pitch_of(net, net->layers), stride = asv_cache_stride(net);
     sweep_scratch s = {0};
     carve_sweep(&s, scratch, net, data);

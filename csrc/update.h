@@ -79,7 +79,7 @@ ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64
     } else if (by_rows(p)) {
         f.left = s->in.row_start;
     }
-    if (p->rank && p->basis[l]) {
+    if (p->rank && p->basis[l] && (l || !p->shift)) {
         f.rank = p->rank;
         f.basis = (const real *)p->basis[l] + p->rank;
         f.against = units_of(net, s->against, p->rank, l + 1);

@@ -214,6 +214,9 @@ static void make_deflation(problem *p) {
     p->inner.rank = RANK;
     p->inner.basis = (const void *const *)basis;
     p->inner.fixed = (const void *const *)fixed;
+    int64_t pitch = p->net.unit[2] - p->net.unit[1];
+    if (p->is.update == ASV_SERIAL && !p->is.subset && !p->inner.done)
+        p->inner.shift = array((size_t)(RANK * pitch) * p->real, EXACT);
 }
 
 /* Passes over every other sample, twice. */

@@ -48,7 +48,7 @@ static void run(setting is) {
     sweep(&p, N - 1, N);
     void *scratch = array(p.kernels->step_scratch(&p.inner), EXACT);
     for (int64_t t = 0; t < STEPS; t++) p.kernels->step(&p.inner, t, scratch, 0);
-    if (p.inner.done) p.kernels->settle(&p.inner, 0, P);
+    if (p.inner.done || p.inner.shift) p.kernels->settle(&p.inner, 0, P);
     no_nan(&p, p.inner.x, p.net.d);
     for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
     CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
