@@ -19,7 +19,8 @@ typedef struct {
 } entry_t;
 
 /* A batch's input. The products of the first layer take it as a dense matrix, or as the non-zero entries of each row;
- * gradients take it by columns: from the data's own rows, or from chains of the entries of each column. */
+ * gradients take it by columns: from the data's own rows; from chains of the entries of each column, in any order; or
+ * all columns in order, as marks of the rows that have an entry, whose values then are those rows' next ones. */
 typedef struct {
     int64_t rows;
     const real *dense;      /* rows x p, or NULL: entries */
@@ -32,6 +33,9 @@ typedef struct {
     int32_t *head;    /* p: first entry of the column, or 0; zero between batches */
     int32_t *touched; /* the columns that have entries, */
     int64_t distinct; /* and how many */
+    uint64_t *marks; /* p x words: a bit for each row with an entry in the column, zero between batches; or NULL */
+    int64_t p, words;
+    const real **next_value; /* of each row */
 } input_t;
 
 /* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), the rest from `rest`,
@@ -47,7 +51,7 @@ typedef struct {
 ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->rest + (k - x->offset); }
 
 ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_samples *data, int64_t rows,
-                            int gather_dense) {
+                            int gather_dense, int in_order) {
     size_t count = (size_t)rows;
     if (data->rows) in->row_start = carve(base, used, count * sizeof(real *));
     if (!data->values) {
@@ -57,6 +61,13 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_sam
     in->column = carve(base, used, count * sizeof(int32_t *));
     in->value = carve(base, used, count * sizeof(real *));
     in->count = carve(base, used, count * sizeof(int64_t));
+    if (in_order) {
+        in->p = data->p;
+        in->words = (rows + 63) / 64;
+        in->marks = carve(base, used, (size_t)(in->p * in->words) * sizeof(uint64_t));
+        in->next_value = carve(base, used, count * sizeof(real *));
+        return;
+    }
     in->entry = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(entry_t));
     in->next = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(int32_t));
     in->touched = carve(base, used, (size_t)(rows * data->longest) * sizeof(int32_t));
@@ -83,7 +94,6 @@ ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *i
             memcpy((real *)in->dense + r * data->p, in->row_start[r], (size_t)data->p * sizeof(real));
 }
 
-/* Sorts the entries of all rows by column. */
 ASV_PART void chain_columns(input_t *in) {
     int32_t e = 0;
     int64_t distinct = 0;
@@ -99,8 +109,42 @@ ASV_PART void chain_columns(input_t *in) {
     in->distinct = distinct;
 }
 
-ASV_INLINE void unchain_columns(input_t *in) {
-    for (int64_t c = 0; c < in->distinct; c++) in->head[in->touched[c]] = 0;
+/* Makes all rows' next values those of columns from `column` on. */
+ASV_INLINE void seek_column(input_t *in, int64_t column) {
+    for (int64_t r = 0; r < in->rows; r++) {
+        const int32_t *at = in->column[r];
+        int64_t left = in->count[r];
+        while (column && left) { /* no branch depends on what is found */
+            int64_t half = (left + 1) / 2;
+            at += at[half - 1] < column ? half : 0;
+            left -= half;
+        }
+        in->next_value[r] = in->value[r] + (at - in->column[r]);
+    }
+}
+
+/* Makes the entries of all rows ready to be taken by column. */
+ASV_PART void mark_columns(input_t *in) {
+    for (int64_t r = 0; r < in->rows; r++) {
+        const int32_t *column = in->column[r];
+        uint64_t *marks = in->marks + (r >> 6), bit = 1ULL << (r & 63);
+        for (int64_t c = 0; c < in->count[r]; c++) marks[column[c] * in->words] |= bit;
+    }
+    seek_column(in, 0);
+}
+
+ASV_INLINE void sort_columns(input_t *in) {
+    if (in->marks)
+        mark_columns(in);
+    else
+        chain_columns(in);
+}
+
+ASV_INLINE void forget_columns(input_t *in) {
+    if (in->marks)
+        memset(in->marks, 0, (size_t)(in->p * in->words) * sizeof(uint64_t));
+    else
+        for (int64_t c = 0; c < in->distinct; c++) in->head[in->touched[c]] = 0;
 }
 
 /* Reals from a row of layer l >= 1 to the next one: whole lines, so that vectors do not reach over two of them. */
@@ -248,14 +292,15 @@ typedef struct {
     int64_t rows, width_out, pitch;
     const real *product; /* that of W_l as one long row; or NULL */
     const real *const *left; /* rows pointers, */
-    const input_t *input;    /* or NULL: and the chains of this */
+    const input_t *input;    /* or NULL: and the columns of this */
     const real *right; /* rows x width_out, `pitch` apart */
     int64_t rank;      /* further terms: sum over k < rank of basis[i][k] against[k, j] (deflate.h) */
     const real *basis, *against;
 } factors_t;
 
-/* sum += row i of the layer's weight gradient from column j on; its bias's gradient for i = BIAS. */
-ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, const int lines) {
+/* sum += row i of the layer's weight gradient from column j on; its bias's gradient for i = BIAS. `last`: these are
+ * the last columns of the row. */
+ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, const int lines, int last) {
     const real *right = f->right + j;
     int64_t pitch = f->pitch;
     if (f->product && i != BIAS) {
@@ -266,6 +311,15 @@ ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, co
         for (int64_t r = 0; r < f->rows; r++) add_row(sum, 1, right + r * pitch, lines);
     } else if (f->left) {
         for (int64_t r = 0; r < f->rows; r++) add_row(sum, f->left[r][i], right + r * pitch, lines);
+    } else if (f->input && f->input->marks) {
+        int64_t words = f->input->words;
+        for (int64_t w = 0; w < words; w++)
+            for (uint64_t left = f->input->marks[i * words + w]; left; left &= left - 1) {
+                int64_t r = w * 64 + __builtin_ctzll(left);
+                const real **value = f->input->next_value + r;
+                add_row(sum, **value, right + r * pitch, lines);
+                *value += last;
+            }
     } else if (f->input) {
         const entry_t *entry = f->input->entry;
         const int32_t *next = f->input->next;
@@ -278,7 +332,7 @@ ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, co
 ASV_INLINE void add_terms_lines(real *row, const factors_t *f, int64_t i, int64_t j, const int lines, int64_t length) {
     vec sum[ASV_LINES];
     load_lines(sum, row, lines);
-    add_terms(sum, f, i, j, lines);
+    add_terms(sum, f, i, j, lines, length <= lines * VEC);
     store_lines(row, sum, lines, length);
 }
 

@@ -31,10 +31,7 @@ ASV_INLINE void scale_lines(real *x, const real *mu, real power, real sum, const
 
 ASV_INLINE void lock_row(const asv_inner *p, int64_t i) {
     if (p->update == ASV_SERIAL) return;
-    for (int looks = 0; !asv_try_lock(p->row_locks + i); looks++) {
-        asv_pause();
-        if (looks > ASV_SPINS) sched_yield();
-    }
+    for (int64_t looks = 0; !asv_try_lock(p->row_locks + i); looks++) wait_for_lock(looks);
 }
 
 ASV_INLINE void unlock_row(const asv_inner *p, int64_t i) {

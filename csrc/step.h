@@ -167,12 +167,12 @@ ASV_INLINE void prefetch_batch(const asv_inner *p, step_scratch *s, int64_t t) {
 ASV_INLINE void take_batch(const asv_inner *p, step_scratch *s, int64_t first) {
     s->index += first;
     take_rows(&s->in, p->data, s->index, 0, p->b);
-    if (!by_rows(p)) chain_columns(&s->in);
+    if (!by_rows(p)) sort_columns(&s->in);
     list_rows(p, s);
 }
 
 ASV_INLINE void leave_batch(const asv_inner *p, step_scratch *s) {
-    if (!by_rows(p)) unchain_columns(&s->in);
+    if (!by_rows(p)) forget_columns(&s->in);
 }
 
 /* Eq. (4) on the coordinates of iteration t. */

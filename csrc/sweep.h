@@ -13,7 +13,7 @@ typedef struct {
 
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
     size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->unit[net->layers + 1] * sizeof(real);
-    carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0);
+    carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0, 0);
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
     return used;
@@ -37,9 +37,9 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
         if (left) {
             matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
         } else {
-            chain_columns(&s->in);
+            sort_columns(&s->in);
             for (int64_t c = 0; c < s->in.distinct; c++) add_terms_to(dW + s->in.touched[c] * v, &f, s->in.touched[c]);
-            unchain_columns(&s->in);
+            forget_columns(&s->in);
         }
         add_terms_to(gradient + net->bias[l], &f, BIAS);
     }

@@ -5,7 +5,7 @@
 #include "layers.h"
 #include "rng.h"
 
-enum { ASV_SPINS = 1000 };  /* looks at the stripes that are left before a thread gives way */
+enum { ASV_SPINS = 1000 }; /* looks at a lock before a thread gives way */
 
 typedef struct {
     uint64_t epoch, before; /* of the iteration in front of `before`; 0: none yet */
@@ -24,9 +24,15 @@ typedef struct {
     real *against;       /* rank rows of every layer's units */
     int64_t *chosen;     /* block numbers of this update */
     uint64_t *marks;     /* a bit a block */
+    char *done;          /* a stripe each */
     real *change;        /* eta v of the chosen coordinates, block == 1 */
-    uint64_t *pending;   /* a bit a stripe */
 } step_scratch;
+
+/* Giving way at once would let another thread start from an x that this update is about to change. */
+ASV_INLINE void wait_for_lock(int64_t looks) {
+    asv_pause();
+    if (looks > ASV_SPINS) sched_yield();
+}
 
 ASV_INLINE int64_t stripes_of(int64_t d) { return (d + ASV_STRIPE - 1) / ASV_STRIPE; }
 
@@ -37,7 +43,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->unit[net->layers + 1] * sizeof(real);
     s->index = carve(base, &used, b * sizeof(int64_t));
     s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
-    carve_input(&s->in, base, &used, p->data, p->b, 1);
+    carve_input(&s->in, base, &used, p->data, p->b, 1, !p->subset && !p->done);
     s->acts = carve(base, &used, units);
     s->deltas = carve(base, &used, units);
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
@@ -55,8 +61,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
         s->marks = carve(base, &used, (blocks + 63) / 64 * sizeof(uint64_t));
         if (p->block == 1) s->change = carve(base, &used, most * sizeof(real));
     }
-    if (p->update == ASV_STRIPED)
-        s->pending = carve(base, &used, (size_t)(stripes_of(net->d) + 63) / 64 * sizeof(uint64_t));
+    if (p->update == ASV_STRIPED) s->done = carve(base, &used, (size_t)stripes_of(net->d));
     return used;
 }
 
@@ -120,9 +125,10 @@ ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i
     const real eta = (real)p->eta;
     vec sum[ASV_LINES];
     load_lines(sum, p->mu ? (const real *)p->mu + k : NULL, lines);
-    add_terms(sum, f, i, j, lines);
+    const int64_t here = length < lines * VEC ? length : lines * VEC;
+    add_terms(sum, f, i, j, lines, j + here == f->width_out);
     if (atomic) {
-        subtract_atomically(x, (const real *)sum, length < lines * VEC ? length : lines * VEC, eta, decay);
+        subtract_atomically(x, (const real *)sum, here, eta, decay);
         return;
     }
     for (int c = 0; c < lines; c++) {
@@ -213,28 +219,29 @@ ASV_PART void update_singles(const asv_inner *p, step_scratch *s, int64_t count,
     }
 }
 
-/* All coordinates from `start` on under one lock for each stripe: whole-vector stores, none lost. A thread that finds a
- * stripe taken goes on to another, and waits only when all that it has left are taken. */
+/* All coordinates from `start` on under one lock for each stripe: whole-vector stores, none lost. Stripes are taken in
+ * order from a random one on; a thread that finds one taken goes on half way round, out of the other's way, and waits
+ * only when all that it has left are taken. */
 ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t, int64_t start) {
-    int64_t d = p->net->d, stripes = stripes_of(d), lowest = start / ASV_STRIPE, left = stripes - lowest;
-    int64_t from = lowest + asv_draw_below(asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_STRIPE), 0, left);
-    for (int64_t i = lowest; i < stripes; i++) s->pending[i >> 6] |= 1ULL << (i & 63);
-    for (int idle = 0; left;) {
-        int64_t before = left;
-        for (int64_t c = 0; c < stripes - lowest; c++) {
-            int64_t i = from + c < stripes ? from + c : from + c - stripes + lowest;
-            int32_t *lock = p->locks + i * (ASV_LINE / (int64_t)sizeof(int32_t));
-            if (!(s->pending[i >> 6] >> (i & 63) & 1) || !asv_try_lock(lock)) continue;
-            int64_t end = (i + 1) * ASV_STRIPE < d ? (i + 1) * ASV_STRIPE : d;
-            update_plain(p, s, i == lowest ? start : i * ASV_STRIPE, end);
-            asv_unlock(lock);
-            s->pending[i >> 6] &= ~(1ULL << (i & 63));
-            left--;
+    int64_t d = p->net->d, lowest = start / ASV_STRIPE, count = stripes_of(d) - lowest, follows = -1;
+    int64_t i = asv_draw_below(asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_STRIPE), 0, count);
+    memset(s->done, 0, (size_t)count);
+    for (int64_t left = count, looks = 0; left; i = i + 1 < count ? i + 1 : 0) {
+        if (s->done[i]) continue;
+        int32_t *lock = p->locks + (lowest + i) * (ASV_LINE / (int64_t)sizeof(int32_t));
+        if (!asv_try_lock(lock)) {
+            i = (i + count / 2) % count;
+            wait_for_lock(++looks);
+            continue;
         }
-        /* Giving way at once would let another thread start from an x that this update is about to change. */
-        idle = left < before ? 0 : idle + 1;
-        if (idle) asv_pause();
-        if (idle > ASV_SPINS) sched_yield();
+        int64_t k = i ? (lowest + i) * ASV_STRIPE : start, end = (lowest + i + 1) * ASV_STRIPE;
+        if (s->in.marks && i != follows) seek_column(&s->in, quotient(k, p->net->width[1]));
+        update_plain(p, s, k, end < d ? end : d);
+        asv_unlock(lock);
+        s->done[i] = 1;
+        follows = i + 1;
+        left--;
+        looks = 0;
     }
 }
 

@@ -136,6 +136,23 @@ def test_no_row_put_off_is_lost(dtype, threads, update):
         np.testing.assert_array_equal(x, -0.5 * mu * 1000 * (epoch + 1))
 
 
+@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
+@pytest.mark.parametrize(("update", "coordinates"), [("striped", (0, 1)), ("atomic", (0, 1)), ("atomic", (999, 16))])
+def test_every_update_is_that_of_its_mini_batch(form, update, coordinates):
+    """At a rate next to nothing all x^ are x_0, so that the sum of all updates is the twin's in any order.
+
+    Rows are wider than a stripe, and mini-batches than a word of marks.
+    """
+    problem, eta, steps = Problem(hidden=(1100,), form=form, n=100, density=0.2), 1e-9, 32
+    expected = problem.twin.epoch("sgd", problem.x, steps, eta, 70, *coordinates, seed=7, epoch=3) - problem.x
+    assert np.abs(expected / eta).max() > 1
+    for threads in THREADS:
+        x = problem.vector(problem.x)
+        loop = problem.inner_loop(*coordinates, update, threads, batch=70)
+        loop.run(x, steps, direction="sgd", eta=eta, epoch=3)
+        np.testing.assert_allclose((x - problem.x) / eta, expected / eta, atol=2e-4)
+
+
 def test_stripes_are_refused_for_a_subset():
     with pytest.raises(ValueError, match="all coordinates"):
         Problem().inner_loop(10, update="striped")
