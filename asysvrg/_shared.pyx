@@ -87,7 +87,7 @@ cdef class InnerLoop:
             self.inner.row_locks = self.inner.done + samples.data.p
         self.inner.rank = rank
         self._shift = None
-        if rank and self.inner.subset == 0 and update == "serial":
+        if rank and self.inner.subset == 0 and update == "serial" and self._same_alpha():
             self._shift = aligned_zeros((rank, network.net.unit[2] - network.net.unit[1]), network.dtype)
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
@@ -100,11 +100,15 @@ cdef class InnerLoop:
 
     def _geometric_sums(self, int64_t steps, double eta):
         """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all that is put off has the same r = 1 - eta alpha."""
-        alpha = self._alpha[:self.samples.data.p]
-        if self.inner.done == NULL or alpha.min() < alpha.max():
+        if self.inner.done == NULL or not self._same_alpha():
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # a rate that diverges is the epoch loop's business
-            return np.concatenate([[0.0], np.cumsum((1 - eta * alpha[0]) ** np.arange(steps))])
+            return np.concatenate([[0.0], np.cumsum((1 - eta * self._alpha[0]) ** np.arange(steps))])
+
+    def _same_alpha(self):
+        """Whether all rows of the first layer's matrix have the same alpha."""
+        alpha = self._alpha[:self.samples.data.p]
+        return alpha.min() == alpha.max()
 
     @property
     def puts_off(self):

@@ -12,9 +12,9 @@
  * which is the same where x settles.
  *
  * The first layer's U U' v costs `rank` products for each row of W_0. Its sum over the iterations is U times a matrix
- * of few rows, `shift`: where one thread updates all coordinates it is kept as that until the last iteration, forward
- * adds A~ U shift to its sums, and the l2 term has it from the next snapshot on. (Of two threads one would often see v
- * without its shift, a step too long along U.)
+ * of few rows, `shift`. Where one thread updates all coordinates and alpha is the same for all rows, it is kept as that
+ * until the last iteration: forward adds A~ U shift to its sums, and the l2 term makes all of `shift` smaller. (Of two
+ * threads one would often see v without its shift, a step too long along U.)
  */
 #ifndef ASYSVRG_DEFLATE_H
 #define ASYSVRG_DEFLATE_H
@@ -42,12 +42,18 @@ ASV_PART void deflate(const asv_inner *p, step_scratch *s) {
     }
 }
 
-/* Eq. (4) on `shift`. */
+/* Eq. (4) on `shift`. The bias, whose l2 term is zero, gets back what it lost of it. */
 ASV_INLINE void update_shift(const asv_inner *p, step_scratch *s) {
-    real *shift = p->shift;
-    const real *against = units_of(p->net, s->against, p->rank, 1), eta = (real)p->eta;
-    int64_t count = p->rank * pitch_of(p->net, 1);
-    for (int64_t k = 0; k < count; k++) shift[k] -= eta * against[k];
+    const asv_network *net = p->net;
+    real *shift = p->shift, *bias = (real *)p->x + net->bias[0];
+    const real *U = p->basis[0], *against = units_of(net, s->against, p->rank, 1);
+    const real eta = (real)p->eta, decay = eta * l2_of(p, 0, 0);
+    int64_t pitch = pitch_of(net, 1);
+    for (int64_t k = 0; k < p->rank; k++) {
+        real *row = shift + k * pitch;
+        for (int64_t j = 0; j < net->width[1]; j++) bias[j] += decay * U[k] * row[j];
+        for (int64_t j = 0; j < pitch; j++) row[j] -= decay * row[j] + eta * against[k * pitch + j];
+    }
 }
 
 /* Row i of W_0 or its bias += that of U shift. */

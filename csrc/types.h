@@ -101,7 +101,7 @@ typedef struct {
     int64_t rank; /* directions of each layer's input along which v is shortened (deflate.h); 0: none */
     const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
     const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
-    void *shift; /* ASV_SERIAL: rank rows of layer 1's units, U_0 times them is added to W_0 by `settle`; or NULL */
+    void *shift; /* rank rows of layer 1's units: U_0 times them is added to b_0 and W_0 by `settle`; or NULL */
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (importance.py); or NULL */
     const void *ratio; /* with a list, n: 1 / (n p_i), what the gradient of sample i is multiplied by */
     void *lengths; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */

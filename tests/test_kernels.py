@@ -173,11 +173,10 @@ def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordi
     bases, pairs = shortened(problem, rank, kind, [1] if len(hidden) > 1 else [])
     _, mu, cache = problem.snapshot(problem.x)
     how = {"replacement": False, "bases": bases}
+    expected = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, **how)
     plain = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, replacement=False)
+    assert np.abs(expected - plain).max() > 0.002
     for update in ["serial", "atomic"] if count else ["serial", "striped"]:
-        how["apart"] = update == "serial" and not count
-        expected = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, **how)
-        assert np.abs(expected - plain).max() > 0.002
         x, loop = problem.vector(problem.x), problem.inner_loop(count, block, update, replacement=False, rank=rank)
         at_snapshot = {"mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if direction == "svrg" else None}
         loop.run(x, 25, direction=kind, eta=0.02, epoch=3, deflation=pairs, **at_snapshot)
@@ -203,6 +202,24 @@ def test_rows_put_off_below_shortened_layers(monkeypatch, direction):
     for wrong in (shortened(problem, 3, direction)[1], None):
         with pytest.raises(ValueError, match="a rank needs a basis of each layer"):
             loop.run(x, 100, deflation=wrong, **how)
+
+
+@pytest.mark.parametrize("update", ["serial", "striped"])
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("hidden", [(), (7, 6)], ids=str)
+def test_shortened_steps_with_a_large_l2_term(hidden, same, update):
+    """One thread keeps the first layer's shortening apart, which must shrink with the weights, but not the bias."""
+    alpha = np.array([1.0, *np.random.default_rng(3).random(8 + len(hidden))])
+    alpha[:9] = 1.0 if same else alpha[:9]
+    problem = Problem(hidden=hidden, form="zeros", n=60, p=9, alpha=alpha)
+    bases, pairs = shortened(problem, 3, "svrg")
+    _, mu, cache = problem.snapshot(problem.x)
+    expected = problem.twin.epoch("svrg", problem.x, 200, 0.05, 4, 0, 1, seed=7, epoch=3, bases=bases)
+    x, loop = problem.vector(problem.x), problem.inner_loop(update=update, rank=3)
+    for _ in range(2):  # nothing is left of the first time
+        x[:] = problem.x
+        loop.run(x, 200, direction="svrg", eta=0.05, epoch=3, mu=mu, cache=cache, deflation=pairs)
+        np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (24, 16)], ids=str)

@@ -95,53 +95,33 @@ class Twin:
         if kind == "svrg":
             v -= (share * self.per_sample(x_snap, index)[1]).mean(0) + self.decay * x_snap
             v += self.gradient(x_snap)
-        return v - self.shortening(bases, v + self.decay * (x_snap - x))  # the l2 term of the snapshot (csrc/deflate.h)
-
-    def shortening(self, bases, v):
-        """U U' v, of the layers that have a basis."""
-        result = np.zeros_like(v)
-        layers = (unpack(self.setting[0], vector) for vector in (v, result))
-        for U, (W, b), (dW, db) in zip(bases or [None] * (len(self.setting[0]) - 1), *layers, strict=True):
+        if bases is None:
+            return v
+        seen = v + self.decay * (x_snap - x)  # the l2 term of the snapshot (csrc/deflate.h)
+        result = v.copy()
+        for U, (W, b), (dW, db) in zip(
+            bases, unpack(self.setting[0], seen), unpack(self.setting[0], result), strict=True
+        ):
             if U is not None:
                 change = U @ U.T @ np.vstack([b, W])
-                db += change[0]
-                dW += change[1:]
+                db -= change[0]
+                dW -= change[1:]
         return result
 
     def epoch(
-        self,
-        kind,
-        x_snap,
-        steps,
-        eta,
-        batch,
-        coordinates,
-        block,
-        seed,
-        epoch,
-        replacement=True,
-        bases=None,
-        draws=None,
-        apart=False,
+        self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=True, bases=None, draws=None
     ):
-        """Lines 5 to 10 of Algorithm 1. draws: a list to draw from, and what its samples count.
-
-        apart: whether the first layer's shortening is kept apart until the end, so that the l2 term does not see it.
-        """
-        x, shift = np.array(x_snap, dtype=float), np.zeros(len(x_snap))
-        n, d, widths = self.data[0].shape[0], len(x), self.setting[0]
-        first = slice((widths[0] + 1) * widths[1] if apart else 0)
+        """Lines 5 to 10 of Algorithm 1. draws: a list to draw from, and what its samples count."""
+        x = np.array(x_snap, dtype=float)
+        n, d = self.data[0].shape[0], len(x)
         listed, ratio = draws or (np.arange(n), None)
         for t in range(steps):
             index = listed[draw_batch(seed, epoch, t, n, batch, replacement)]
-            v = self.direction(kind, x + shift, x_snap, index, None, ratio) - self.decay * shift
-            shortening = self.shortening(bases, v + self.decay * (x_snap - x))
-            shift[first] += eta * shortening[first]
-            shortening[first] = 0
+            v = self.direction(kind, x, x_snap, index, bases, ratio)
             k = np.arange(d)
             if coordinates:
                 k = draw_blocks(seed, epoch, t, d, coordinates, block)
                 k = (k[:, None] * block + np.arange(block)).ravel()
                 k = k[k < d]
-            x[k] -= eta * (v - shortening)[k]  # Eq. (4)
-        return x + shift
+            x[k] -= eta * v[k]  # Eq. (4)
+        return x
