@@ -11,9 +11,14 @@ typedef struct {
     real *acts, *deltas; /* ASV_BLOCK_ROWS rows of every layer's units */
 } sweep_scratch;
 
+/* Whether a block has entries in so many columns that all of them are gone through. */
+ASV_INLINE int fills_columns(const asv_samples *data) {
+    return data->values && 2 * ASV_BLOCK_ROWS * (data->start[data->n] - data->start[0]) >= data->n * data->p;
+}
+
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
     size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->unit[net->layers + 1] * sizeof(real);
-    carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0, 0);
+    carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0, fills_columns(data));
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
     return used;
@@ -22,6 +27,19 @@ ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *n
 size_t ASV_NAME(asv_sweep_scratch)(const asv_network *net, const asv_samples *data) {
     sweep_scratch s = {0};
     return carve_sweep(&s, NULL, net, data);
+}
+
+/* The first layer's, from entries. */
+ASV_INLINE void add_columns(input_t *in, const factors_t *f, real *dW) {
+    sort_columns(in);
+    if (in->marks) {
+        seek_column(in, 0);
+        for (int64_t i = 0; i < in->p; i++)
+            if (in->marks[i]) add_terms_to(dW + i * f->width_out, f, i); /* a block's rows have one word */
+    } else {
+        for (int64_t c = 0; c < in->distinct; c++) add_terms_to(dW + in->touched[c] * f->width_out, f, in->touched[c]);
+    }
+    forget_columns(in);
 }
 
 ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradient) {
@@ -37,9 +55,7 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
         if (left) {
             matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
         } else {
-            sort_columns(&s->in);
-            for (int64_t c = 0; c < s->in.distinct; c++) add_terms_to(dW + s->in.touched[c] * v, &f, s->in.touched[c]);
-            forget_columns(&s->in);
+            add_columns(&s->in, &f, dW);
         }
         add_terms_to(gradient + net->bias[l], &f, BIAS);
     }
