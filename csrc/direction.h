@@ -10,12 +10,8 @@
 ASV_CLONES void ASV_NAME(asv_direction)(const asv_inner *p, int64_t t, int64_t first, int64_t last, void *v,
                                         void *scratch) {
     const asv_network *net = p->net;
-    asv_inner part = *p;
+    asv_inner part = alone(p);
     step_scratch s = {0};
-    part.threads = 1; /* x^ is read in place */
-    part.subset = 0;
-    part.shift = NULL;
-    part.update = ASV_SERIAL;
     carve_step(&s, scratch, &part);
     draw_batch(p, t, s.index);
     part.b = last - first;

@@ -17,9 +17,21 @@
 #include "deflate.h"
 #include "lazy.h"
 
+/* As if one thread updated all coordinates of a vector of its own, which is how a direction is formed (direction.h). */
+ASV_INLINE asv_inner alone(const asv_inner *p) {
+    asv_inner result = *p;
+    result.threads = 1; /* x^ is read in place */
+    result.subset = 0;
+    result.shift = NULL;
+    result.update = ASV_SERIAL;
+    return result;
+}
+
 size_t ASV_NAME(asv_step_scratch)(const asv_inner *p) {
     step_scratch s = {0};
-    return carve_step(&s, NULL, p);
+    const asv_inner single = alone(p);
+    size_t together = carve_step(&s, NULL, p), apart = carve_step(&s, NULL, &single);
+    return together > apart ? together : apart;
 }
 
 /* What the gradient of sample i counts in the mini-batch's. */

@@ -60,11 +60,16 @@ def ours() -> Iterator[dict[str, Any]]:
 
 def our_sgd_svrg() -> Iterator[dict[str, Any]]:
     """Some passes of SGD at a large rate, then SVRG at the same."""
-    for batch, rates in {10: (0.1, 0.2), 20: (0.4, 0.6), 50: (0.9, 1.3, 1.8), 100: (2.2, 3.2, 4.0)}.items():
+    for batch, rates in {
+        10: (0.2, 0.3),
+        20: (0.4, 0.6),
+        50: (0.9, 1.3, 1.6, 1.8),
+        70: (1.6, 2.0),
+        100: (2.2, 2.8, 3.6),
+    }.items():
         for passes, epochs in ((1, 3), (1, 4), (1, 5), (1.5, 3), (2, 2), (2, 3)):
             how = {"batch_size": batch, "inner_steps": round(passes * 10_000 / batch), "sgd_epochs": epochs}
-            ranks = [0] if batch == 10 else [4, 8]
-            yield from (how | more for more in product(learning_rate_init=rates, deflation=ranks))
+            yield from (how | more for more in product(learning_rate_init=rates, deflation=[4, 8]))
 
 
 def subsets() -> Iterator[dict[str, Any]]:
