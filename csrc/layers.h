@@ -291,8 +291,8 @@ enum { BIAS = -1 }; /* in the place of a row of weights; a basis has its row in 
 typedef struct {
     int64_t rows, width_out, pitch;
     const real *product; /* that of W_l as one long row; or NULL */
-    const real *const *left; /* rows pointers, */
-    const input_t *input;    /* or NULL: and the columns of this */
+    const real *const *left; /* rows pointers; or NULL: the columns of `input` */
+    const input_t *input;
     const real *right; /* rows x width_out, `pitch` apart */
     int64_t rank;      /* further terms: sum over k < rank of basis[i][k] against[k, j] (deflate.h) */
     const real *basis, *against;

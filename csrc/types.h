@@ -39,8 +39,8 @@ typedef struct {
     void *gemm; /* Fortran sgemm or dgemm */
 } asv_network;
 
-/* n samples: dense rows, or CSR with sorted column indices; or both, the same numbers twice: then the products skip
- * the zeros. */
+/* n samples: dense rows, or CSR with sorted column indices, none twice in a row; or both, the same numbers twice: then
+ * the products skip the zeros. */
 typedef struct {
     int64_t n, p;
     const void *rows; /* n x p, or NULL */

@@ -24,7 +24,7 @@ typedef struct {
     real *against;       /* rank rows of every layer's units */
     int64_t *chosen;     /* block numbers of this update */
     uint64_t *marks;     /* a bit a block */
-    char *done;          /* a stripe each */
+    char *finished;      /* a stripe each */
     real *change;        /* eta v of the chosen coordinates, block == 1 */
 } step_scratch;
 
@@ -61,7 +61,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
         s->marks = carve(base, &used, (blocks + 63) / 64 * sizeof(uint64_t));
         if (p->block == 1) s->change = carve(base, &used, most * sizeof(real));
     }
-    if (p->update == ASV_STRIPED) s->done = carve(base, &used, (size_t)stripes_of(net->d));
+    if (p->update == ASV_STRIPED) s->finished = carve(base, &used, (size_t)stripes_of(net->d));
     return used;
 }
 
@@ -225,9 +225,9 @@ ASV_PART void update_singles(const asv_inner *p, step_scratch *s, int64_t count,
 ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t, int64_t start) {
     int64_t d = p->net->d, lowest = start / ASV_STRIPE, count = stripes_of(d) - lowest, follows = -1;
     int64_t i = asv_draw_below(asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_STRIPE), 0, count);
-    memset(s->done, 0, (size_t)count);
+    memset(s->finished, 0, (size_t)count);
     for (int64_t left = count, looks = 0; left; i = i + 1 < count ? i + 1 : 0) {
-        if (s->done[i]) continue;
+        if (s->finished[i]) continue;
         int32_t *lock = p->locks + (lowest + i) * (ASV_LINE / (int64_t)sizeof(int32_t));
         if (!asv_try_lock(lock)) {
             i = (i + count / 2) % count;
@@ -238,7 +238,7 @@ ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t, i
         if (s->in.marks && i != follows) seek_column(&s->in, quotient(k, p->net->width[1]));
         update_plain(p, s, k, end < d ? end : d);
         asv_unlock(lock);
-        s->done[i] = 1;
+        s->finished[i] = 1;
         follows = i + 1;
         left--;
         looks = 0;
