@@ -47,18 +47,19 @@ class Deflation:
         self._some = _some(samples, seed)
         if samples.skips_zeros:
             self._some.compress(math.inf)
-        self._hidden = aligned_zeros((self._some.size, network.cache_width), network.dtype)
         weight = np.ones(self._some.size) if samples.weight is None else self._some.weight
         self._root_weight = np.sqrt(weight).astype(network.dtype)[:, None]
         self.bases = [self._basis(self._some.X) if first else None, *(None for _ in network.widths[1:-1])]
 
     def look(self, x: np.ndarray) -> None:
         """Takes the hidden layers' directions from their activations at parameters x."""
-        if len(self.bases) > 1:
-            self.network.sweep(self._some, x, 1, cache=self._hidden)
+        if len(self.bases) == 1:
+            return
+        hidden = aligned_zeros((self._some.size, self.network.cache_width), self.network.dtype)
+        self.network.sweep(self._some, x, 1, cache=hidden)
         ends = np.cumsum((0, *self.network.widths[1:-1]))
         for layer, (low, high) in enumerate(itertools.pairwise(ends), start=1):
-            self.bases[layer] = self._basis(self._hidden[:, low:high])
+            self.bases[layer] = self._basis(hidden[:, low:high])
 
     def _basis(self, inputs: Any) -> np.ndarray:
         """U from rows of inputs: leading eigenvectors of their second moments, shortened to the eigenvalue after them.
@@ -69,7 +70,9 @@ class Deflation:
         if sparse.issparse(inputs):
             factor = sparse.hstack([root, inputs.multiply(root)], format="csr")
         else:
-            factor = np.column_stack([root, inputs * root])
+            factor = np.empty((len(inputs), len(basis)), basis.dtype)
+            factor[:, :1] = root
+            np.multiply(inputs, root, out=factor[:, 1:])
         largest = abs(factor).max()
         if not largest < np.inf:  # the epoch loop says so
             return basis

@@ -9,6 +9,8 @@ import numpy as np
 
 from asysvrg._network import Network, Samples, aligned_zeros
 
+ROWS = 64  # of a weight matrix that are worked on at once
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -96,12 +98,13 @@ class Objective:
         """The snapshot at x from sums over all samples; overwrites the mu of the snapshot before."""
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged x is the epoch loop's business
             np.divide(gradient, self.n, out=self._mu, casting="same_kind")
-            decay = self.with_l2(self.network.vector(), x)
-            squares = float(np.vdot(decay, x))
-            decay += self._mu
-            norm = float(np.vdot(decay, decay))
+            vector = self.with_l2(self.network.vector(), x)
+            squares = float(np.vdot(vector, x))
+            vector += self._mu  # now the whole gradient
+            norm = float(np.vdot(vector, vector))
+        vector[:] = x  # and at last x~: one vector less at the peak of memory
         return Snapshot(
-            self.network.vector(x),
+            vector,
             self.unit * (loss / self.n + squares / 2),
             self._relative_error(self.samples, errors, self.n, self._spread),
             self._mu,
@@ -128,7 +131,10 @@ class Objective:
     def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Adds the l2 term's gradient at x to a vector, in place."""
         for alpha, (weights, _) in zip(self._alphas(), self.network.slices, strict=True):
-            gradient[weights] += (alpha * x[weights].reshape(len(alpha), -1)).ravel()
+            W, total = (vector[weights].reshape(len(alpha), -1) for vector in (x, gradient))
+            for first in range(0, len(alpha), ROWS):  # no second vector of parameters
+                rows = slice(first, first + ROWS)
+                total[rows] += alpha[rows] * W[rows]
         return gradient
 
     def error(self, x: np.ndarray, samples: Samples) -> float:
