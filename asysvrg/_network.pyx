@@ -19,7 +19,7 @@ from asysvrg._csrc cimport (
 ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
 LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED, "binary": ASV_BINARY}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once
-DENSE_ENOUGH = 0.25  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
+DENSE_ENOUGH = 0.4  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
 
 
 def build_info():
