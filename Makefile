@@ -118,13 +118,16 @@ sanitize-threads: $(SANITIZED)/threads
 	TSAN_OPTIONS="suppressions=tests/sanitize/tsan.supp suppress_equal_addresses=0 history_size=7 $$TSAN_OPTIONS" \
 	    $$(setarch "$$(uname -m)" -R true 2>/dev/null && echo setarch "$$(uname -m)" -R) $<
 
-$(SANITIZED)/memory: $(addprefix $(SANITIZED)/address-,carved32.o carved64.o memory.o)
+$(SANITIZED)/memory: $(addprefix $(SANITIZED)/address-,carved32.o carved64.o tiles.o memory.o)
 	$(CHECKED) $(ADDRESS) $^ -lm -o $@
 
-$(SANITIZED)/threads: $(addprefix $(SANITIZED)/thread-,float32.o float64.o threads.o)
+$(SANITIZED)/threads: $(addprefix $(SANITIZED)/thread-,float32.o float64.o tiles.o threads.o)
 	$(CHECKED) $(THREAD) $^ -lm -o $@
 
 $(SANITIZED)/address-%.o: tests/sanitize/%.c $(HARNESS) | $(SANITIZED)
+	$(CHECKED) $(ADDRESS) -c $< -o $@
+
+$(SANITIZED)/address-%.o: $(CSRC)/%.c $(HARNESS) | $(SANITIZED)
 	$(CHECKED) $(ADDRESS) -c $< -o $@
 
 $(SANITIZED)/thread-%.o: tests/sanitize/%.c $(HARNESS) | $(SANITIZED)

@@ -35,6 +35,7 @@ cdef extern from "types.h":
         int activation
         int loss
         void *gemm
+        int64_t tiles
 
     ctypedef struct asv_samples:
         int64_t n
@@ -91,6 +92,7 @@ cdef extern from "types.h":
         const double *sums
         int64_t rank
         const void *const *basis
+        const void *turned
         const void *const *fixed
         void *shift
         const int32_t *list
@@ -121,6 +123,10 @@ cdef extern from "rng.h":
     int64_t asv_most_blocks(int64_t, int64_t, int64_t) noexcept nogil
     int64_t asv_draw_blocks(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t *,
                             uint64_t *) noexcept nogil
+
+
+cdef extern from "tiles.h":
+    int asv_tiles_enable()
 
 
 cdef extern from "build.h":

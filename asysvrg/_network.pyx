@@ -8,12 +8,14 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
+import os
+
 import numpy as np
 
 from asysvrg._csrc cimport (
     ASV_BINARY, ASV_BLOCK_ROWS, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX,
     ASV_SQUARED, ASV_TANH, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
-    asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number,
+    asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
 )
 
 ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
@@ -22,9 +24,14 @@ BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at
 DENSE_ENOUGH = 0.4  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
 
 
+HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
+TILED_ROWS = 20  # dense samples of a batch, and
+TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_kernels.py)
+
+
 def build_info():
-    """OpenMP standard (yyyymm, 0 for a serial build) and SIMD level of the kernels on this processor."""
-    return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode()}
+    """OpenMP standard (yyyymm, 0 for a serial build), and SIMD level and tiles of the kernels on this processor."""
+    return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode(), "tiles": HAS_TILES}
 
 
 def aligned_zeros(shape, dtype):
@@ -122,9 +129,12 @@ cdef class Network:
         Cross-entropy of one label out of several; half the squared residuals; cross-entropy of each of several labels
         that are there or not, summed.
     dtype : float32 or float64
+    tiles : int, optional
+        Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.
+        Default: TILED_ROWS, where the processor has tiles, numbers are float32, and there are TILED_UNITS units.
     """
 
-    def __init__(self, widths, activation, loss, dtype):
+    def __init__(self, widths, activation, loss, dtype, tiles=None):
         self.widths = tuple(int(w) for w in widths)
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise ValueError(f"a network needs at least inputs and outputs, all positive; got widths {self.widths}")
@@ -156,6 +166,9 @@ cdef class Network:
         self.net.loss = LOSSES[loss]
         self.kernels = kernels_of(self.dtype)
         self.net.gemm = <void *>sgemm if self.dtype == np.float32 else <void *>dgemm
+        if tiles is None:
+            tiles = TILED_ROWS if self.widths[1] >= TILED_UNITS else 0
+        self.net.tiles = tiles if HAS_TILES and self.dtype == np.float32 else 0
         self.cache_width = asv_cache_stride(&self.net)
 
     def __reduce__(self):

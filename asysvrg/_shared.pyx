@@ -54,7 +54,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift
+    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads, replacement=True, rank=0):
@@ -89,6 +89,7 @@ cdef class InnerLoop:
         self._shift = None
         if rank and self.inner.subset == 0 and update == "serial" and self._same_alpha():
             self._shift = aligned_zeros((rank, network.net.unit[2] - network.net.unit[1]), network.dtype)
+        self._turned = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
         self.inner.fixed = self.inner.basis + len(network.slices)
@@ -238,6 +239,9 @@ cdef class InnerLoop:
             basis, fixed = pair or (None, None)
             self._pointers[0, layer] = <size_t>address(basis, dtype, (1 + wide, rank))
             self._pointers[1, layer] = <size_t>address(fixed, dtype, (rank, out))
+        if rank and self.network.net.tiles and deflation[0] is not None:
+            self._turned = np.ascontiguousarray(deflation[0][0][1:].T)
+            inner.turned = address(self._turned, dtype, (rank, self.network.widths[0]))
         inner.shift = NULL
         if self._shift is not None and deflation[0] is not None:
             inner.shift = address(self._shift, dtype, self._shift.shape)

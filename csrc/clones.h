@@ -10,6 +10,11 @@
 #else
 #define ASV_CLONES
 #endif
+/* Tiles (tiles.h) are asked of Linux, and of a compiler that knows them. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
+#define ASV_HAS_TILES
+#endif
+
 /* A part of its own: fewer things at once, so that what a loop needs stays in registers. */
 #define ASV_PART ASV_CLONES static __attribute__((noinline))
 #define ASV_INLINE static inline __attribute__((always_inline))

@@ -21,10 +21,10 @@
 
 #include "update.h"
 
-/* The rows of layer l's input along its basis, A~ U. */
+/* The rows of a hidden layer's input along its basis, A~ U. */
 ASV_INLINE void look_along(const asv_inner *p, step_scratch *s, int64_t l, int64_t rows) {
-    const real *U = p->basis[l], *acts = l ? units_of(p->net, s->acts, 2 * p->b, l) : NULL;
-    weighted_sums(p->net, l, &s->in, rows, acts, U, U + p->rank, p->rank, s->along, p->rank);
+    const real *U = p->basis[l], *acts = units_of(p->net, s->acts, 2 * p->b, l);
+    weighted_sums(p->net, l, &s->in, rows, acts, U, U + p->rank, p->rank, s->along, along_pitch(p));
 }
 
 /* against = -U' v for every layer, from the factors of v; `along` is the first layer's. */
@@ -38,7 +38,8 @@ ASV_PART void deflate(const asv_inner *p, step_scratch *s) {
         if (l) look_along(p, s, l, f.rows);
         for (int64_t k = 0; k < p->rank; k++)
             for (int64_t j = 0; j < f.width_out; j++) against[k * f.pitch + j] = -fixed[k * f.width_out + j];
-        matmul(net, 1, 0, p->rank, f.width_out, f.rows, -1, s->along, p->rank, f.right, f.pitch, 1, against, f.pitch);
+        matmul(net, 1, 0, p->rank, f.width_out, f.rows, -1, s->along, along_pitch(p), f.right, f.pitch, 1, against,
+               f.pitch);
     }
 }
 

@@ -11,6 +11,7 @@
 #define ASYSVRG_LAYERS_H
 
 #include "real.h"
+#include "tiles.h"
 
 /* A non-zero number of a batch's input, and its row in the batch. */
 typedef struct {
@@ -18,13 +19,19 @@ typedef struct {
     real value;
 } entry_t;
 
-/* A batch's input. The products of the first layer take it as a dense matrix, or as the non-zero entries of each row;
- * gradients take it by columns: from the data's own rows; from chains of the entries of each column, in any order; or
- * all columns in order, as marks of the rows that have an entry, whose values then are those rows' next ones. */
+/* A batch's input. The products of the first layer take it as a dense matrix, or as the data's own rows on tiles, or as
+ * the non-zero entries of each row; gradients take it by columns: from the data's own rows; from chains of the entries
+ * of each column, in any order; or all columns in order, as marks of the rows that have an entry, whose values then are
+ * those rows' next ones. */
 typedef struct {
     int64_t rows;
-    const real *dense;      /* rows x p, or NULL: entries */
+    void *tiles;            /* memory of products on tiles; or NULL: none */
+    const real *dense;      /* rows x p, or NULL: entries, or on tiles */
     const real **row_start; /* rows pointers to dense data; NULL: entries */
+    const real **right_start; /* on tiles: pointers to rows of the gradient's right factor, */
+    int64_t terms;            /* and how many; */
+    const real *product;      /* rows of the gradient */
+    int64_t first;            /* from this one on; -1: none yet */
     const int32_t **column; /* of each row: its entries in the data, */
     const real **value;
     int64_t *count; /* and how many */
@@ -39,21 +46,40 @@ typedef struct {
 } input_t;
 
 /* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), the rest from `rest`,
- * which starts at x's coordinate `offset`: x itself, or a private copy, so that backward sees what forward saw. Of the
- * first layer, U shift is apart (deflate.h), and the batch's rows times U are `along`, `rank` for each. */
+ * which starts at x's coordinate `offset`: x itself, or a private copy, so that backward sees what forward saw. With a
+ * `basis` U of the first layer, the batch's rows times U are left in `along`, `rank` for each; and U shift, where there
+ * is a `shift`, belongs to that layer, too (deflate.h). */
 typedef struct {
     const real *first, *rest;
     int64_t offset;
-    int64_t rank;
-    const real *along, *shift;
+    int64_t rank, apart;
+    const real *basis, *shift;
+    real *along;
 } parameters_t;
 
 ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->rest + (k - x->offset); }
 
-ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_samples *data, int64_t rows,
-                            int gather_dense, int in_order) {
+/* Whether the first layer's products are formed on tiles. Skipping zeros, where that is possible, costs as much for a
+ * ninth of the inputs as tiles do for all, apart from what these cost once a batch (bench/bench_kernels.py). */
+ASV_INLINE int on_tiles(const asv_network *net, const asv_samples *data, int64_t rows) {
+    if (!net->tiles || !data->rows) return 0;
+    if (!data->values) return rows >= net->tiles;
+    double density = (double)(data->start[data->n] - data->start[0]) / (double)(data->n * data->p);
+    return (double)rows * (9 * density - 1) >= 2 * (double)net->tiles;
+}
+
+/* For `rows` rows, and with gradients of `more` terms besides (deflate.h). */
+ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_network *net, const asv_samples *data,
+                            int64_t rows, int64_t more, int gather_dense, int in_order) {
     size_t count = (size_t)rows;
-    if (data->rows) in->row_start = carve(base, used, count * sizeof(real *));
+    if (data->rows) in->row_start = carve(base, used, (size_t)(rows + more) * sizeof(real *));
+    in->p = data->p;
+    if (on_tiles(net, data, rows)) {
+        int64_t widest = net->width[1] > more ? net->width[1] : more;
+        in->tiles = carve(base, used, asv_tiles_scratch(rows + more, widest));
+        in->right_start = carve(base, used, (size_t)(rows + more) * sizeof(real *));
+        return;
+    }
     if (!data->values) {
         if (gather_dense) in->dense = carve(base, used, (size_t)(rows * data->p) * sizeof(real));
         return;
@@ -62,7 +88,6 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_sam
     in->value = carve(base, used, count * sizeof(real *));
     in->count = carve(base, used, count * sizeof(int64_t));
     if (in_order) {
-        in->p = data->p;
         in->words = (rows + 63) / 64;
         in->marks = carve(base, used, (size_t)(in->p * in->words) * sizeof(uint64_t));
         in->next_value = carve(base, used, count * sizeof(real *));
@@ -74,19 +99,44 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_sam
     in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
 }
 
+/* The right factor of the first layer's gradient on tiles: rows of D, and `more` further rows, to which those of
+ * `turned` are left. */
+ASV_INLINE void tile_right(input_t *in, const real *D, int64_t pitch, int64_t v, int64_t more, const real *turned,
+                           int64_t p, const real *against) {
+    for (int64_t r = 0; r < in->rows; r++) in->right_start[r] = D + r * pitch;
+    for (int64_t k = 0; k < more; k++) {
+        in->row_start[in->rows + k] = turned + k * p;
+        in->right_start[in->rows + k] = against + k * pitch;
+    }
+    in->terms = in->rows + more;
+    in->first = -1;
+    asv_tiles_right((const float *const *)in->right_start, in->terms, v, in->tiles);
+}
+
+/* Row i of the first layer's gradient on tiles is among those at `product`, the first of which this returns. */
+ASV_INLINE int64_t take_panels(input_t *in, int64_t i, int64_t v, const real **product) {
+    int64_t first = i / ASV_PANELS * ASV_PANELS, left = in->p - first;
+    if (in->first != first)
+        in->product = (const real *)asv_tiles_product((const float *const *)in->row_start, in->terms, first,
+                                                      left < ASV_PANELS ? left : ASV_PANELS, v, in->tiles);
+    in->first = first;
+    *product = in->product;
+    return first;
+}
+
 /* Rows index[0..rows) of the data, or first, first + 1, ... where index is NULL. */
 ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *index, int64_t first, int64_t rows) {
     in->rows = rows;
     for (int64_t r = 0; r < rows; r++) {
         int64_t i = index ? index[r] : first + r;
         if (data->rows) in->row_start[r] = (const real *)data->rows + i * data->p;
-        if (data->values) {
+        if (data->values && !in->tiles) {
             in->column[r] = data->columns + data->start[i];
             in->value[r] = (const real *)data->values + data->start[i];
             in->count[r] = data->start[i + 1] - data->start[i];
         }
     }
-    if (data->values) return;
+    if (data->values || in->tiles) return;
     if (!index)
         in->dense = in->row_start[0];
     else
@@ -174,17 +224,41 @@ ASV_INLINE void multiply_derivative(int activation, real *delta, const real *a, 
         for (int64_t i = 0; i < count; i++) delta[i] *= a[i] * (1 - a[i]);
 }
 
-/* out = bias + A_l W for a batch's rows of A_l; W and out have v columns, and the rows of out are `pitch` apart. */
+/* out = bias + A_l W for a batch's rows of A_l; W and out have v columns, and the rows of out are `pitch` apart, which
+ * is whole lines. */
 ASV_INLINE void weighted_sums(const asv_network *net, int64_t l, const input_t *in, int64_t rows, const real *below,
                               const real *bias, const real *W, int64_t v, real *out, int64_t pitch) {
-    if (l == 0 && !in->dense) {
+    if (l == 0 && !in->dense && !in->tiles) {
         for (int64_t r = 0; r < rows; r++)
             row_sum(out + r * pitch, bias, W, v, in->column[r], in->value[r], in->count[r], v);
         return;
     }
     for (int64_t r = 0; r < rows; r++) memcpy(out + r * pitch, bias, (size_t)v * sizeof(real));
-    matmul(net, 0, 0, rows, v, net->width[l], 1, l ? below : in->dense, l ? pitch_of(net, l) : net->width[0], W, v, 1,
-           out, pitch);
+    if (l == 0 && in->tiles)
+        asv_tiles_forward((const float *const *)in->row_start, rows, net->width[0], (const float *)W, v, NULL, 0,
+                          (float *)out, pitch, in->tiles); /* no network of doubles has tiles */
+    else
+        matmul(net, 0, 0, rows, v, net->width[l], 1, l ? below : in->dense, l ? pitch_of(net, l) : net->width[0], W, v,
+               1, out, pitch);
+}
+
+/* The batch's rows along the first layer's basis, too. */
+ASV_INLINE void first_sums(const asv_network *net, const parameters_t *x, const input_t *in, real *out, int64_t pitch) {
+    const real *bias = x->first + net->bias[0], *W = x->first + net->weight[0], *U = x->basis + x->rank;
+    int64_t v = net->width[1];
+    if (!in->tiles || v + x->rank > pitch) {
+        weighted_sums(net, 0, in, in->rows, NULL, bias, W, v, out, pitch);
+        weighted_sums(net, 0, in, in->rows, NULL, x->basis, U, x->rank, x->along, x->apart);
+        return;
+    }
+    for (int64_t r = 0; r < in->rows; r++) {
+        memcpy(out + r * pitch, bias, (size_t)v * sizeof(real));
+        memcpy(out + r * pitch + v, x->basis, (size_t)x->rank * sizeof(real));
+    }
+    asv_tiles_forward((const float *const *)in->row_start, in->rows, net->width[0], (const float *)W, v,
+                      (const float *)U, x->rank, (float *)out, pitch, in->tiles);
+    for (int64_t r = 0; r < in->rows; r++)
+        memcpy(x->along + r * x->apart, out + r * pitch + v, (size_t)x->rank * sizeof(real));
 }
 
 /* A_1 .. A_{L-1} and the last layer's sums into acts, rows row..row + in->rows of `capacity`. */
@@ -196,9 +270,12 @@ ASV_PART void forward(const asv_network *net, const parameters_t *x, const input
         const real *below = l ? units_of(net, acts, capacity, l) + row * pitch_of(net, l) : NULL;
         const real *W = l ? rest_of(x, net->weight[l]) : x->first + net->weight[0];
         const real *bias = l ? rest_of(x, net->bias[l]) : x->first + net->bias[0];
-        weighted_sums(net, l, in, in->rows, below, bias, W, net->width[l + 1], a, pitch);
-        if (l == 0 && x->rank)
-            matmul(net, 0, 0, in->rows, net->width[1], x->rank, 1, x->along, x->rank, x->shift, pitch, 1, a, pitch);
+        if (l == 0 && x->basis)
+            first_sums(net, x, in, a, pitch);
+        else
+            weighted_sums(net, l, in, in->rows, below, bias, W, net->width[l + 1], a, pitch);
+        if (l == 0 && x->shift)
+            matmul(net, 0, 0, in->rows, net->width[1], x->rank, 1, x->along, x->apart, x->shift, pitch, 1, a, pitch);
         if (l + 1 < net->layers) activate(net->activation, a, in->rows * pitch);
     }
 }
@@ -290,7 +367,8 @@ enum { BIAS = -1 }; /* in the place of a row of weights; a basis has its row in 
 /* One layer's gradient: its two factors, sum over rows r of left[r][i] right[r, j]; or their product. */
 typedef struct {
     int64_t rows, width_out, pitch;
-    const real *product; /* that of W_l as one long row; or NULL */
+    const real *product; /* W_l's, its rows from `first` on, `apart` from each other; or NULL */
+    int64_t first, apart;
     const real *const *left; /* rows pointers; or NULL: the columns of `input` */
     const input_t *input;
     const real *right; /* rows x width_out, `pitch` apart */
@@ -304,7 +382,7 @@ ASV_INLINE void add_terms(vec *sum, const factors_t *f, int64_t i, int64_t j, co
     const real *right = f->right + j;
     int64_t pitch = f->pitch;
     if (f->product && i != BIAS) {
-        add_row(sum, 1, f->product + j, lines);
+        add_row(sum, 1, f->product + (i - f->first) * f->apart + j, lines);
         return;
     }
     if (i == BIAS) {

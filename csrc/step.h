@@ -94,9 +94,13 @@ ASV_INLINE void subtract_at_snapshot(const asv_inner *p, step_scratch *s) {
     for (int64_t j = 0; j < count; j++) delta[j] += delta[count + j];
 }
 
-/* The products of the factors of W_1 .. W_{L-1}. */
+/* The products of the factors of W_1 .. W_{L-1}; W_0's on tiles are begun. */
 ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
+    if (s->in.tiles) {
+        factors_t f = factors_of(p, s, 0);
+        tile_right(&s->in, f.right, f.pitch, f.width_out, f.rank, p->turned, net->width[0], f.against);
+    }
     for (int64_t l = 1; l < net->layers; l++) {
         factors_t f = factors_of(p, s, l);
         real *product = (real *)f.product;
@@ -110,11 +114,12 @@ ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
 ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     parameters_t x_hat = {.first = p->x, .rest = p->x};
-    if (p->rank && p->basis[0]) look_along(p, s, 0, p->b);
-    if (p->shift) {
+    if (p->rank && p->basis[0]) {
         x_hat.rank = p->rank;
-        x_hat.along = s->along;
+        x_hat.apart = along_pitch(p);
+        x_hat.basis = p->basis[0];
         x_hat.shift = p->shift;
+        x_hat.along = s->along;
     }
     if (p->threads > 1) {
         x_hat.offset = rest_from(net);
@@ -137,16 +142,12 @@ ASV_INLINE void list_rows(const asv_inner *p, step_scratch *s) {
             s->left[l * capacity + r] = units_of(net, s->acts, capacity, l) + r * pitch_of(net, l);
 }
 
-ASV_INLINE void prefetch(const void *from, int64_t bytes) {
-    for (int64_t at = 0; at < bytes; at += ASV_LINE) __builtin_prefetch((const char *)from + at, 0, 2);
-}
-
 ASV_INLINE void draw_batch(const asv_inner *p, int64_t t, int64_t *index) {
     asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, p->replacement, index);
     for (int64_t r = 0; r < p->b && p->list; r++) index[r] = p->list[index[r]];
 }
 
-/* Draws the mini-batch of iteration t, unless that was done by `prefetch_batch`. */
+/* Draws the mini-batch of iteration t, unless that was done by `draw_next`. */
 ASV_INLINE void take_index(const asv_inner *p, step_scratch *s, int64_t t) {
     if (s->next->before == (uint64_t)t + 1 && s->next->epoch == p->epoch)
         memcpy(s->index, s->next->index, (size_t)p->b * sizeof(int64_t));
@@ -154,37 +155,26 @@ ASV_INLINE void take_index(const asv_inner *p, step_scratch *s, int64_t t) {
         draw_batch(p, t, s->index);
 }
 
-/* Asks for what iteration t reads of the samples: most likely this thread's next one. */
-ASV_INLINE void prefetch_batch(const asv_inner *p, step_scratch *s, int64_t t) {
-    const asv_samples *data = p->data;
-    int64_t stride = asv_cache_stride(p->net);
+/* Draws the mini-batch of iteration t, most likely this thread's next one. Of its samples those that the update, on
+ * tiles, does not ask for are asked for now. */
+ASV_INLINE void draw_next(const asv_inner *p, step_scratch *s, int64_t t) {
     draw_batch(p, t, s->next->index);
     s->next->before = (uint64_t)t + 1;
     s->next->epoch = p->epoch;
-    for (int64_t r = 0; r < p->b; r++) {
-        int64_t i = s->next->index[r];
-        if (data->values) {
-            int64_t from = data->start[i], count = data->start[i + 1] - from;
-            prefetch(data->columns + from, count * (int64_t)sizeof(int32_t));
-            prefetch((const real *)data->values + from, count * (int64_t)sizeof(real));
-        }
-        if (by_rows(p)) {
-            prefetch((const real *)data->rows + i * data->p, data->p * (int64_t)sizeof(real));
-        }
-        if (p->cache) prefetch((const real *)p->cache + i * stride, stride * (int64_t)sizeof(real));
-    }
+    s->next->fetched = 0;
+    if (!s->in.tiles || p->subset) prefetch_samples(p, s, p->b);
 }
 
 /* The mini-batch of iteration t, its samples first..first + p->b: where they stand in the data. */
 ASV_INLINE void take_batch(const asv_inner *p, step_scratch *s, int64_t first) {
     s->index += first;
     take_rows(&s->in, p->data, s->index, 0, p->b);
-    if (!by_rows(p)) sort_columns(&s->in);
+    if (!by_rows(p, s)) sort_columns(&s->in);
     list_rows(p, s);
 }
 
 ASV_INLINE void leave_batch(const asv_inner *p, step_scratch *s) {
-    if (!by_rows(p)) forget_columns(&s->in);
+    if (!by_rows(p, s)) forget_columns(&s->in);
 }
 
 /* Eq. (4) on the coordinates of iteration t. */
@@ -216,7 +206,7 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         compute_direction(p, &s);
         int64_t turn = asv_claim(claimed, read_at, p->max_delay);
         if (turn >= 0) {
-            prefetch_batch(p, &s, t + p->threads);
+            draw_next(p, &s, t + p->threads);
             update(p, &s, t);
             asv_count_up(completed);
             p->delays[t] = (int32_t)(turn - read_at);

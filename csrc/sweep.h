@@ -18,7 +18,7 @@ ASV_INLINE int fills_columns(const asv_samples *data) {
 
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
     size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->unit[net->layers + 1] * sizeof(real);
-    carve_input(&s->in, base, &used, data, ASV_BLOCK_ROWS, 0, fills_columns(data));
+    carve_input(&s->in, base, &used, net, data, ASV_BLOCK_ROWS, 0, 0, fills_columns(data));
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
     return used;
@@ -42,6 +42,16 @@ ASV_INLINE void add_columns(input_t *in, const factors_t *f, real *dW) {
     forget_columns(in);
 }
 
+/* The first layer's, on tiles. */
+ASV_INLINE void add_panels(input_t *in, factors_t *f, real *dW) {
+    tile_right(in, f->right, f->pitch, f->width_out, 0, NULL, 0, NULL);
+    f->apart = asv_tiles_pitch(f->width_out);
+    for (int64_t i = 0; i < in->p; i++) {
+        f->first = take_panels(in, i, f->width_out, &f->product);
+        add_terms_to(dW + i * f->width_out, f, i);
+    }
+}
+
 ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradient) {
     for (int64_t l = 0; l < net->layers; l++) {
         int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
@@ -52,7 +62,9 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
                        .pitch = pitch_of(net, l + 1),
                        .input = &s->in,
                        .right = units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
-        if (left) {
+        if (l == 0 && s->in.tiles) {
+            add_panels(&s->in, &f, dW);
+        } else if (left) {
             matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
         } else {
             add_columns(&s->in, &f, dW);

@@ -37,6 +37,7 @@ typedef struct {
     int activation; /* enum asv_activation, hidden layers */
     int loss; /* enum asv_loss */
     void *gemm; /* Fortran sgemm or dgemm */
+    int64_t tiles; /* dense samples of a batch from which its products with W_0 are formed on tiles; 0: never */
 } asv_network;
 
 /* n samples: dense rows, or CSR with sorted column indices, none twice in a row; or both, the same numbers twice: then
@@ -100,6 +101,7 @@ typedef struct {
         *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where the rows of W_0 have one alpha; or NULL */
     int64_t rank; /* directions of each layer's input along which v is shortened (deflate.h); 0: none */
     const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
+    const void *turned; /* U_0' without the bias's column, rank x width[0], where there is U_0 */
     const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
     void *shift; /* rank rows of layer 1's units: U_0 times them is added to b_0 and W_0 by `settle`; or NULL */
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (importance.py); or NULL */

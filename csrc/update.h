@@ -9,6 +9,7 @@ enum { ASV_SPINS = 1000 }; /* looks at a lock before a thread gives way */
 
 typedef struct {
     uint64_t epoch, before; /* of the iteration in front of `before`; 0: none yet */
+    int64_t fetched;        /* samples that have been asked for */
     int64_t index[];
 } drawn_t;
 
@@ -20,7 +21,7 @@ typedef struct {
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *rest;          /* private copy of all layers but the first */
     real *product;       /* v's data part in these layers, where all coordinates are updated */
-    real *along;         /* 2 b x rank: the rows of a layer's left factor along its basis (deflate.h) */
+    real *along;         /* 2 b rows of `rank`: the rows of a layer's left factor along its basis (deflate.h) */
     real *against;       /* rank rows of every layer's units */
     int64_t *chosen;     /* block numbers of this update */
     uint64_t *marks;     /* a bit a block */
@@ -38,12 +39,14 @@ ASV_INLINE int64_t stripes_of(int64_t d) { return (d + ASV_STRIPE - 1) / ASV_STR
 
 ASV_INLINE int64_t rest_from(const asv_network *net) { return net->layers > 1 ? net->weight[1] : net->d; }
 
+ASV_INLINE int64_t along_pitch(const asv_inner *p) { return (p->rank + VEC - 1) / VEC * VEC; }
+
 ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     const asv_network *net = p->net;
     size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->unit[net->layers + 1] * sizeof(real);
     s->index = carve(base, &used, b * sizeof(int64_t));
     s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
-    carve_input(&s->in, base, &used, p->data, p->b, 1, !p->subset && !p->done);
+    carve_input(&s->in, base, &used, net, p->data, p->b, p->rank, 1, !p->subset && !p->done);
     s->acts = carve(base, &used, units);
     s->deltas = carve(base, &used, units);
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
@@ -51,7 +54,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     if (p->threads > 1) s->rest = carve(base, &used, rest);
     if (!p->subset) s->product = carve(base, &used, rest);
     if (p->rank) {
-        s->along = carve(base, &used, 2 * b * (size_t)p->rank * sizeof(real));
+        s->along = carve(base, &used, 2 * b * (size_t)along_pitch(p) * sizeof(real));
         s->against = carve(base, &used, (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real));
     }
     if (p->subset) {
@@ -67,7 +70,9 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
 
 /* Whether gradients of the first layer look into each row of the batch: else the entries are sorted by columns, which
  * pays where all coordinates are updated. */
-ASV_INLINE int by_rows(const asv_inner *p) { return p->data->rows && (p->subset || !p->data->values); }
+ASV_INLINE int by_rows(const asv_inner *p, const step_scratch *s) {
+    return p->data->rows && (p->subset || s->in.tiles || !p->data->values);
+}
 
 ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64_t l) {
     const asv_network *net = p->net;
@@ -79,9 +84,10 @@ ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64
                    .right = units_of(net, s->deltas, capacity, l + 1)};
     if (l) {
         if (s->product) f.product = s->product + (net->weight[l] - rest_from(net));
+        f.apart = f.width_out;
         f.left = s->left + l * capacity;
         if (p->direction == ASV_SVRG) f.rows = capacity;
-    } else if (by_rows(p)) {
+    } else if (by_rows(p, s)) {
         f.left = s->in.row_start;
     }
     if (p->rank && p->basis[l] && (l || !p->shift)) {
@@ -145,13 +151,39 @@ ASV_INLINE void subtract(const asv_inner *p, const factors_t *f, int64_t i, int6
 #undef ASV_SUBTRACT
 }
 
+ASV_INLINE void prefetch(const void *from, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += ASV_LINE) __builtin_prefetch((const char *)from + at, 0, 2);
+}
+
+/* Asks for `count` further samples of this thread's next mini-batch. */
+ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t count) {
+    const asv_samples *data = p->data;
+    int64_t stride = asv_cache_stride(p->net);
+    for (; count > 0 && s->next->fetched < p->b; count--) {
+        int64_t i = s->next->index[s->next->fetched++];
+        if (data->values && !s->in.tiles) {
+            int64_t from = data->start[i], entries = data->start[i + 1] - from;
+            prefetch(data->columns + from, entries * (int64_t)sizeof(int32_t));
+            prefetch((const real *)data->values + from, entries * (int64_t)sizeof(real));
+        }
+        if (by_rows(p, s)) prefetch((const real *)data->rows + i * data->p, data->p * (int64_t)sizeof(real));
+        if (p->cache) prefetch((const real *)p->cache + i * stride, stride * (int64_t)sizeof(real));
+    }
+}
+
+/* take_panels; and as the tiles then wait for vectors, whose memory is at hand, it is time for the next samples. */
+ASV_INLINE int64_t take_gradient(const asv_inner *p, step_scratch *s, int64_t i, int64_t v, const real **product) {
+    if (s->in.first != i / ASV_PANELS * ASV_PANELS) prefetch_samples(p, s, p->b * ASV_PANELS / s->in.p + 1);
+    return take_panels(&s->in, i, v, product);
+}
+
 /* The update on the range k..end of coordinates, row by row of each layer's matrix. */
-ASV_INLINE void update_range(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end, const int atomic) {
+ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int64_t end, const int atomic) {
     const asv_network *net = p->net;
     while (k < end) {
         int64_t l = layer_of(net, k);
         factors_t f = factors_of(p, s, l);
-        int64_t v = f.product ? net->bias[l] - net->weight[l] : f.width_out;
+        int64_t v = f.product ? net->bias[l] - net->weight[l] : f.width_out; /* one long row */
         if (k >= net->bias[l]) {
             int64_t layer_end = net->bias[l] + f.width_out < end ? net->bias[l] + f.width_out : end;
             subtract(p, &f, BIAS, k - net->bias[l], k, 0, layer_end - k, atomic);
@@ -159,20 +191,22 @@ ASV_INLINE void update_range(const asv_inner *p, const step_scratch *s, int64_t 
             continue;
         }
         int64_t layer_end = net->bias[l] < end ? net->bias[l] : end;
+        if (l == 0) f.apart = asv_tiles_pitch(v);
         int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
         for (; k < layer_end; i++, j = 0) {
             int64_t length = v - j < layer_end - k ? v - j : layer_end - k;
+            if (l == 0 && s->in.tiles && !p->subset) f.first = take_gradient(p, s, i, v, &f.product);
             subtract(p, &f, i, j, k, l2_of(p, l, i), length, atomic);
             k += length;
         }
     }
 }
 
-ASV_PART void update_plain(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end) {
+ASV_PART void update_plain(const asv_inner *p, step_scratch *s, int64_t k, int64_t end) {
     update_range(p, s, k, end, 0);
 }
 
-ASV_PART void update_atomic(const asv_inner *p, const step_scratch *s, int64_t k, int64_t end) {
+ASV_PART void update_atomic(const asv_inner *p, step_scratch *s, int64_t k, int64_t end) {
     update_range(p, s, k, end, 1);
 }
 

@@ -33,13 +33,14 @@ class Problem:
         alpha=0.03,
         density=0.25,
         seed=0,
+        tiles=0,
     ):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(n, p))
         if form != "dense":
             X *= rng.random((n, p)) < density
         self.widths = (p, *hidden, outputs)
-        self.network = Network(self.widths, activation, loss, dtype)
+        self.network = Network(self.widths, activation, loss, dtype, tiles)
         if loss == "softmax":
             y = rng.integers(outputs, size=n).astype(np.int32)
         elif loss == "binary":

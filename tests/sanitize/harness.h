@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "rng.h"
+#include "tiles.h"
 #include "types.h"
 
 #define CHECK(condition, ...)                                                                                          \
@@ -86,6 +87,7 @@ typedef struct {
     int depth;   /* hidden layers: 0, 1 or 2 */
     int activation, loss, form, weighted, direction, cached, update;
     int64_t subset, block, max_delay, threads;
+    int tiles;
 } setting;
 
 /* More than one sweep's block of samples, more than one stripe of coordinates, rows longer than four cache lines,
@@ -147,6 +149,7 @@ static void make_network(problem *p) {
         .activation = p->is.activation,
         .loss = p->is.loss,
         .gemm = p->is.precise ? (void *)gemm_f64 : (void *)gemm_f32,
+        .tiles = p->is.tiles && !p->is.precise && asv_tiles_enable(),
     };
 }
 
@@ -211,6 +214,11 @@ static void make_deflation(problem *p) {
         fill(p, basis[l], RANK * (1 + w), 8, 0.5 / sqrt((double)w));
         fill(p, fixed[l], RANK * v, 9, 0.1);
     }
+    void *turned = array((size_t)(RANK * p->net.width[0]) * p->real, EXACT);
+    for (int64_t i = 0; basis[0] && i < p->net.width[0]; i++)
+        for (int64_t k = 0; k < RANK; k++)
+            put(p, turned, k * p->net.width[0] + i, get(p, basis[0], (i + 1) * RANK + k));
+    p->inner.turned = turned;
     p->inner.rank = RANK;
     p->inner.basis = (const void *const *)basis;
     p->inner.fixed = (const void *const *)fixed;
@@ -283,9 +291,9 @@ static const char *describe(const problem *p) {
     const setting *s = &p->is;
     snprintf(text, sizeof(text),
              "float%d, %d hidden layers, activation %d, loss %d, form %d, weighted %d, direction %d, cached %d, "
-             "update %d, subset %d, block %d, max_delay %d",
+             "update %d, subset %d, block %d, max_delay %d, tiles %d",
              s->precise ? 64 : 32, s->depth, s->activation, s->loss, s->form, s->weighted, s->direction, s->cached,
-             s->update, (int)s->subset, (int)s->block, (int)s->max_delay);
+             s->update, (int)s->subset, (int)s->block, (int)s->max_delay, s->tiles);
     return text;
 }
 

@@ -101,6 +101,7 @@ int main(void) {
                         .subset = coordinates[c].subset,
                         .block = coordinates[c].block,
                         .max_delay = count % 7 ? -1 : 0,
+                        .tiles = count / 2 % 2,
                         .threads = update == ASV_SERIAL ? 1 : 2, /* 2: with a private copy of the upper layers */
                     });
                     count++;

@@ -103,6 +103,7 @@ int main(void) {
                 .block = modes[m].block,
                 .max_delay = count % 5 ? -1 : 2,
                 .threads = THREADS,
+                .tiles = count / 2 % 2,
             });
     printf("threads: %d settings, %d steps by %d threads each; no update lost\n", count, STEPS, THREADS);
     return 0;
