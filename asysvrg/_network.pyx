@@ -30,8 +30,8 @@ TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_
 
 
 def build_info():
-    """OpenMP standard (yyyymm, 0 for a serial build), and SIMD level and tiles of the kernels on this processor."""
-    return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode(), "tiles": HAS_TILES}
+    """OpenMP standard (yyyymm, 0 for a serial build) and SIMD level of the kernels on this processor."""
+    return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode() + ", tiles (AMX)" * HAS_TILES}
 
 
 def aligned_zeros(shape, dtype):

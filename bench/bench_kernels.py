@@ -59,6 +59,7 @@ def test_full_gradient(measure, mnist, monkeypatch, road, dtype, threads):
 @pytest.mark.parametrize("kernel", ["sweep", "single", "lines", "all"])
 def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
     """Skipping zeros, in units of GEMM's time: below 1, skipping wins. Earns DENSE_ENOUGH."""
+    monkeypatch.setattr(_network, "HAS_TILES", False)
     data = random_samples(4000, inputs, density)
     skip, gemm = (on_road(monkeypatch, road, *data, hidden=hidden) for road in ["skip", "gemm"])
     if kernel == "sweep":
@@ -67,6 +68,22 @@ def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
         skip, gemm = (Inner(problem, 100, coordinates=kernel, eta=0) for problem in [skip, gemm])
         _, ratio = measure(skip.run, against=gemm.run)
     measure.note(skip_over_gemm=ratio)
+
+
+@pytest.mark.skipif(not _network.HAS_TILES, reason="this processor has no tiles (AMX)")
+@pytest.mark.parametrize("density", [0.1, 0.2, 0.3, 1.0])
+@pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (384, 50), (784, 16)])
+@pytest.mark.parametrize("batch", [10, 20, 32, 64, 128])
+def test_tiles(measure, monkeypatch, batch, inputs, hidden, density):
+    """Iterations on tiles, in units of those by vectors: below 1, tiles win. Earns TILED_ROWS and TILED_UNITS."""
+    monkeypatch.setattr(_network, "TILED_UNITS", 1)
+    data, runs = random_samples(4000, inputs, density), []
+    for rows in [1, 10**6]:
+        monkeypatch.setattr(_network, "TILED_ROWS", rows)
+        inner = Inner(Problem(*data, hidden=hidden), 100, coordinates="all", batch=batch, eta=0)
+        runs.append(inner.run)
+    _, ratio = measure(runs[0], against=runs[1])
+    measure.note(tiles_over_vectors=ratio)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.8, 1.6])

@@ -1,5 +1,9 @@
 """Products on tiles (csrc/tiles.h), which only some processors have, against the NumPy twin."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from asysvrg._network import aligned_zeros
@@ -101,6 +105,14 @@ def test_products_are_as_exact_as_promised():
     X, W = X.astype(np.float64), W.astype(np.float64)
     error = np.abs(outputs - X @ W) / (np.abs(X) @ np.abs(W))
     assert 1e-7 < error.max() < 3 * 2**-16
+
+
+def test_tiles_can_be_turned_off():
+    command = "import asysvrg._network as n; print(n.build_info()['simd'])"
+    for off in ("0", "1"):
+        env = os.environ | {"ASYSVRG_NO_TILES": off}
+        shown = subprocess.run([sys.executable, "-c", command], env=env, check=True, capture_output=True, text=True)
+        assert ("tiles" in shown.stdout) == (off == "0")
 
 
 def test_where_tiles_are_used():
