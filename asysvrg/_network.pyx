@@ -219,7 +219,10 @@ cdef class Network:
             raise ValueError(f"rows {rows} are not among the {n} samples")
         cdef int k
         cdef asv_control control
-        cdef size_t stride = self.kernels.sweep_scratch(&self.net, &samples.data)
+        cdef asv_network net = self.net
+        if outputs is not None:  # what users see is as exact as float32 is
+            net.tiles = 0
+        cdef size_t stride = self.kernels.sweep_scratch(&net, &samples.data)
         scratch = aligned_zeros((threads, stride), np.uint8)
         sweeps = aligned_zeros((threads, sizeof(asv_sweep) + ASV_LINE), np.uint8)
         cdef char *memory = <char *>address(scratch, np.uint8, (threads, stride))
@@ -233,7 +236,7 @@ cdef class Network:
         cdef void *out = address(outputs, self.dtype, (n, self.widths[len(self.widths) - 1]))
         for k in range(threads):
             sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
-            sweep.net = &self.net
+            sweep.net = &net
             sweep.data = &samples.data
             sweep.x = parameters
             sweep.gradient = gradient + k * gradient_stride if gradient != NULL else NULL
