@@ -64,8 +64,8 @@ def our_sgd_svrg() -> Iterator[dict[str, Any]]:
         10: (0.2, 0.3),
         20: (0.4, 0.6),
         50: (0.9, 1.3, 1.6, 1.8),
-        70: (1.6, 2.0),
-        100: (2.2, 2.8, 3.6),
+        64: (1.6, 2.0, 2.4),
+        96: (2.2, 2.8, 3.4),
     }.items():
         for passes, epochs in ((1, 3), (1, 4), (1, 5), (1.5, 3), (2, 2), (2, 3)):
             how = {"batch_size": batch, "inner_steps": round(passes * 10_000 / batch), "sgd_epochs": epochs}
@@ -87,7 +87,7 @@ def subsets() -> Iterator[dict[str, Any]]:
 def our_sgd() -> Iterator[dict[str, Any]]:
     for batch, rates in {10: (0.1, 0.2, 0.3), 20: (0.2, 0.4, 0.6)}.items():
         yield from product(batch_size=[batch], learning_rate_init=rates, decay=[0, 0.2, 0.4, 0.6])
-    for batch, rates in {20: (0.6, 0.8, 1.2), 50: (1.2, 1.6, 2.0, 2.5), 100: (2.5, 3.5)}.items():
+    for batch, rates in {20: (0.6, 0.8, 1.2), 50: (1.2, 1.6, 2.0, 2.5), 64: (2.4, 3.0), 96: (2.5, 3.0, 3.6)}.items():
         steps = 10_000 // batch
         for how in product(learning_rate_init=rates, deflation=[4, 8], max_iter=[4, 5, 6, 7, 8, 9, 10, 12, 14, 17]):
             yield {"batch_size": batch, "inner_steps": steps, "decay": "linear", **how}
