@@ -224,7 +224,7 @@ def page() -> str:
         "",
         f"`make bench` on {machine['processor']}, {machine['cores']} cores, {machine['simd']}.",
         "Ratios are medians of ratios within a round, in which everybody had a turn;",
-        "[bench/README.md](../bench/README.md) says what is timed.",
+        "[bench/README.md](../bench/README.md) says what is timed; [the same on an AMD EPYC](performance-epyc.md).",
         "",
         "| bar | what | asked | measured | |",
         "|---|---|---|---|---|",
