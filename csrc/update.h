@@ -171,7 +171,7 @@ ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t co
     }
 }
 
-/* take_panels; and as the tiles then wait for vectors, whose memory is at hand, it is time for the next samples. */
+/* take_panels; and a share of the next samples is asked for first: memory has time while tiles multiply. */
 ASV_INLINE int64_t take_gradient(const asv_inner *p, step_scratch *s, int64_t i, int64_t v, const real **product) {
     if (s->in.first != i / ASV_PANELS * ASV_PANELS) prefetch_samples(p, s, p->b * ASV_PANELS / s->in.p + 1);
     return take_panels(&s->in, i, v, product);
