@@ -38,12 +38,23 @@ class Problem:
 class Inner:
     """So many inner iterations of ours from the problem's start."""
 
-    def __init__(self, problem, steps, direction="svrg", coordinates="lines", update="serial", threads=1, **more):
+    def __init__(
+        self,
+        problem,
+        steps,
+        direction="svrg",
+        coordinates="lines",
+        update="serial",
+        threads=1,
+        eta=None,
+        *,
+        batch=BATCH,
+    ):
         self.problem, self.steps, self.epoch = problem, steps, 0
         subset = {"coordinates": 0 if coordinates == "all" else 1000, "block": LINE if coordinates == "lines" else 1}
         how = {
             "alpha": ALPHA,
-            "batch_size": more.get("batch", BATCH),
+            "batch_size": batch,
             "max_delay": None,
             "seed": 0,
             "update": update,
@@ -53,7 +64,7 @@ class Inner:
         kind = direction.removesuffix("-uncached")
         self.settings = {"direction": kind, "mu": problem.mu, "x_snap": problem.start}
         self.settings["cache"] = problem.cache if kind == direction else None
-        self.settings["eta"] = more.get("eta", ETA[coordinates])
+        self.settings["eta"] = ETA[coordinates] if eta is None else eta
         self.x = problem.objective.network.vector(problem.start)
 
     def reset(self):

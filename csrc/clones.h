@@ -10,6 +10,7 @@
 #else
 #define ASV_CLONES
 #endif
+
 /* Tiles (tiles.h) are asked of Linux, and of a compiler that knows them. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
 #define ASV_HAS_TILES

@@ -113,17 +113,6 @@ ASV_INLINE void tile_right(input_t *in, const real *D, int64_t pitch, int64_t v,
     asv_tiles_right((const float *const *)in->right_start, in->terms, v, in->tiles);
 }
 
-/* Row i of the first layer's gradient on tiles is among those at `product`, the first of which this returns. */
-ASV_INLINE int64_t take_panels(input_t *in, int64_t i, int64_t v, const real **product) {
-    int64_t first = i / ASV_PANELS * ASV_PANELS, left = in->p - first;
-    if (in->first != first)
-        in->product = (const real *)asv_tiles_product((const float *const *)in->row_start, in->terms, first,
-                                                      left < ASV_PANELS ? left : ASV_PANELS, v, in->tiles);
-    in->first = first;
-    *product = in->product;
-    return first;
-}
-
 /* Rows index[0..rows) of the data, or first, first + 1, ... where index is NULL. */
 ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *index, int64_t first, int64_t rows) {
     in->rows = rows;
@@ -375,6 +364,17 @@ typedef struct {
     int64_t rank;      /* further terms: sum over k < rank of basis[i][k] against[k, j] (deflate.h) */
     const real *basis, *against;
 } factors_t;
+
+/* On tiles: has row i of the first layer's gradient among those at f->product. */
+ASV_INLINE void take_panels(input_t *in, factors_t *f, int64_t i) {
+    int64_t first = i / ASV_PANELS * ASV_PANELS, left = in->p - first;
+    if (in->first != first)
+        in->product = (const real *)asv_tiles_product((const float *const *)in->row_start, in->terms, first,
+                                                      left < ASV_PANELS ? left : ASV_PANELS, f->width_out, in->tiles);
+    in->first = f->first = first;
+    f->product = in->product;
+    f->apart = asv_tiles_pitch(f->width_out);
+}
 
 /* sum += row i of the layer's weight gradient from column j on; its bias's gradient for i = BIAS. `last`: these are
  * the last columns of the row. */

@@ -45,9 +45,8 @@ ASV_INLINE void add_columns(input_t *in, const factors_t *f, real *dW) {
 /* The first layer's, on tiles. */
 ASV_INLINE void add_panels(input_t *in, factors_t *f, real *dW) {
     tile_right(in, f->right, f->pitch, f->width_out, 0, NULL, 0, NULL);
-    f->apart = asv_tiles_pitch(f->width_out);
     for (int64_t i = 0; i < in->p; i++) {
-        f->first = take_panels(in, i, f->width_out, &f->product);
+        take_panels(in, f, i);
         add_terms_to(dW + i * f->width_out, f, i);
     }
 }

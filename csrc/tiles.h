@@ -1,4 +1,4 @@
-/* Products in single precision on tiles (AMX), where the processor has them: a dense product takes an eighth of the
+/* Products in single precision on tiles (AMX), where the processor has them: dense products in a fraction of the
  * time that vectors take.
  *
  * Tiles multiply bfloat16 numbers, of 8 significant bits, and add up in single precision. Each number is written as a

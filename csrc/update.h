@@ -84,7 +84,6 @@ ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64
                    .right = units_of(net, s->deltas, capacity, l + 1)};
     if (l) {
         if (s->product) f.product = s->product + (net->weight[l] - rest_from(net));
-        f.apart = f.width_out;
         f.left = s->left + l * capacity;
         if (p->direction == ASV_SVRG) f.rows = capacity;
     } else if (by_rows(p, s)) {
@@ -172,9 +171,9 @@ ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t co
 }
 
 /* take_panels; and a share of the next samples is asked for first: memory has time while tiles multiply. */
-ASV_INLINE int64_t take_gradient(const asv_inner *p, step_scratch *s, int64_t i, int64_t v, const real **product) {
+ASV_INLINE void take_gradient(const asv_inner *p, step_scratch *s, factors_t *f, int64_t i) {
     if (s->in.first != i / ASV_PANELS * ASV_PANELS) prefetch_samples(p, s, p->b * ASV_PANELS / s->in.p + 1);
-    return take_panels(&s->in, i, v, product);
+    take_panels(&s->in, f, i);
 }
 
 /* The update on the range k..end of coordinates, row by row of each layer's matrix. */
@@ -191,11 +190,10 @@ ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int
             continue;
         }
         int64_t layer_end = net->bias[l] < end ? net->bias[l] : end;
-        if (l == 0) f.apart = asv_tiles_pitch(v);
         int64_t i = quotient(k - net->weight[l], v), j = k - net->weight[l] - i * v;
         for (; k < layer_end; i++, j = 0) {
             int64_t length = v - j < layer_end - k ? v - j : layer_end - k;
-            if (l == 0 && s->in.tiles && !p->subset) f.first = take_gradient(p, s, i, v, &f.product);
+            if (l == 0 && s->in.tiles && !p->subset) take_gradient(p, s, &f, i);
             subtract(p, &f, i, j, k, l2_of(p, l, i), length, atomic);
             k += length;
         }
