@@ -17,6 +17,7 @@ cdef extern from "types.h":
         ASV_SERIAL
         ASV_ATOMIC
         ASV_STRIPED
+        ASV_OWNED
         ASV_LINE
         ASV_BLOCK_ROWS
         ASV_STRIPE
@@ -87,6 +88,9 @@ cdef extern from "types.h":
         int replacement
         int64_t *counters
         int32_t *locks
+        const int64_t *cuts
+        const int64_t *split
+        void *wide
         int32_t *done
         int32_t *row_locks
         const double *sums
@@ -106,7 +110,8 @@ cdef extern from "types.h":
         void (*sweep)(asv_sweep *, int64_t, int64_t, void *, int, asv_control *) noexcept nogil
         size_t (*step_scratch)(const asv_inner *) noexcept nogil
         void (*step)(const asv_inner *, int64_t, void *, int) noexcept nogil
-        void (*settle)(const asv_inner *, int64_t, int64_t) noexcept nogil
+        void (*team)(const asv_inner *, int64_t, char *, size_t, int64_t, int64_t) noexcept nogil
+        void (*settle)(const asv_inner *, int64_t, int64_t, int64_t) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
         void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
         void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
@@ -133,3 +138,4 @@ cdef extern from "build.h":
     int asv_openmp_version()
     const char *asv_simd_level()
     int asv_thread_number() noexcept nogil
+    int asv_team_size() noexcept nogil

@@ -334,6 +334,11 @@ cdef class Samples:
         return <double>self.data.start[self.data.n] / <double>max(self.data.n * self.data.p, 1)
 
     @property
+    def columns(self):
+        """Of the entries, sample by sample; where zeros are skipped."""
+        return self._entries[1]
+
+    @property
     def skips_zeros(self):
         """Whether the kernels walk over non-zero inputs only."""
         return self.data.values != NULL

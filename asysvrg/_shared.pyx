@@ -1,15 +1,16 @@
 # cython: language_level=3, cdivision=True
 """The inner loop of Algorithm 1: one OpenMP region, m iterations handed out one by one."""
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 import numpy as np
 
 from asysvrg._csrc cimport (
-    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_INTERRUPTED, ASV_LINE, ASV_SERIAL, ASV_SGD, ASV_STRIPE, ASV_STRIPED, ASV_SVRG,
-    asv_control, asv_draw_batch, asv_draw_blocks, asv_inner, asv_kernels, asv_most_blocks, asv_thread_number,
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_INTERRUPTED, ASV_LINE, ASV_OWNED, ASV_SERIAL, ASV_SGD, ASV_STRIPE, ASV_STRIPED,
+    ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_inner, asv_kernels, asv_most_blocks, asv_samples,
+    asv_team_size, asv_thread_number,
 )
 from asysvrg._network cimport Network, Samples, address, start_control
 
@@ -17,7 +18,9 @@ from asysvrg._network import aligned_zeros, reraise
 
 DIRECTIONS = {"sgd": ASV_SGD, "svrg": ASV_SVRG}
 SPARSE_ENOUGH = 0.5  # non-zeros of a mini-batch by inputs: below, other rows are put off (bench/bench_kernels.py)
-UPDATES = {"serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED}
+UPDATES = {"serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED, "owned": ASV_OWNED}
+SEEN = 100_000  # entries from which the work on a column is estimated
+ROW_COST = 3  # samples with an entry in a column whose products take as long as the update of its row
 
 
 cdef class InnerLoop:
@@ -37,8 +40,8 @@ cdef class InnerLoop:
         B, the coordinates an update touches; 0 for all.
     block : int
         Coordinates drawn together, aligned to a multiple of it.
-    update : {"serial", "atomic", "striped"}
-        Memory mode, see csrc/step.h. "serial" is for one thread.
+    update : {"serial", "atomic", "striped", "owned"}
+        Memory mode, see csrc/update.h and csrc/team.h. "serial" is for one thread.
     max_delay : int or None
         Delta of Assumption 4.
     seed : int
@@ -54,7 +57,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned
+    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads, replacement=True, rank=0):
@@ -63,8 +66,8 @@ cdef class InnerLoop:
                              f"got {threads}, {batch_size}, {block}, {coordinates}")
         if update == "serial" and threads > 1:
             raise ValueError("update='serial' loses updates with more than one thread")
-        if update == "striped" and 0 < coordinates < network.size:
-            raise ValueError("update='striped' is for updates of all coordinates; a subset takes 'atomic'")
+        if update in ("striped", "owned") and 0 < coordinates < network.size:
+            raise ValueError(f"update={update!r} is for updates of all coordinates; a subset takes 'atomic'")
         if samples.y is None or samples.data.p != network.widths[0]:
             raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
         self.network, self.samples = network, samples
@@ -87,8 +90,17 @@ cdef class InnerLoop:
             self.inner.row_locks = self.inner.done + samples.data.p
         self.inner.rank = rank
         self._shift = None
-        if rank and self.inner.subset == 0 and update == "serial" and self._same_alpha():
+        in_order = self.inner.subset == 0 and update in ("serial", "owned")
+        if rank and in_order and self._same_alpha():
             self._shift = aligned_zeros((rank, network.net.unit[2] - network.net.unit[1]), network.dtype)
+        self._wide = None
+        pitch = network.net.unit[2] - network.net.unit[1]
+        if in_order and samples.skips_zeros and not self.puts_off and pitch > network.widths[1]:
+            self._wide = aligned_zeros((samples.data.p, pitch), network.dtype)
+        self._division = divide(samples, batch_size, threads) if update == "owned" else (None, None)
+        cuts, split = self._division
+        self.inner.cuts = <const int64_t *>address(cuts, np.int64, (threads + 1,))
+        self.inner.split = <const int64_t *>address(split, np.int64, (threads + 1, samples.size))
         self._turned = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
@@ -154,7 +166,7 @@ cdef class InnerLoop:
         KeyboardInterrupt
             Or what a signal handler raised; x then holds every update applied so far.
         """
-        cdef int64_t t, p = self.samples.data.p
+        cdef int64_t t, done, p = self.samples.data.p
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride
@@ -167,11 +179,22 @@ cdef class InnerLoop:
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
         self._counters.fill(0)
         start_control(&self.control, deadline)
-        for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
-            kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
+        if self._wide is not None:
+            weights = x[self.network.slices[0][0]].reshape(p, -1)
+            self._wide[:, :weights.shape[1]] = weights
+            inner.wide = address(self._wide, self.network.dtype, self._wide.shape)
+        if inner.update == ASV_OWNED:
+            with nogil, parallel(num_threads=inner.threads):
+                kernels.team(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
+        else:
+            for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
+                kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
+        if self._wide is not None:
+            weights[:] = self._wide[:, :weights.shape[1]]
         if inner.done != NULL or inner.shift != NULL:
+            done = np.count_nonzero(delays >= 0)
             for t in prange(inner.threads, num_threads=inner.threads, schedule="static", chunksize=1, nogil=True):
-                kernels.settle(inner, p * t // inner.threads, p * (t + 1) // inner.threads)
+                kernels.settle(inner, done, p * t // inner.threads, p * (t + 1) // inner.threads)
         if inner.done != NULL:
             self._rows.fill(0)
         if inner.shift != NULL:
@@ -242,9 +265,49 @@ cdef class InnerLoop:
         if rank and self.network.net.tiles and deflation[0] is not None:
             self._turned = np.ascontiguousarray(deflation[0][0][1:].T)
             inner.turned = address(self._turned, dtype, (rank, self.network.widths[0]))
-        inner.shift = NULL
+        inner.shift = inner.wide = NULL
         if self._shift is not None and deflation[0] is not None:
             inner.shift = address(self._shift, dtype, self._shift.shape)
+
+
+def divide(Samples samples not None, int batch_size, int parts):
+    """The columns of the input for each thread of a team, so that all have about as much to do.
+
+    Returns
+    -------
+    cuts : int64 array of shape (parts + 1,)
+        Part k has columns cuts[k] .. cuts[k + 1] - 1.
+    split : int64 array of shape (parts + 1, n), or None for samples of which all inputs count
+        Where the entries of these columns begin in each sample.
+    """
+    cdef int64_t n = samples.data.n, p = samples.data.p, i, k, low, high, middle
+    cdef const asv_samples *data = &samples.data
+    work = np.full(p, ROW_COST + batch_size, dtype=np.float64)
+    if samples.skips_zeros:
+        columns = samples.columns
+        some = columns[::max(len(columns) // SEEN, 1)]  # all of them would take longer than an epoch sometimes
+        share = np.bincount(some, minlength=p) * (len(columns) / max(len(some), 1) / n)
+        work = ROW_COST + batch_size * share
+    ends = np.concatenate([[0.0], np.cumsum(work)])
+    cuts = np.searchsorted(ends, ends[-1] * np.arange(parts + 1) / parts).astype(np.int64)
+    cuts[0], cuts[parts] = 0, p
+    if not samples.skips_zeros:
+        return cuts, None
+    split = np.empty((parts + 1, n), dtype=np.int64)
+    cdef const int64_t *cut = <const int64_t *>address(cuts, np.int64, (parts + 1,))
+    cdef int64_t *at = <int64_t *>address(split, np.int64, (parts + 1, n))
+    with nogil:
+        for k in range(parts + 1):
+            for i in range(n):
+                low, high = data.start[i], data.start[i + 1]
+                while low < high:
+                    middle = (low + high) // 2
+                    if data.columns[middle] < cut[k]:
+                        low = middle + 1
+                    else:
+                        high = middle
+                at[k * n + i] = low
+    return cuts, split
 
 
 def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, bint replacement=True):

@@ -57,10 +57,12 @@ _PARAMETERS = """
         With a subset: coordinates drawn together, aligned. 1 for single ones, as in the paper; "line" for those of a
         cache line (16 in float32, 8 in float64), which is faster with several threads. Each coordinate's probability
         is the same.
-    update : {"auto", "serial", "atomic", "striped"}, default="auto"
+    update : {"auto", "serial", "atomic", "striped", "owned"}, default="auto"
         Memory mode. "atomic": a compare-and-swap for each coordinate, no locks. "striped": vector stores under a lock
-        for every 1,024 coordinates, for updates of all coordinates. "serial": plain stores, for one thread. "auto":
-        "serial" with one thread, "striped" for all coordinates, "atomic" for subsets. No mode loses an update.
+        for every 1,024 coordinates, for updates of all coordinates. "owned": threads divide each update of all
+        coordinates and meet twice in it; none is late, and results are bit-repeatable for a number of threads.
+        "serial": plain stores, for one thread. "auto": "serial" with one thread, "atomic" for subsets of coordinates,
+        for all of them "owned" with 80 non-zero inputs a sample or more, and else "striped". No mode loses an update.
     max_delay : int, default=None
         Delta of Assumption 4: an update computed from an x that more than so many updates have missed is computed
         again from a fresh x before it is applied. None for no bound.

@@ -5,12 +5,30 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import joblib
 import numpy as np
 
+from asysvrg._network import Network, Samples
 from asysvrg._shared import InnerLoop
 from asysvrg.deflation import Deflation
 from asysvrg.importance import Importance
 from asysvrg.objective import Objective, Snapshot
+
+TEAM_INPUTS = 80  # non-zero inputs of a sample from which threads are faster together (bench/bench_kernels.py)
+
+
+def suits_a_team(network: Network, samples: Samples, threads: int) -> bool:
+    """Whether threads update all coordinates faster together (`update="owned"`) than without waiting for each other.
+
+    They exchange the mini-batch's sums instead of x, which pays where a sum has many terms, and most of x is the first
+    layer. Each needs a core: the others wait for it.
+    """
+    first = network.slices[0][1].stop
+    return (
+        samples.density * network.widths[0] >= TEAM_INPUTS
+        and 2 * first >= network.size
+        and 1 < threads <= joblib.cpu_count()
+    )
 
 
 class SharedExecution:
@@ -27,9 +45,9 @@ class SharedExecution:
         Coordinates an update touches; 0 for all.
     block : int
         Coordinates drawn together.
-    update : {"auto", "serial", "atomic", "striped"}
-        Memory mode. "auto" is "serial" with one thread; with more, "atomic" for subsets of coordinates and
-        "striped" for all of them. In none of them is an update lost.
+    update : {"auto", "serial", "atomic", "striped", "owned"}
+        Memory mode. "auto" is "serial" with one thread; with more, "atomic" for subsets of coordinates, and for all of
+        them "owned" where that suits, else "striped". In none of them is an update lost.
     max_delay : int or None
     seed : int
     sampling : {"replacement", "shuffle", "importance"}, default="replacement"
@@ -54,8 +72,10 @@ class SharedExecution:
     ):
         self.objective, self.inner_steps, self.batch_size = objective, inner_steps, batch_size
         if update == "auto":
-            everything = coordinates == 0 or coordinates >= objective.d
-            update = "striped" if everything else "atomic"
+            together = suits_a_team(objective.network, objective.samples, objective.threads)
+            update = "owned" if together else "striped"
+            if 0 < coordinates < objective.d:
+                update = "atomic"
             update = "serial" if objective.threads == 1 else update
         self.update, self.has_cache, self.skips_zeros = update, objective.has_cache, objective.samples.skips_zeros
         self._loop = InnerLoop(

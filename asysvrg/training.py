@@ -20,7 +20,7 @@ from asysvrg.placement import Placement
 from asysvrg.progress import progress_bar
 from asysvrg.scaling import NEUTRAL, Scaling, choose
 from asysvrg.settings import Settings
-from asysvrg.shared import SharedExecution
+from asysvrg.shared import SharedExecution, suits_a_team
 from asysvrg.smoothness import smoothness
 from asysvrg.trace import Trace
 from asysvrg.worker import Worker
@@ -32,6 +32,7 @@ SHORTENED = 4  # directions along which its steps are, with as many samples
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
 ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch (x density of CSR): below, threads wait longer than they work
+ENOUGH_FOR_A_TEAM = 40_000  # the same where threads go together
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def train(
         network,
         samples,
         alpha=alpha,
-        threads=_threads(settings, network, batch_size, samples.density),
+        threads=_threads(settings, network, samples, batch_size),
         cache_bytes=settings.cache_bytes if team is None else 0,
         unit=scaling.target_scale**2,
         n=n,
@@ -287,8 +288,11 @@ def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
     return math.ceil(n / batch_size)
 
 
-def _threads(settings: Settings, network: Network, batch_size: int, share: float) -> int:
-    if not settings.threads_chosen and share * network.size * batch_size < ENOUGH_FOR_THREADS:
+def _threads(settings: Settings, network: Network, samples: Samples, batch_size: int) -> int:
+    may = settings.update in ("auto", "owned") and not 0 < settings.coordinates < network.size
+    together = may and suits_a_team(network, samples, settings.threads)
+    enough = ENOUGH_FOR_A_TEAM if together else ENOUGH_FOR_THREADS
+    if not settings.threads_chosen and samples.density * network.size * batch_size < enough:
         return 1
     return settings.threads
 

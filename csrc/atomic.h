@@ -56,18 +56,33 @@ static inline int64_t asv_claim(int64_t *counter, int64_t base, int64_t most) {
     return seen;
 }
 
-static inline int asv_try_lock(int32_t *lock) {
-    return __atomic_load_n(lock, __ATOMIC_RELAXED) == 0 && __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0;
-}
-
-static inline void asv_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
-
 /* Tells the processor that this thread only waits. */
 static inline void asv_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #endif
 }
+
+/* How often a thread looks at what others change before it gives way. Soon enough, since there may be more threads than
+ * cores; but not at once, at a lock: that would let another thread start from an x that this one is about to change. */
+enum { ASV_LOOKS_AT_LOCK = 1000, ASV_LOOKS_AT_MEETING = 100 };
+
+static inline void asv_wait(int64_t looks, int64_t patience) {
+    asv_pause();
+    if (looks > patience) sched_yield();
+}
+
+/* Waits until `arrivals` have come, of which this is one. */
+static inline void asv_meet(int64_t *counter, int64_t arrivals) {
+    __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);
+    for (int64_t looks = 0; asv_count_read(counter) < arrivals; looks++) asv_wait(looks, ASV_LOOKS_AT_MEETING);
+}
+
+static inline int asv_try_lock(int32_t *lock) {
+    return __atomic_load_n(lock, __ATOMIC_RELAXED) == 0 && __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+static inline void asv_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
 static inline int asv_flag_read(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 

@@ -8,9 +8,11 @@
 #include <omp.h>
 #define ASV_OPENMP _OPENMP
 static inline int asv_thread_number(void) { return omp_get_thread_num(); }
+static inline int asv_team_size(void) { return omp_get_num_threads(); }
 #else
 #define ASV_OPENMP 0
 static inline int asv_thread_number(void) { return 0; }
+static inline int asv_team_size(void) { return 1; }
 #endif
 
 /* yyyymm of the OpenMP standard, or 0 for a serial build. */

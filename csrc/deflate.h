@@ -12,9 +12,10 @@
  * which is the same where x settles.
  *
  * The first layer's U U' v costs `rank` products for each row of W_0. Its sum over the iterations is U times a matrix
- * of few rows, `shift`. Where one thread updates all coordinates and alpha is the same for all rows, it is kept as that
- * until the last iteration: forward adds A~ U shift to its sums, and the l2 term makes all of `shift` smaller. (Of two
- * threads one would often see v without its shift, a step too long along U.)
+ * of few rows, `shift`. Where updates of all coordinates come one after the other and alpha is the same for all rows,
+ * it is kept as that until the last iteration: forward adds A~ U shift to its sums, and the l2 term makes all of
+ * `shift` smaller. (Of two threads that do not wait for each other one would often see v without its shift, a step too
+ * long along U.)
  */
 #ifndef ASYSVRG_DEFLATE_H
 #define ASYSVRG_DEFLATE_H
@@ -24,10 +25,10 @@
 /* The rows of a hidden layer's input along its basis, A~ U. */
 ASV_INLINE void look_along(const asv_inner *p, step_scratch *s, int64_t l, int64_t rows) {
     const real *U = p->basis[l], *acts = units_of(p->net, s->acts, 2 * p->b, l);
-    weighted_sums(p->net, l, &s->in, rows, acts, U, U + p->rank, p->rank, s->along, along_pitch(p));
+    upper_sums(p->net, l, rows, acts, U, U + p->rank, p->rank, s->upper_along, along_pitch(p));
 }
 
-/* against = -U' v for every layer, from the factors of v; `along` is the first layer's. */
+/* against = -U' v for every layer, from the factors of v. */
 ASV_PART void deflate(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     for (int64_t l = 0; l < net->layers; l++) {
@@ -38,8 +39,8 @@ ASV_PART void deflate(const asv_inner *p, step_scratch *s) {
         if (l) look_along(p, s, l, f.rows);
         for (int64_t k = 0; k < p->rank; k++)
             for (int64_t j = 0; j < f.width_out; j++) against[k * f.pitch + j] = -fixed[k * f.width_out + j];
-        matmul(net, 1, 0, p->rank, f.width_out, f.rows, -1, s->along, along_pitch(p), f.right, f.pitch, 1, against,
-               f.pitch);
+        matmul(net, 1, 0, p->rank, f.width_out, f.rows, -1, l ? s->upper_along : s->along, along_pitch(p), f.right,
+               f.pitch, 1, against, f.pitch);
     }
 }
 

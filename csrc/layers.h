@@ -25,14 +25,17 @@ typedef struct {
  * those rows' next ones. */
 typedef struct {
     int64_t rows;
+    int64_t begin, end;     /* the columns that are meant: all, or those of a thread (team.h); */
+    int bias;               /* and whether the bias goes with them */
     void *tiles;            /* memory of products on tiles; or NULL: none */
-    const real *dense;      /* rows x p, or NULL: entries, or on tiles */
+    const real *dense;      /* rows x (end - begin), or NULL: entries, or on tiles */
     const real **row_start; /* rows pointers to dense data; NULL: entries */
     const real **right_start; /* on tiles: pointers to rows of the gradient's right factor, */
     int64_t terms;            /* and how many; */
     const real *product;      /* rows of the gradient */
     int64_t first;            /* from this one on; -1: none yet */
-    const int32_t **column; /* of each row: its entries in the data, */
+    const int64_t *from, *to; /* of each sample: its entries in these columns, in the data */
+    const int32_t **column; /* of each row: those entries, */
     const real **value;
     int64_t *count; /* and how many */
     entry_t *entry;   /* from 1 on, row by row */
@@ -41,21 +44,24 @@ typedef struct {
     int32_t *touched; /* the columns that have entries, */
     int64_t distinct; /* and how many */
     uint64_t *marks; /* p x words: a bit for each row with an entry in the column, zero between batches; or NULL */
-    int64_t p, words;
+    int64_t words;
     const real **next_value; /* of each row */
 } input_t;
 
-/* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), the rest from `rest`,
- * which starts at x's coordinate `offset`: x itself, or a private copy, so that backward sees what forward saw. With a
- * `basis` U of the first layer, the batch's rows times U are left in `along`, `rank` for each; and U shift, where there
- * is a `shift`, belongs to that layer, too (deflate.h). */
+/* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), with rows of W_0 that are
+ * `apart`; the rest from `rest`, which starts at x's coordinate `offset`: x itself, or a private copy, so that backward
+ * sees what forward saw. With a `basis` U of the first layer, the batch's rows times U are wanted, `rank` for each; and
+ * U shift, where there is a `shift`, belongs to that layer, too (deflate.h). */
 typedef struct {
-    const real *first, *rest;
-    int64_t offset;
-    int64_t rank, apart;
+    const real *W, *bias, *rest;
+    int64_t apart, offset;
+    int64_t rank;
     const real *basis, *shift;
-    real *along;
 } parameters_t;
+
+ASV_INLINE parameters_t parameters_in(const asv_network *net, const real *x) {
+    return (parameters_t){.W = x + net->weight[0], .bias = x + net->bias[0], .rest = x, .apart = net->width[1]};
+}
 
 ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->rest + (k - x->offset); }
 
@@ -73,7 +79,10 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_net
                             int64_t rows, int64_t more, int gather_dense, int in_order) {
     size_t count = (size_t)rows;
     if (data->rows) in->row_start = carve(base, used, (size_t)(rows + more) * sizeof(real *));
-    in->p = data->p;
+    in->end = data->p;
+    in->bias = 1;
+    in->from = data->start;
+    in->to = data->start ? data->start + 1 : NULL;
     if (on_tiles(net, data, rows)) {
         int64_t widest = net->width[1] > more ? net->width[1] : more;
         in->tiles = carve(base, used, asv_tiles_scratch(rows + more, widest));
@@ -89,7 +98,7 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_net
     in->count = carve(base, used, count * sizeof(int64_t));
     if (in_order) {
         in->words = (rows + 63) / 64;
-        in->marks = carve(base, used, (size_t)(in->p * in->words) * sizeof(uint64_t));
+        in->marks = carve(base, used, (size_t)(data->p * in->words) * sizeof(uint64_t));
         in->next_value = carve(base, used, count * sizeof(real *));
         return;
     }
@@ -120,17 +129,17 @@ ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *i
         int64_t i = index ? index[r] : first + r;
         if (data->rows) in->row_start[r] = (const real *)data->rows + i * data->p;
         if (data->values && !in->tiles) {
-            in->column[r] = data->columns + data->start[i];
-            in->value[r] = (const real *)data->values + data->start[i];
-            in->count[r] = data->start[i + 1] - data->start[i];
+            in->column[r] = data->columns + in->from[i];
+            in->value[r] = (const real *)data->values + in->from[i];
+            in->count[r] = in->to[i] - in->from[i];
         }
     }
     if (data->values || in->tiles) return;
     if (!index)
         in->dense = in->row_start[0];
     else
-        for (int64_t r = 0; r < rows; r++)
-            memcpy((real *)in->dense + r * data->p, in->row_start[r], (size_t)data->p * sizeof(real));
+        for (int64_t r = 0, columns = in->end - in->begin; r < rows; r++)
+            memcpy((real *)in->dense + r * columns, in->row_start[r] + in->begin, (size_t)columns * sizeof(real));
 }
 
 ASV_PART void chain_columns(input_t *in) {
@@ -181,7 +190,7 @@ ASV_INLINE void sort_columns(input_t *in) {
 
 ASV_INLINE void forget_columns(input_t *in) {
     if (in->marks)
-        memset(in->marks, 0, (size_t)(in->p * in->words) * sizeof(uint64_t));
+        memset(in->marks + in->begin * in->words, 0, (size_t)((in->end - in->begin) * in->words) * sizeof(uint64_t));
     else
         for (int64_t c = 0; c < in->distinct; c++) in->head[in->touched[c]] = 0;
 }
@@ -213,59 +222,68 @@ ASV_INLINE void multiply_derivative(int activation, real *delta, const real *a, 
         for (int64_t i = 0; i < count; i++) delta[i] *= a[i] * (1 - a[i]);
 }
 
-/* out = bias + A_l W for a batch's rows of A_l; W and out have v columns, and the rows of out are `pitch` apart, which
- * is whole lines. */
-ASV_INLINE void weighted_sums(const asv_network *net, int64_t l, const input_t *in, int64_t rows, const real *below,
-                              const real *bias, const real *W, int64_t v, real *out, int64_t pitch) {
-    if (l == 0 && !in->dense && !in->tiles) {
-        for (int64_t r = 0; r < rows; r++)
-            row_sum(out + r * pitch, bias, W, v, in->column[r], in->value[r], in->count[r], v);
-        return;
-    }
-    for (int64_t r = 0; r < rows; r++) memcpy(out + r * pitch, bias, (size_t)v * sizeof(real));
-    if (l == 0 && in->tiles)
-        asv_tiles_forward((const float *const *)in->row_start, rows, net->width[0], (const float *)W, v, NULL, 0,
-                          (float *)out, pitch, in->tiles); /* no network of doubles has tiles */
-    else
-        matmul(net, 0, 0, rows, v, net->width[l], 1, l ? below : in->dense, l ? pitch_of(net, l) : net->width[0], W, v,
-               1, out, pitch);
-}
-
-/* The batch's rows along the first layer's basis, too. */
-ASV_INLINE void first_sums(const asv_network *net, const parameters_t *x, const input_t *in, real *out, int64_t pitch) {
-    const real *bias = x->first + net->bias[0], *W = x->first + net->weight[0], *U = x->basis + x->rank;
-    int64_t v = net->width[1];
-    if (!in->tiles || v + x->rank > pitch) {
-        weighted_sums(net, 0, in, in->rows, NULL, bias, W, v, out, pitch);
-        weighted_sums(net, 0, in, in->rows, NULL, x->basis, U, x->rank, x->along, x->apart);
-        return;
-    }
-    for (int64_t r = 0; r < in->rows; r++) {
-        memcpy(out + r * pitch, bias, (size_t)v * sizeof(real));
-        memcpy(out + r * pitch + v, x->basis, (size_t)x->rank * sizeof(real));
-    }
-    asv_tiles_forward((const float *const *)in->row_start, in->rows, net->width[0], (const float *)W, v,
-                      (const float *)U, x->rank, (float *)out, pitch, in->tiles);
-    for (int64_t r = 0; r < in->rows; r++)
-        memcpy(x->along + r * x->apart, out + r * pitch + v, (size_t)x->rank * sizeof(real));
-}
-
-/* A_1 .. A_{L-1} and the last layer's sums into acts, rows row..row + in->rows of `capacity`. */
-ASV_PART void forward(const asv_network *net, const parameters_t *x, const input_t *in, real *acts, int64_t capacity,
-                      int64_t row) {
-    for (int64_t l = 0; l < net->layers; l++) {
-        int64_t pitch = pitch_of(net, l + 1);
-        real *a = units_of(net, acts, capacity, l + 1) + row * pitch;
-        const real *below = l ? units_of(net, acts, capacity, l) + row * pitch_of(net, l) : NULL;
-        const real *W = l ? rest_of(x, net->weight[l]) : x->first + net->weight[0];
-        const real *bias = l ? rest_of(x, net->bias[l]) : x->first + net->bias[0];
-        if (l == 0 && x->basis)
-            first_sums(net, x, in, a, pitch);
+/* A batch's rows of sums, `pitch` apart, begin as the bias; NULL: as zeros. */
+ASV_INLINE void start_sums(const real *bias, int64_t rows, int64_t v, real *out, int64_t pitch) {
+    for (int64_t r = 0; r < rows; r++)
+        if (bias)
+            memcpy(out + r * pitch, bias, (size_t)v * sizeof(real));
         else
-            weighted_sums(net, l, in, in->rows, below, bias, W, net->width[l + 1], a, pitch);
-        if (l == 0 && x->shift)
-            matmul(net, 0, 0, in->rows, net->width[1], x->rank, 1, x->along, x->apart, x->shift, pitch, 1, a, pitch);
-        if (l + 1 < net->layers) activate(net->activation, a, in->rows * pitch);
+            memset(out + r * pitch, 0, (size_t)v * sizeof(real));
+}
+
+/* out = bias + A_0 W in the input's columns; W has v columns, and rows that are `apart`. */
+ASV_INLINE void input_sums(const asv_network *net, const input_t *in, const real *bias, const real *W, int64_t apart,
+                           int64_t v, real *out, int64_t pitch) {
+    int64_t rows = in->rows, terms = in->end - in->begin;
+    if (!in->dense && !in->tiles) {
+        for (int64_t r = 0; r < rows; r++)
+            row_sum(out + r * pitch, bias, W, apart, in->column[r], in->value[r], in->count[r], v);
+        return;
+    }
+    start_sums(bias, rows, v, out, pitch);
+    if (in->tiles) /* no network of doubles has them */
+        asv_tiles_forward((const float *const *)in->row_start, rows, in->begin, in->end, (const float *)W, apart, v,
+                          NULL, 0, (float *)out, pitch, in->tiles);
+    else if (terms)
+        matmul(net, 0, 0, rows, v, terms, 1, in->dense, terms, W + in->begin * apart, apart, 1, out, pitch);
+}
+
+/* out = bias + A_l W, l >= 1. */
+ASV_INLINE void upper_sums(const asv_network *net, int64_t l, int64_t rows, const real *below, const real *bias,
+                           const real *W, int64_t v, real *out, int64_t pitch) {
+    start_sums(bias, rows, v, out, pitch);
+    matmul(net, 0, 0, rows, v, net->width[l], 1, below, pitch_of(net, l), W, v, 1, out, pitch);
+}
+
+/* The first layer's sums over the input's columns; and where there is a basis, the batch's rows along it. */
+ASV_PART void first_layer(const asv_network *net, const parameters_t *x, const input_t *in, real *out, real *along,
+                          int64_t along_pitch) {
+    int64_t v = net->width[1], pitch = pitch_of(net, 1), rank = x->basis ? x->rank : 0;
+    const real *bias = in->bias ? x->bias : NULL, *U_bias = in->bias ? x->basis : NULL;
+    const real *U = rank ? x->basis + rank : NULL;
+    if (!rank || !in->tiles || v + rank > pitch) {
+        input_sums(net, in, bias, x->W, x->apart, v, out, pitch);
+        if (rank) input_sums(net, in, U_bias, U, rank, rank, along, along_pitch);
+        return;
+    }
+    start_sums(bias, in->rows, v, out, pitch);
+    start_sums(U_bias, in->rows, rank, out + v, pitch);
+    asv_tiles_forward((const float *const *)in->row_start, in->rows, in->begin, in->end, (const float *)x->W, x->apart,
+                      v, (const float *)U, rank, (float *)out, pitch, in->tiles);
+    for (int64_t r = 0; r < in->rows; r++)
+        memcpy(along + r * along_pitch, out + r * pitch + v, (size_t)rank * sizeof(real));
+}
+
+/* From the first layer's sums to A_1 .. A_{L-1} and the last layer's sums; rows row..row + rows of `capacity`. */
+ASV_PART void upper_layers(const asv_network *net, const parameters_t *x, int64_t rows, real *acts, int64_t capacity,
+                           int64_t row) {
+    for (int64_t l = 0; l < net->layers; l++) {
+        int64_t v = net->width[l + 1], pitch = pitch_of(net, l + 1);
+        real *a = units_of(net, acts, capacity, l + 1) + row * pitch;
+        if (l)
+            upper_sums(net, l, rows, units_of(net, acts, capacity, l) + row * pitch_of(net, l),
+                       rest_of(x, net->bias[l]), rest_of(x, net->weight[l]), v, a, pitch);
+        if (l + 1 < net->layers) activate(net->activation, a, rows * pitch);
     }
 }
 
@@ -365,9 +383,14 @@ typedef struct {
     const real *basis, *against;
 } factors_t;
 
+/* The first of the panels that row i of the gradient is in. */
+ASV_INLINE int64_t panels_of(const input_t *in, int64_t i) {
+    return in->begin + (i - in->begin) / ASV_PANELS * ASV_PANELS;
+}
+
 /* On tiles: has row i of the first layer's gradient among those at f->product. */
 ASV_INLINE void take_panels(input_t *in, factors_t *f, int64_t i) {
-    int64_t first = i / ASV_PANELS * ASV_PANELS, left = in->p - first;
+    int64_t first = panels_of(in, i), left = in->end - first;
     if (in->first != first)
         in->product = (const real *)asv_tiles_product((const float *const *)in->row_start, in->terms, first,
                                                       left < ASV_PANELS ? left : ASV_PANELS, f->width_out, in->tiles);

@@ -29,13 +29,15 @@ ASV_INLINE void scale_lines(real *x, const real *mu, real power, real sum, const
     store_lines(x, now, lines, length);
 }
 
+ASV_INLINE int shares_rows(const asv_inner *p) { return p->update == ASV_ATOMIC || p->update == ASV_STRIPED; }
+
 ASV_INLINE void lock_row(const asv_inner *p, int64_t i) {
-    if (p->update == ASV_SERIAL) return;
-    for (int64_t looks = 0; !asv_try_lock(p->row_locks + i); looks++) wait_for_lock(looks);
+    if (!shares_rows(p)) return;
+    for (int64_t looks = 0; !asv_try_lock(p->row_locks + i); looks++) asv_wait(looks, ASV_LOOKS_AT_LOCK);
 }
 
 ASV_INLINE void unlock_row(const asv_inner *p, int64_t i) {
-    if (p->update != ASV_SERIAL) asv_unlock(p->row_locks + i);
+    if (shares_rows(p)) asv_unlock(p->row_locks + i);
 }
 
 /* Brings row i of W_0 to where `now` updates have taken it. */
@@ -65,7 +67,8 @@ ASV_PART void update_batch(const asv_inner *p, const step_scratch *s) {
     for (int64_t c = 0; c < s->in.distinct; c++) {
         int64_t i = s->in.touched[c];
         lock_row(p, i);
-        subtract(p, &f, i, 0, p->net->weight[0] + i * f.width_out, l2_of(p, 0, i), f.width_out, 0);
+        int64_t k = p->net->weight[0] + i * f.width_out;
+        subtract(p, &f, i, 0, (real *)p->x + k, k, l2_of(p, 0, i), f.width_out, 0);
         p->done[i]++;
         unlock_row(p, i);
     }

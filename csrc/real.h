@@ -115,10 +115,11 @@ ASV_INLINE void row_sum_lines(real *out, const real *start, const real *M, int64
     store_lines(out, sum[0], lines, length);
 }
 
-/* out[j] = start[j] + sum_e value[e] M[which[e] ld + j] for j < length: weighted rows of M. */
+/* out[j] = start[j] (NULL: 0) + sum_e value[e] M[which[e] ld + j] for j < length: weighted rows of M. */
 ASV_INLINE void row_sum(real *out, const real *start, const real *M, int64_t ld, const int32_t *which,
                         const real *value, int64_t terms, int64_t length){
-#define ASV_ROW_SUM(lines, length) row_sum_lines(out + at, start + at, M + at, ld, which, value, terms, lines, length)
+#define ASV_ROW_SUM(lines, length)                                                                                     \
+    row_sum_lines(out + at, start ? start + at : NULL, M + at, ld, which, value, terms, lines, length)
     ASV_BY_LINES(length, ASV_ROW_SUM)
 #undef ASV_ROW_SUM
 }

@@ -22,7 +22,7 @@ ASV_INLINE asv_inner alone(const asv_inner *p) {
     asv_inner result = *p;
     result.threads = 1; /* x^ is read in place */
     result.subset = 0;
-    result.shift = NULL;
+    result.shift = result.wide = NULL;
     result.update = ASV_SERIAL;
     return result;
 }
@@ -46,26 +46,32 @@ ASV_INLINE void keep_length(const asv_inner *p, int64_t i, const real *delta) {
     if (isfinite(length)) store_relaxed((real *)p->lengths + i, length);
 }
 
-/* Forward and backward at `x`, into rows row..row + b; deltas carry weight_i, the sample's share, and `sign`. */
-ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_scratch *s, int64_t row, real sign) {
+/* From the first layer's sums to the deltas, at `x`, of the mini-batch's samples first..last, which stand in rows row +
+ * first..row + last; deltas carry weight_i, the sample's share, and `sign`. */
+ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_scratch *s, int64_t first, int64_t last,
+                               int64_t row, real sign) {
     const asv_network *net = p->net;
-    int64_t capacity = 2 * p->b, pitch = pitch_of(net, net->layers);
-    forward(net, x, &s->in, s->acts, capacity, row);
-    for (int64_t r = 0; r < p->b; r++) {
-        int64_t at = (row + r) * pitch, i = s->index[r];
-        real *delta = units_of(net, s->deltas, capacity, net->layers) + at;
-        output_delta(net, p->data, i, units_of(net, s->acts, capacity, net->layers) + at, delta, sign * share_of(p, i),
-                     NULL, NULL);
+    int64_t capacity = 2 * p->b, pitch = pitch_of(net, net->layers), sums = pitch_of(net, 1);
+    row += first;
+    if (x->shift)
+        matmul(net, 0, 0, last - first, net->width[1], x->rank, 1, s->along + first * along_pitch(p), along_pitch(p),
+               x->shift, sums, 1, units_of(net, s->acts, capacity, 1) + row * sums, sums);
+    upper_layers(net, x, last - first, s->acts, capacity, row);
+    for (int64_t r = first; r < last; r++, row++) {
+        int64_t i = s->index[r];
+        real *delta = units_of(net, s->deltas, capacity, net->layers) + row * pitch;
+        output_delta(net, p->data, i, units_of(net, s->acts, capacity, net->layers) + row * pitch, delta,
+                     sign * share_of(p, i), NULL, NULL);
         if (p->lengths && sign > 0) keep_length(p, i, delta);
     }
-    backward(net, x, p->b, s->acts, s->deltas, capacity, row);
+    backward(net, x, last - first, s->acts, s->deltas, capacity, row - (last - first));
 }
 
 /* The same at x~ from the cache: copies instead of a pass through the network. */
-ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s) {
+ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s, int64_t first, int64_t last) {
     const asv_network *net = p->net;
     int64_t capacity = 2 * p->b, stride = asv_cache_stride(net);
-    for (int64_t r = 0; r < p->b; r++) {
+    for (int64_t r = first; r < last; r++) {
         const real *line = (const real *)p->cache + s->index[r] * stride, scale = -share_of(p, s->index[r]);
         for (int64_t l = 1; l < net->layers; l++) {
             int64_t v = net->width[l];
@@ -81,20 +87,20 @@ ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s) {
     }
 }
 
-/* - 1/b sum_{i in I} grad l_i(x~) */
-ASV_INLINE void subtract_at_snapshot(const asv_inner *p, step_scratch *s) {
+/* - 1/b sum_{i in I} grad l_i(x~), samples first..last of it. */
+ASV_INLINE void subtract_at_snapshot(const asv_inner *p, step_scratch *s, int64_t first, int64_t last) {
     if (p->cache) {
-        cached_gradient(p, s);
+        cached_gradient(p, s, first, last);
     } else {
-        const parameters_t x_snap = {.first = p->x_snap, .rest = p->x_snap};
-        batch_gradient(p, &x_snap, s, p->b, -1);
+        const parameters_t x_snap = parameters_in(p->net, p->x_snap);
+        batch_gradient(p, &x_snap, s, first, last, p->b, -1);
     }
     real *delta = units_of(p->net, s->deltas, 2 * p->b, 1);
-    int64_t count = p->b * pitch_of(p->net, 1);
-    for (int64_t j = 0; j < count; j++) delta[j] += delta[count + j];
+    int64_t pitch = pitch_of(p->net, 1), count = p->b * pitch;
+    for (int64_t j = first * pitch; j < last * pitch; j++) delta[j] += delta[count + j];
 }
 
-/* The products of the factors of W_1 .. W_{L-1}; W_0's on tiles are begun. */
+/* This thread's rows of the products of the factors of W_1 .. W_{L-1}; W_0's on tiles are begun. */
 ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     if (s->in.tiles) {
@@ -103,32 +109,62 @@ ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
     }
     for (int64_t l = 1; l < net->layers; l++) {
         factors_t f = factors_of(p, s, l);
-        real *product = (real *)f.product;
-        int64_t w = net->width[l], v = f.width_out;
-        matmul(net, 1, 0, w, v, f.rows, 1, f.left[0], pitch_of(net, l), f.right, f.pitch, 0, product, v);
-        if (f.rank) matmul(net, 0, 0, w, v, f.rank, 1, f.basis, f.rank, f.against, f.pitch, 1, product, v);
+        int64_t first = from_part(s, net->width[l]), w = to_part(s, net->width[l]) - first, v = f.width_out;
+        real *product = (real *)f.product + first * v;
+        if (w == 0) continue;
+        matmul(net, 1, 0, w, v, f.rows, 1, f.left[0] + first, pitch_of(net, l), f.right, f.pitch, 0, product, v);
+        if (f.rank)
+            matmul(net, 0, 0, w, v, f.rank, 1, f.basis + first * f.rank, f.rank, f.against, f.pitch, 1, product, v);
     }
+}
+
+/* Where x^ is read. */
+ASV_INLINE parameters_t parameters_of(const asv_inner *p, step_scratch *s) {
+    const asv_network *net = p->net;
+    parameters_t x_hat = parameters_in(net, p->x);
+    if (p->wide) {
+        x_hat.W = p->wide;
+        x_hat.apart = pitch_of(net, 1);
+    }
+    if (p->rank && p->basis[0]) {
+        x_hat.rank = p->rank;
+        x_hat.basis = p->basis[0];
+        x_hat.shift = p->shift;
+    }
+    if (s->rest) {
+        x_hat.offset = rest_from(net);
+        x_hat.rest = s->rest;
+    }
+    return x_hat;
+}
+
+/* The first layer's sums at x^, and where they are not in the cache at x~, over this thread's columns. */
+ASV_INLINE void first_sums(const asv_inner *p, const parameters_t *x_hat, step_scratch *s, real *sums, real *along) {
+    const asv_network *net = p->net;
+    first_layer(net, x_hat, &s->in, sums, along, along_pitch(p));
+    if (p->direction == ASV_SVRG && !p->cache) {
+        const parameters_t x_snap = parameters_in(net, p->x_snap);
+        first_layer(net, &x_snap, &s->in, sums + p->b * pitch_of(net, 1), NULL, 0);
+    }
+}
+
+/* From there to the direction's factors: those of the mini-batch's samples first..last. */
+ASV_INLINE void sample_factors(const asv_inner *p, const parameters_t *x_hat, step_scratch *s, int64_t first,
+                               int64_t last) {
+    batch_gradient(p, x_hat, s, first, last, 0, 1);
+    if (p->direction == ASV_SVRG) subtract_at_snapshot(p, s, first, last);
 }
 
 /* The direction's data part as factors. x^ is read here, between the two looks at the counters. */
 ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
-    parameters_t x_hat = {.first = p->x, .rest = p->x};
-    if (p->rank && p->basis[0]) {
-        x_hat.rank = p->rank;
-        x_hat.apart = along_pitch(p);
-        x_hat.basis = p->basis[0];
-        x_hat.shift = p->shift;
-        x_hat.along = s->along;
-    }
-    if (p->threads > 1) {
-        x_hat.offset = rest_from(net);
+    parameters_t x_hat = parameters_of(p, s);
+    if (s->rest) {
         const real *shared = (const real *)p->x + x_hat.offset;
         for (int64_t k = 0; k < net->d - x_hat.offset; k++) s->rest[k] = load_relaxed(shared + k);
-        x_hat.rest = s->rest;
     }
-    batch_gradient(p, &x_hat, s, 0, 1);
-    if (p->direction == ASV_SVRG) subtract_at_snapshot(p, s);
+    first_sums(p, &x_hat, s, units_of(net, s->acts, 2 * p->b, 1), s->along);
+    sample_factors(p, &x_hat, s, 0, p->b);
     if (p->rank) deflate(p, s);
     if (s->product) form_products(p, s);
 }
@@ -218,14 +254,13 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
     leave_batch(p, &s);
 }
 
-/* After the last iteration: rows first..last of W_0, with row 0 the bias, get what waited. */
-ASV_CLONES void ASV_NAME(asv_settle)(const asv_inner *p, int64_t first, int64_t last) {
-    int64_t now = asv_count_read(p->counters + ASV_COUNTER_STRIDE);
+/* After `done` iterations: rows first..last of W_0, with row 0 the bias, get what waited. */
+ASV_CLONES void ASV_NAME(asv_settle)(const asv_inner *p, int64_t done, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) {
-        if (p->done) settle_row(p, i, now);
+        if (p->done) settle_row(p, i, done);
         if (p->shift) settle_shift(p, i);
     }
-    if (p->shift && first == 0) settle_shift(p, BIAS);
+    if (p->shift && first == 0 && last) settle_shift(p, BIAS);
 }
 
 void ASV_NAME(asv_atomic_subtract)(void *x, int64_t k, double delta) { atomic_subtract((real *)x + k, (real)delta); }

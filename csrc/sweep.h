@@ -34,7 +34,7 @@ ASV_INLINE void add_columns(input_t *in, const factors_t *f, real *dW) {
     sort_columns(in);
     if (in->marks) {
         seek_column(in, 0);
-        for (int64_t i = 0; i < in->p; i++)
+        for (int64_t i = in->begin; i < in->end; i++)
             if (in->marks[i]) add_terms_to(dW + i * f->width_out, f, i); /* a block's rows have one word */
     } else {
         for (int64_t c = 0; c < in->distinct; c++) add_terms_to(dW + in->touched[c] * f->width_out, f, in->touched[c]);
@@ -45,7 +45,7 @@ ASV_INLINE void add_columns(input_t *in, const factors_t *f, real *dW) {
 /* The first layer's, on tiles. */
 ASV_INLINE void add_panels(input_t *in, factors_t *f, real *dW) {
     tile_right(in, f->right, f->pitch, f->width_out, 0, NULL, 0, NULL);
-    for (int64_t i = 0; i < in->p; i++) {
+    for (int64_t i = in->begin; i < in->end; i++) {
         take_panels(in, f, i);
         add_terms_to(dW + i * f->width_out, f, i);
     }
@@ -87,7 +87,7 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
                                          asv_control *control) {
     const asv_network *net = sweep->net;
     const asv_samples *data = sweep->data;
-    const parameters_t x = {.first = sweep->x, .rest = sweep->x};
+    const parameters_t x = parameters_in(net, sweep->x);
     int64_t outputs = net->width[net->layers], pitch = pitch_of(net, net->layers), stride = asv_cache_stride(net);
     sweep_scratch s = {0};
     carve_sweep(&s, scratch, net, data);
@@ -98,7 +98,8 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
         real *z = units_of(net, s.acts, ASV_BLOCK_ROWS, net->layers);
         real *delta = units_of(net, s.deltas, ASV_BLOCK_ROWS, net->layers);
         take_rows(&s.in, data, NULL, at, rows);
-        forward(net, &x, &s.in, s.acts, ASV_BLOCK_ROWS, 0);
+        first_layer(net, &x, &s.in, units_of(net, s.acts, ASV_BLOCK_ROWS, 1), NULL, 0);
+        upper_layers(net, &x, rows, s.acts, ASV_BLOCK_ROWS, 0);
         for (int64_t r = 0; r < rows; r++) {
             if (data->labels || data->targets)
                 output_delta(net, data, at + r, z + r * pitch, delta + r * pitch, 1, &sweep->loss, &sweep->errors);

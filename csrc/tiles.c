@@ -216,16 +216,17 @@ ASV_TILE_INLINE void multiply_panel(const work_t *work, const int32_t *right, in
             multiply(work->left, right, steps, out + c, pitch, add, 0);
 }
 
-ASV_ON_TILES void asv_tiles_forward(const float *const *A, int64_t rows, int64_t terms, const float *W, int64_t width,
-                                    const float *U, int64_t more, float *out, int64_t pitch, void *scratch) {
+ASV_ON_TILES void asv_tiles_forward(const float *const *A, int64_t rows, int64_t first, int64_t last, const float *W,
+                                    int64_t apart, int64_t width, const float *U, int64_t more, float *out,
+                                    int64_t pitch, void *scratch) {
     work_t *work = scratch;
-    float *apart = product_of(work, 0, width);
+    float *small = product_of(work, 0, width);
     start_tiles();
     for (int64_t c = 0; c < width; c += ASV_TILE_SPAN)
-        for (int64_t k = 0; k < terms; k += ASV_TILE_SPAN) {
-            int64_t some = smaller(terms - k, ASV_TILE_SPAN), columns = smaller(width - c, ASV_TILE_SPAN);
+        for (int64_t k = first; k < last; k += ASV_TILE_SPAN) {
+            int64_t some = smaller(last - k, ASV_TILE_SPAN), columns = smaller(width - c, ASV_TILE_SPAN);
             int64_t steps = steps_of(some), stride = steps * STEP, behind = c + columns < width ? 0 : more;
-            pack_right(NULL, W + k * width + c, width, some, columns, U + k * more, behind, stride, work->right);
+            pack_right(NULL, W + k * apart + c, apart, some, columns, U + k * more, behind, stride, work->right);
             columns += behind;
             for (int64_t r = 0; r < rows; r += ASV_PANEL) {
                 float *to = out + r * pitch + c;
@@ -234,9 +235,9 @@ ASV_ON_TILES void asv_tiles_forward(const float *const *A, int64_t rows, int64_t
                     multiply_panel(work, work->right, stride, steps, columns, to, pitch, 1);
                     continue;
                 }
-                multiply_panel(work, work->right, stride, steps, columns, apart, asv_tiles_pitch(columns), 0);
+                multiply_panel(work, work->right, stride, steps, columns, small, asv_tiles_pitch(columns), 0);
                 for (int64_t i = 0; i < rows - r; i++)
-                    for (int64_t j = 0; j < columns; j++) to[i * pitch + j] += apart[i * asv_tiles_pitch(columns) + j];
+                    for (int64_t j = 0; j < columns; j++) to[i * pitch + j] += small[i * asv_tiles_pitch(columns) + j];
             }
         }
     _tile_release();
@@ -268,8 +269,8 @@ ASV_ON_TILES const float *asv_tiles_product(const float *const *A, int64_t terms
 
 int asv_tiles_enable(void) { return 0; } /* and nobody calls the others */
 size_t asv_tiles_scratch(int64_t terms, int64_t width) { return 0; }
-void asv_tiles_forward(const float *const *A, int64_t rows, int64_t terms, const float *W, int64_t width,
-                       const float *U, int64_t more, float *out, int64_t pitch, void *scratch) {}
+void asv_tiles_forward(const float *const *A, int64_t rows, int64_t first, int64_t last, const float *W, int64_t apart,
+                       int64_t width, const float *U, int64_t more, float *out, int64_t pitch, void *scratch) {}
 void asv_tiles_right(const float *const *D, int64_t terms, int64_t width, void *scratch) {}
 const float *asv_tiles_product(const float *const *A, int64_t terms, int64_t first, int64_t count, int64_t width,
                                void *scratch) {

@@ -26,10 +26,11 @@ int asv_tiles_enable(void);
 /* Bytes that the functions below need for `terms` rows of a right factor of `width` columns; on a cache line. */
 size_t asv_tiles_scratch(int64_t terms, int64_t width);
 
-/* out += A (W, U), A of `rows` rows with `terms` columns, W of `width` columns, U of `more`, which with those of W end
- * within the same tile. Rows of out are `pitch` apart, which is whole lines. */
-void asv_tiles_forward(const float *const *A, int64_t rows, int64_t terms, const float *W, int64_t width,
-                       const float *U, int64_t more, float *out, int64_t pitch, void *scratch);
+/* out += A (W, U) over columns first..last of A, of `rows` rows, which are rows of W and U; W of `width` columns, its
+ * rows `apart`, U of `more`, which with those of W end within the same tile. Rows of out are `pitch` apart, which is
+ * whole lines. */
+void asv_tiles_forward(const float *const *A, int64_t rows, int64_t first, int64_t last, const float *W, int64_t apart,
+                       int64_t width, const float *U, int64_t more, float *out, int64_t pitch, void *scratch);
 
 /* Prepares the right factor D of A' D, `terms` rows. */
 void asv_tiles_right(const float *const *D, int64_t terms, int64_t width, void *scratch);

@@ -13,7 +13,7 @@
 enum asv_activation { ASV_RELU, ASV_TANH, ASV_LOGISTIC, ASV_IDENTITY };
 enum asv_loss { ASV_SOFTMAX, ASV_SQUARED, ASV_BINARY };
 enum asv_direction { ASV_SGD, ASV_SVRG };
-enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED };
+enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED, ASV_OWNED };
 
 enum {
     ASV_LINE = 64, /* bytes of a cache line; parameters, caches and scratch have as many spare behind their end */
@@ -96,6 +96,9 @@ typedef struct {
     int direction, update, replacement;
     int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
     int32_t *locks; /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
+    const int64_t *cuts; /* ASV_OWNED, threads + 1: each thread's rows of W_0, from one to the next; */
+    const int64_t *split; /* CSR: where they begin in each sample's entries, (threads + 1) x n (team.h) */
+    void *wide; /* W_0 with its rows on whole lines, in place of that in x; or NULL */
     int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */
     const double
         *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where the rows of W_0 have one alpha; or NULL */
@@ -117,7 +120,8 @@ typedef struct {
     void (*sweep)(asv_sweep *, int64_t first, int64_t last, void *scratch, int thread, asv_control *);
     size_t (*step_scratch)(const asv_inner *);
     void (*step)(const asv_inner *, int64_t t, void *scratch, int thread);
-    void (*settle)(const asv_inner *, int64_t first, int64_t last);
+    void (*team)(const asv_inner *, int64_t steps, char *scratch, size_t stride, int64_t part, int64_t parts);
+    void (*settle)(const asv_inner *, int64_t done, int64_t first, int64_t last);
     void (*atomic_subtract)(void *x, int64_t k, double delta);
     void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start);
     void (*direction)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *v, void *scratch);

@@ -5,8 +5,6 @@
 #include "layers.h"
 #include "rng.h"
 
-enum { ASV_SPINS = 1000 }; /* looks at a lock before a thread gives way */
-
 typedef struct {
     uint64_t epoch, before; /* of the iteration in front of `before`; 0: none yet */
     int64_t fetched;        /* samples that have been asked for */
@@ -19,23 +17,25 @@ typedef struct {
     input_t in;
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
+    real *sums;          /* in a team, this thread's part of the first layer's sums: at x^, then at x~; */
+    real *part_along;    /* and of `along` */
     real *rest;          /* private copy of all layers but the first */
     real *product;       /* v's data part in these layers, where all coordinates are updated */
-    real *along;         /* 2 b rows of `rank`: the rows of a layer's left factor along its basis (deflate.h) */
+    real *along;         /* b rows of `rank`: the batch along the first layer's basis (deflate.h) */
+    real *upper_along;   /* 2 b rows of `rank`: an upper layer's left factor along its basis */
     real *against;       /* rank rows of every layer's units */
     int64_t *chosen;     /* block numbers of this update */
     uint64_t *marks;     /* a bit a block */
     char *finished;      /* a stripe each */
     real *change;        /* eta v of the chosen coordinates, block == 1 */
+    int64_t part, parts; /* this thread's share of a team's work (team.h): 0 of 1 where a thread works alone */
 } step_scratch;
 
-/* Giving way at once would let another thread start from an x that this update is about to change. */
-ASV_INLINE void wait_for_lock(int64_t looks) {
-    asv_pause();
-    if (looks > ASV_SPINS) sched_yield();
-}
-
 ASV_INLINE int64_t stripes_of(int64_t d) { return (d + ASV_STRIPE - 1) / ASV_STRIPE; }
+
+/* What a thread has of `count` things that the threads of its team divide. */
+ASV_INLINE int64_t from_part(const step_scratch *s, int64_t count) { return count * s->part / s->parts; }
+ASV_INLINE int64_t to_part(const step_scratch *s, int64_t count) { return count * (s->part + 1) / s->parts; }
 
 ASV_INLINE int64_t rest_from(const asv_network *net) { return net->layers > 1 ? net->weight[1] : net->d; }
 
@@ -44,6 +44,8 @@ ASV_INLINE int64_t along_pitch(const asv_inner *p) { return (p->rank + VEC - 1) 
 ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     const asv_network *net = p->net;
     size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->unit[net->layers + 1] * sizeof(real);
+    size_t along = b * (size_t)along_pitch(p) * sizeof(real);
+    s->parts = 1;
     s->index = carve(base, &used, b * sizeof(int64_t));
     s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
     carve_input(&s->in, base, &used, net, p->data, p->b, p->rank, 1, !p->subset && !p->done);
@@ -51,10 +53,16 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     s->deltas = carve(base, &used, units);
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
     size_t rest = (size_t)(net->d - rest_from(net)) * sizeof(real);
-    if (p->threads > 1) s->rest = carve(base, &used, rest);
+    if (p->update == ASV_OWNED) {
+        s->sums = carve(base, &used, 2 * b * (size_t)pitch_of(net, 1) * sizeof(real));
+        s->part_along = carve(base, &used, along);
+    } else if (p->threads > 1) {
+        s->rest = carve(base, &used, rest);
+    }
     if (!p->subset) s->product = carve(base, &used, rest);
     if (p->rank) {
-        s->along = carve(base, &used, 2 * b * (size_t)along_pitch(p) * sizeof(real));
+        s->along = carve(base, &used, along);
+        s->upper_along = carve(base, &used, 2 * along);
         s->against = carve(base, &used, (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real));
     }
     if (p->subset) {
@@ -123,10 +131,10 @@ ASV_INLINE void subtract_atomically(real *x, const real *g, int64_t length, real
     }
 }
 
-/* x_k -= eta (g_k + mu_k + decay x_k) for `length` coordinates from k on, in row i of a layer from column j on. */
-ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, int64_t k, real decay,
-                               const int lines, int64_t length, int atomic) {
-    real *x = (real *)p->x + k;
+/* x_k -= eta (g_k + mu_k + decay x_k) for `length` coordinates from k on, which stand at x, in row i of a layer from
+ * column j on. */
+ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, real *x, int64_t k,
+                               real decay, const int lines, int64_t length, int atomic) {
     const real eta = (real)p->eta;
     vec sum[ASV_LINES];
     load_lines(sum, p->mu ? (const real *)p->mu + k : NULL, lines);
@@ -143,9 +151,9 @@ ASV_INLINE void subtract_lines(const asv_inner *p, const factors_t *f, int64_t i
     store_lines(x, sum, lines, length);
 }
 
-ASV_INLINE void subtract(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, int64_t k, real decay,
+ASV_INLINE void subtract(const asv_inner *p, const factors_t *f, int64_t i, int64_t j, real *x, int64_t k, real decay,
                          int64_t length, int atomic){
-#define ASV_SUBTRACT(lines, length) subtract_lines(p, f, i, j + at, k + at, decay, lines, length, atomic)
+#define ASV_SUBTRACT(lines, length) subtract_lines(p, f, i, j + at, x + at, k + at, decay, lines, length, atomic)
     ASV_BY_LINES(length, ASV_SUBTRACT)
 #undef ASV_SUBTRACT
 }
@@ -161,18 +169,21 @@ ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t co
     for (; count > 0 && s->next->fetched < p->b; count--) {
         int64_t i = s->next->index[s->next->fetched++];
         if (data->values && !s->in.tiles) {
-            int64_t from = data->start[i], entries = data->start[i + 1] - from;
+            int64_t from = s->in.from[i], entries = s->in.to[i] - from;
             prefetch(data->columns + from, entries * (int64_t)sizeof(int32_t));
             prefetch((const real *)data->values + from, entries * (int64_t)sizeof(real));
         }
-        if (by_rows(p, s)) prefetch((const real *)data->rows + i * data->p, data->p * (int64_t)sizeof(real));
+        if (by_rows(p, s))
+            prefetch((const real *)data->rows + i * data->p + s->in.begin,
+                     (s->in.end - s->in.begin) * (int64_t)sizeof(real));
         if (p->cache) prefetch((const real *)p->cache + i * stride, stride * (int64_t)sizeof(real));
     }
 }
 
 /* take_panels; and a share of the next samples is asked for first: memory has time while tiles multiply. */
 ASV_INLINE void take_gradient(const asv_inner *p, step_scratch *s, factors_t *f, int64_t i) {
-    if (s->in.first != i / ASV_PANELS * ASV_PANELS) prefetch_samples(p, s, p->b * ASV_PANELS / s->in.p + 1);
+    int64_t columns = s->in.end - s->in.begin;
+    if (s->in.first != panels_of(&s->in, i)) prefetch_samples(p, s, p->b * ASV_PANELS / columns + 1);
     take_panels(&s->in, f, i);
 }
 
@@ -185,7 +196,7 @@ ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int
         int64_t v = f.product ? net->bias[l] - net->weight[l] : f.width_out; /* one long row */
         if (k >= net->bias[l]) {
             int64_t layer_end = net->bias[l] + f.width_out < end ? net->bias[l] + f.width_out : end;
-            subtract(p, &f, BIAS, k - net->bias[l], k, 0, layer_end - k, atomic);
+            subtract(p, &f, BIAS, k - net->bias[l], (real *)p->x + k, k, 0, layer_end - k, atomic);
             k = layer_end;
             continue;
         }
@@ -194,7 +205,8 @@ ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int
         for (; k < layer_end; i++, j = 0) {
             int64_t length = v - j < layer_end - k ? v - j : layer_end - k;
             if (l == 0 && s->in.tiles && !p->subset) take_gradient(p, s, &f, i);
-            subtract(p, &f, i, j, k, l2_of(p, l, i), length, atomic);
+            real *x = l == 0 && p->wide ? (real *)p->wide + i * f.pitch + j : (real *)p->x + k;
+            subtract(p, &f, i, j, x, k, l2_of(p, l, i), length, atomic);
             k += length;
         }
     }
@@ -263,7 +275,7 @@ ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t, i
         int32_t *lock = p->locks + (lowest + i) * (ASV_LINE / (int64_t)sizeof(int32_t));
         if (!asv_try_lock(lock)) {
             i = (i + count / 2) % count;
-            wait_for_lock(++looks);
+            asv_wait(++looks, ASV_LOOKS_AT_LOCK);
             continue;
         }
         int64_t k = i ? (lowest + i) * ASV_STRIPE : start, end = (lowest + i + 1) * ASV_STRIPE;
@@ -274,6 +286,17 @@ ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t, i
         follows = i + 1;
         left--;
         looks = 0;
+    }
+}
+
+/* This thread's rows of W_l, l >= lowest, with plain stores; the first thread's are the biases, too. */
+ASV_INLINE void update_own(const asv_inner *p, step_scratch *s, int64_t lowest) {
+    const asv_network *net = p->net;
+    for (int64_t l = 0; l < net->layers; l++) {
+        int64_t v = net->width[l + 1], first = l ? from_part(s, net->width[l]) : s->in.begin;
+        int64_t last = l ? to_part(s, net->width[l]) : s->in.end;
+        if (l >= lowest) update_plain(p, s, net->weight[l] + first * v, net->weight[l] + last * v);
+        if (s->part == 0) update_plain(p, s, net->bias[l], net->bias[l] + v);
     }
 }
 

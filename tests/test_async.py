@@ -101,7 +101,7 @@ def drift(dtype, threads, update, coordinates, block, steps=3000):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("update", "coordinates", "block"),
-    [("atomic", 0, 1), ("striped", 0, 1), ("atomic", 200, 1), ("atomic", 200, 16)],
+    [("atomic", 0, 1), ("striped", 0, 1), ("owned", 0, 1), ("atomic", 200, 1), ("atomic", 200, 16)],
 )
 def test_no_update_is_lost(dtype, threads, update, coordinates, block):
     steps = 3000
@@ -117,7 +117,7 @@ def test_no_update_is_lost(dtype, threads, update, coordinates, block):
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("update", ["atomic", "striped"])
+@pytest.mark.parametrize("update", ["atomic", "striped", "owned"])
 def test_no_row_put_off_is_lost(dtype, threads, update):
     """As above, with sparse inputs: samples of weight zero have no gradient, but their columns' rows are touched."""
     X = sparse.random_array((50, 400), density=0.01, format="csr", dtype=dtype, rng=0)
@@ -137,7 +137,9 @@ def test_no_row_put_off_is_lost(dtype, threads, update):
 
 
 @pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
-@pytest.mark.parametrize(("update", "coordinates"), [("striped", (0, 1)), ("atomic", (0, 1)), ("atomic", (999, 16))])
+@pytest.mark.parametrize(
+    ("update", "coordinates"), [("striped", (0, 1)), ("owned", (0, 1)), ("atomic", (0, 1)), ("atomic", (999, 16))]
+)
 def test_every_update_is_that_of_its_mini_batch(form, update, coordinates):
     """At a rate next to nothing all x^ are x_0, so that the sum of all updates is the twin's in any order.
 
@@ -242,10 +244,11 @@ def optimum(digits):
         {"coordinates": 64},
         {"coordinates": 64, "block": "line"},
         {"coordinates": "all", "update": "atomic"},
+        {"coordinates": "all", "update": "owned"},
         {"coordinates": "all", "sparse": True},
         {"coordinates": "all", "sampling": "importance"},
     ],
-    ids=["all", "singles", "lines", "all-atomic", "put-off", "importance"],
+    ids=["all", "singles", "lines", "all-atomic", "all-owned", "put-off", "importance"],
 )
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
     digits, optimum, coordinates, threads, monkeypatch

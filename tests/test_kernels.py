@@ -58,7 +58,7 @@ def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
     _, mu, cache = problem.snapshot(problem.x)
     expected = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, seed=7, epoch=3)
     assert np.abs(expected - problem.x).max() > 1e-5
-    for update in ["serial", "atomic"] if count else ["serial", "atomic", "striped"]:
+    for update in ["serial", "atomic"] if count else ["serial", "atomic", "striped", "owned"]:
         x = problem.vector(problem.x)
         delays = problem.inner_loop(count, block, update).run(
             x,
@@ -204,7 +204,7 @@ def test_rows_put_off_below_shortened_layers(monkeypatch, direction):
             loop.run(x, 100, deflation=wrong, **how)
 
 
-@pytest.mark.parametrize("update", ["serial", "striped"])
+@pytest.mark.parametrize("update", ["serial", "striped", "owned"])
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("hidden", [(), (7, 6)], ids=str)
 def test_shortened_steps_with_a_large_l2_term(hidden, same, update):
@@ -215,7 +215,7 @@ def test_shortened_steps_with_a_large_l2_term(hidden, same, update):
     bases, pairs = shortened(problem, 3, "svrg")
     _, mu, cache = problem.snapshot(problem.x)
     expected = problem.twin.epoch("svrg", problem.x, 200, 0.05, 4, 0, 1, seed=7, epoch=3, bases=bases)
-    x, loop = problem.vector(problem.x), problem.inner_loop(update=update, rank=3)
+    x, loop = problem.vector(problem.x), problem.inner_loop(update=update, rank=3, threads=1 + (update == "owned"))
     for _ in range(2):  # nothing is left of the first time
         x[:] = problem.x
         loop.run(x, 200, direction="svrg", eta=0.05, epoch=3, mu=mu, cache=cache, deflation=pairs)

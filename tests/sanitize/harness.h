@@ -203,6 +203,11 @@ static problem make_problem(setting is) {
     return p;
 }
 
+/* Whether updates of all coordinates come one after the other. */
+static int goes_in_order(const problem *p) {
+    return !p->is.subset && (p->is.update == ASV_SERIAL || p->is.update == ASV_OWNED);
+}
+
 /* Steps that are shortened along any directions, but for rows that are put off. */
 static void make_deflation(problem *p) {
     size_t pointers = (size_t)p->net.layers * sizeof(void *);
@@ -223,8 +228,7 @@ static void make_deflation(problem *p) {
     p->inner.basis = (const void *const *)basis;
     p->inner.fixed = (const void *const *)fixed;
     int64_t pitch = p->net.unit[2] - p->net.unit[1];
-    if (p->is.update == ASV_SERIAL && !p->is.subset && !p->inner.done)
-        p->inner.shift = array((size_t)(RANK * pitch) * p->real, EXACT);
+    if (goes_in_order(p) && !p->inner.done) p->inner.shift = array((size_t)(RANK * pitch) * p->real, EXACT);
 }
 
 /* Passes over every other sample, twice. */
@@ -238,6 +242,32 @@ static void make_list(problem *p) {
     p->inner.list = list;
     p->inner.ratio = ratio;
     p->inner.lengths = array(N * p->real, EXACT);
+}
+
+/* The columns of each thread of a team, and where they begin in each sample's entries. */
+static void make_team(problem *p) {
+    int64_t threads = p->is.threads, *cuts = array((size_t)(threads + 1) * sizeof(int64_t), EXACT);
+    for (int64_t k = 0; k <= threads; k++) cuts[k] = P * k / threads;
+    p->inner.cuts = cuts;
+    if (p->is.form == DENSE) return;
+    int64_t *split = array((size_t)(threads + 1) * N * sizeof(int64_t), EXACT);
+    for (int64_t k = 0; k <= threads; k++)
+        for (int64_t i = 0; i < N; i++) {
+            int64_t at = p->data.start[i];
+            while (at < p->data.start[i + 1] && p->data.columns[at] < cuts[k]) at++;
+            split[k * N + i] = at;
+        }
+    p->inner.split = split;
+}
+
+/* W_0 to rows of whole lines, or back. */
+static void move_rows(problem *p, int back) {
+    int64_t v = p->net.width[1], pitch = p->net.unit[2] - p->net.unit[1];
+    for (int64_t i = 0; i < P && p->inner.wide; i++) {
+        char *row = (char *)p->inner.x + (size_t)(i * v) * p->real;
+        char *wide = (char *)p->inner.wide + (size_t)(i * pitch) * p->real;
+        memcpy(back ? row : wide, back ? wide : row, (size_t)v * p->real);
+    }
 }
 
 /* The rest of a problem points into the problem itself, which therefore stays where it is from here on. */
@@ -276,6 +306,11 @@ static void make_inner(problem *p, int64_t steps) {
     if (p->is.form == SPARSE && !p->is.subset) { /* ZEROS: the same without putting off */
         p->inner.done = array(2 * P * sizeof(int32_t), EXACT);
         p->inner.row_locks = p->inner.done + P;
+    }
+    if (p->is.update == ASV_OWNED) make_team(p);
+    if (p->is.form == ZEROS && goes_in_order(p)) {
+        int64_t pitch = p->net.unit[2] - p->net.unit[1];
+        p->inner.wide = array((size_t)(P * pitch) * p->real, SPARE);
     }
     if (p->is.weighted) make_deflation(p);
     if (!p->inner.replacement) make_list(p);

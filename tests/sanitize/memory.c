@@ -47,8 +47,12 @@ static void run(setting is) {
     sweep(&p, 0, N - 1);
     sweep(&p, N - 1, N);
     void *scratch = array(p.kernels->step_scratch(&p.inner), EXACT);
-    for (int64_t t = 0; t < STEPS; t++) p.kernels->step(&p.inner, t, scratch, 0);
-    if (p.inner.done || p.inner.shift) p.kernels->settle(&p.inner, 0, P);
+    move_rows(&p, 0);
+    if (is.update == ASV_OWNED)
+        p.kernels->team(&p.inner, STEPS, scratch, 0, 0, 1); /* fewer threads than columns were divided among */
+    for (int64_t t = 0; t < STEPS && is.update != ASV_OWNED; t++) p.kernels->step(&p.inner, t, scratch, 0);
+    move_rows(&p, 1);
+    if (p.inner.done || p.inner.shift) p.kernels->settle(&p.inner, STEPS, 0, P);
     no_nan(&p, p.inner.x, p.net.d);
     for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
     CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
@@ -70,7 +74,11 @@ static void run(setting is) {
     /* A stopped loop touches nothing. */
     p.control.deadline = 0;
     p.inner.delays[0] = -1;
-    p.kernels->step(&p.inner, 0, scratch, 0);
+    memset(p.inner.counters, 0, 2 * ASV_COUNTER_STRIDE * sizeof(int64_t));
+    if (is.update == ASV_OWNED)
+        p.kernels->team(&p.inner, 1, scratch, 0, 0, 1);
+    else
+        p.kernels->step(&p.inner, 0, scratch, 0);
     CHECK(p.inner.delays[0] == -1 && p.control.stop == ASV_OUT_OF_TIME, "%s", describe(&p));
     p.kernels->atomic_subtract(p.inner.x, p.net.d - 1, 1);
     release_all();
@@ -85,8 +93,8 @@ int main(void) {
     for (int i = 0; i < 2 * 2 * 3 * 3; i++)
         for (int direction = 0; direction < 3; direction++)
             for (int c = 0; c < 4; c++)
-                for (int update = ASV_SERIAL; update <= ASV_STRIPED; update++) {
-                    if (update == ASV_STRIPED && coordinates[c].subset) continue; /* stripes are for all of them */
+                for (int update = ASV_SERIAL; update <= ASV_OWNED; update++) {
+                    if (update >= ASV_STRIPED && coordinates[c].subset) continue; /* these are for all of them */
                     run((setting){
                         .precise = i & 1,
                         .loss = i & 2 ? (count % 7 < 3 ? ASV_BINARY : ASV_SQUARED) : ASV_SOFTMAX,

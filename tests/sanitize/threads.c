@@ -12,7 +12,8 @@ enum { THREADS = 4, STEPS = 200 };
 
 typedef struct {
     problem *p;
-    void *scratch;
+    char *all; /* threads' scratch, so far apart: */
+    size_t stride;
     int number;
 } worker;
 
@@ -21,11 +22,16 @@ static pthread_barrier_t start;
 
 static void *work(void *argument) {
     worker *w = argument;
+    const problem *p = w->p;
     pthread_barrier_wait(&start);
+    if (p->is.update == ASV_OWNED) {
+        p->kernels->team(&p->inner, STEPS, w->all, w->stride, w->number, THREADS);
+        return NULL;
+    }
     for (;;) {
         int64_t t = atomic_fetch_add(&next_step, 1);
         if (t >= STEPS) return NULL;
-        w->p->kernels->step(&w->p->inner, t, w->scratch, w->number);
+        p->kernels->step(&p->inner, t, w->all + (size_t)w->number * w->stride, w->number);
     }
 }
 
@@ -58,16 +64,20 @@ static void run(setting is) {
         put(&p, p.inner.x, k, 1);
         put(&p, (void *)p.inner.mu, k, mu_of(k));
     }
+    move_rows(&p, 0);
+    size_t stride = p.kernels->step_scratch(&p.inner);
+    char *all = array(THREADS * stride, EXACT);
     worker workers[THREADS];
     pthread_t handles[THREADS];
     atomic_store(&next_step, 0);
     pthread_barrier_init(&start, NULL, THREADS);
     for (int i = 0; i < THREADS; i++) {
-        workers[i] = (worker){&p, array(p.kernels->step_scratch(&p.inner), EXACT), i};
+        workers[i] = (worker){&p, all, stride, i};
         CHECK(pthread_create(&handles[i], NULL, work, &workers[i]) == 0, "no thread");
     }
     for (int i = 0; i < THREADS; i++) pthread_join(handles[i], NULL);
-    if (p.inner.done) p.kernels->settle(&p.inner, 0, P);
+    move_rows(&p, 1);
+    if (p.inner.done) p.kernels->settle(&p.inner, STEPS, 0, P);
     pthread_barrier_destroy(&start);
 
     int64_t *updates = array((size_t)p.net.d * sizeof(int64_t), EXACT);
@@ -86,10 +96,11 @@ int main(void) {
     static const struct {
         int update;
         int64_t subset, block;
-    } modes[] = {{ASV_ATOMIC, 0, 1}, {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16}, {ASV_STRIPED, 0, 1}};
+    } modes[] = {
+        {ASV_ATOMIC, 0, 1}, {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16}, {ASV_STRIPED, 0, 1}, {ASV_OWNED, 0, 1}};
     int count = 0;
     for (int i = 0; i < 2 * 3 * 3; i++)
-        for (int m = 0; m < 4; m++, count++)
+        for (int m = 0; m < 5; m++, count++)
             run((setting){
                 .precise = i & 1,
                 .depth = i / 2 % 3,

@@ -1,0 +1,99 @@
+/* Iterations that a team of threads carries out together: each thread owns some rows of every W_l, and nobody else
+ * writes there (ASV_OWNED).
+ *
+ * A step of all coordinates by threads that do not wait for each other moves every line of x to another core at every
+ * iteration. Here x stays where it is, and what moves is the mini-batch's sums and deltas, b x units numbers:
+ *
+ *     1. each thread multiplies its columns of the input with its rows of W_0;
+ *     2. the mini-batch's samples are divided: a thread adds up all threads' parts of its samples' sums, and takes
+ * these samples through the upper layers and back;
+ *     3. each thread subtracts eta v on its rows.
+ *
+ * The threads meet between the parts. They compute the serial iteration, but for the order in which the parts are added
+ * up: no update is ever late, and for a number of threads results are bit-repeatable. */
+#ifndef ASYSVRG_TEAM_H
+#define ASYSVRG_TEAM_H
+
+#include "step.h"
+
+/* Another thread's array that is at `mine` here. */
+ASV_INLINE const real *of_part(const real *mine, int64_t apart, size_t stride) {
+    return (const real *)((const char *)mine + apart * (int64_t)stride);
+}
+
+/* Rows first..last of the sum of all threads' parts. */
+ASV_INLINE void gather(const step_scratch *s, const real *part, size_t stride, int64_t first, int64_t last,
+                       int64_t pitch, real *out) {
+    for (int64_t k = 0; k < s->parts; k++) {
+        const real *from = of_part(part, k - s->part, stride);
+        for (int64_t j = first * pitch; j < last * pitch; j++) out[j] = k ? out[j] + from[j] : from[j];
+    }
+}
+
+/* The parts' sums of this thread's samples, at x^, and where they are not in the cache at x~. */
+ASV_PART void gather_sums(const asv_inner *p, step_scratch *s, size_t stride, int64_t first, int64_t last) {
+    int64_t pitch = pitch_of(p->net, 1), b = p->b;
+    real *out = units_of(p->net, s->acts, 2 * b, 1);
+    gather(s, s->sums, stride, first, last, pitch, out);
+    if (p->direction == ASV_SVRG && !p->cache) gather(s, s->sums, stride, b + first, b + last, pitch, out);
+    if (p->rank && p->basis[0]) gather(s, s->part_along, stride, first, last, along_pitch(p), s->along);
+}
+
+/* This thread's scratch, with the columns that it owns; what all write to is the first thread's. */
+ASV_INLINE void carve_part(step_scratch *s, const asv_inner *p, char *scratch, size_t stride, int64_t part,
+                           int64_t parts) {
+    step_scratch first = {0};
+    carve_step(&first, scratch, p);
+    carve_step(s, scratch + (size_t)part * stride, p);
+    s->acts = first.acts;
+    s->deltas = first.deltas;
+    s->along = first.along;
+    s->part = part;
+    s->parts = parts;
+    int64_t n = p->data->n, from = from_part(s, p->threads), to = to_part(s, p->threads);
+    s->in.begin = p->cuts[from];
+    s->in.end = p->cuts[to];
+    s->in.bias = part == 0;
+    if (p->split) {
+        s->in.from = p->split + from * n;
+        s->in.to = p->split + to * n;
+    }
+}
+
+/* m iterations by thread `part` of `parts`, of whom there may be fewer than were asked for. All of them call this; each
+ * has its scratch, `stride` bytes behind that of the one before. */
+ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scratch, size_t stride, int64_t part,
+                                   int64_t parts) {
+    step_scratch s = {0};
+    carve_part(&s, p, scratch, stride, part, parts);
+    const parameters_t x_hat = parameters_of(p, &s);
+    const int64_t first = from_part(&s, p->b), last = to_part(&s, p->b);
+    int64_t *arrivals = p->counters, *over = p->counters + ASV_COUNTER_STRIDE, meetings = 0;
+    for (int64_t t = 0; t < steps; t++) {
+        if (part == 0 && asv_stopped(p->control, 0)) asv_count_up(over);
+        take_index(p, &s, t);
+        take_batch(p, &s, 0);
+        if (p->done) settle_batch(p, &s, t);
+        first_sums(p, &x_hat, &s, s.sums, s.part_along);
+        asv_meet(arrivals, ++meetings * parts);
+        if (asv_count_read(over)) {
+            leave_batch(p, &s);
+            return;
+        }
+        gather_sums(p, &s, stride, first, last);
+        sample_factors(p, &x_hat, &s, first, last);
+        asv_meet(arrivals, ++meetings * parts);
+        if (p->rank) deflate(p, &s);
+        form_products(p, &s);
+        draw_next(p, &s, t + 1);
+        if (p->done) update_batch(p, &s);
+        update_own(p, &s, p->done ? 1 : 0);
+        if (part == 0) {
+            if (p->shift) update_shift(p, &s);
+            p->delays[t] = 0;
+        }
+        leave_batch(p, &s);
+    }
+}
+
+#endif

@@ -1,0 +1,187 @@
+"""update="owned" (csrc/team.h): threads that carry out an iteration together compute the serial one."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asysvrg._shared import divide
+from conftest import Problem
+from test_kernels import TOLERANCE, shortened
+
+from asysvrg import AsySVRGClassifier, _shared, shared
+
+directions = pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
+forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
+dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+threads = pytest.mark.parametrize("threads", [1, 2, 5, 16])
+
+
+def at_snapshot(problem, direction):
+    _, mu, cache = problem.snapshot(problem.x)
+    kind, cached = direction.removesuffix("-uncached"), direction == "svrg"
+    return {"direction": kind, "mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if cached else None}
+
+
+@threads
+@directions
+@forms
+@dtypes
+@pytest.mark.parametrize("hidden", [(), (7,), (19, 6)], ids=str)
+@pytest.mark.parametrize("rank", [0, 3])
+def test_a_team_against_the_twin(rank, hidden, dtype, form, direction, threads):
+    """With more threads than samples in a mini-batch, or units in a layer, some have nothing to do there."""
+    problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)
+    how = at_snapshot(problem, direction)
+    bases, pairs = shortened(problem, rank, how["direction"]) if rank else (None, None)
+    expected = problem.twin.epoch(how["direction"], problem.x, 25, 0.02, 4, 0, 1, seed=7, epoch=3, bases=bases)
+    x, loop = problem.vector(problem.x), problem.inner_loop(update="owned", threads=threads, rank=rank)
+    for _ in range(2):  # nothing is left of the first time
+        x[:] = problem.x
+        delays = loop.run(x, 25, eta=0.02, epoch=3, deflation=pairs, **how)
+        np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        assert (delays == 0).all()
+
+
+@threads
+@forms
+def test_large_mini_batches_and_wide_layers(form, threads):
+    problem = Problem(hidden=(150, 40), form=form, n=200, p=90, density=0.3)
+    problem.x[:] *= 0.2
+    how = at_snapshot(problem, "svrg")
+    expected = problem.twin.epoch("svrg", problem.x, 20, 0.05, 70, 0, 1, seed=7, epoch=3)
+    assert np.abs(expected - problem.x).max() > 1e-3
+    x = problem.vector(problem.x)
+    problem.inner_loop(update="owned", threads=threads, batch=70).run(x, 20, eta=0.05, epoch=3, **how)
+    np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
+
+
+@threads
+@pytest.mark.parametrize("alpha", [0.03, "rows"])
+def test_rows_put_off(monkeypatch, alpha, threads):
+    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    if alpha == "rows":
+        alpha = np.random.default_rng(3).random(31)
+    problem = Problem(hidden=(7,), form="csr", n=60, p=30, alpha=alpha, density=0.03)
+    how = at_snapshot(problem, "svrg")
+    expected = problem.twin.epoch("svrg", problem.x, 100, 0.1, 2, 0, 1, seed=7, epoch=3)
+    x, loop = problem.vector(problem.x), problem.inner_loop(update="owned", batch=2, threads=threads)
+    assert loop.puts_off
+    loop.run(x, 100, eta=0.1, epoch=3, **how)
+    np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
+
+
+@forms
+@dtypes
+def test_results_are_bit_repeatable(dtype, form):
+    problem = Problem(hidden=(40,), form=form, dtype=dtype, n=300, p=50, density=0.3)
+    how, results = at_snapshot(problem, "svrg"), []
+    for _ in range(3):
+        x = problem.vector(problem.x)
+        problem.inner_loop(update="owned", threads=3, batch=20).run(x, 200, eta=0.05, epoch=3, **how)
+        results.append(x)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8, 40])
+@forms
+def test_columns_are_divided_by_their_work(form, parts):
+    problem = Problem(form=form, n=50, p=24, density=0.3)
+    cuts, split = divide(problem.samples, 10, parts)
+    assert cuts[0] == 0
+    assert cuts[-1] == 24
+    assert (np.diff(cuts) >= 0).all()
+    X = problem.samples.X
+    dense = X.toarray() if form == "csr" else X
+    if form == "dense":
+        assert split is None
+        assert np.ptp(np.diff(cuts)) <= 1
+        return
+    entries = np.cumsum((dense != 0).sum(1))
+    for k in range(parts + 1):
+        np.testing.assert_array_equal(split[k], np.r_[0, entries[:-1]] + (dense[:, : cuts[k]] != 0).sum(1))
+    work = _shared.ROW_COST + 10 * (dense != 0).mean(0)
+    shares = np.add.reduceat(np.r_[work, 0], cuts[:-1]) * (np.diff(cuts) > 0)
+    assert shares.max() <= work.sum() / parts + work.max()
+
+
+FEWER = """
+import numpy as np
+from conftest import Problem
+from test_team import at_snapshot
+problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
+expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, 0, 1, seed=7, epoch=3)
+x = problem.vector(problem.x)
+problem.inner_loop(update="owned", threads=5).run(x, 25, eta=0.02, epoch=3, **at_snapshot(problem, "svrg"))
+np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
+"""
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_fewer_threads_than_asked_for_do_all_of_it(limit):
+    """OpenMP need not give as many."""
+    env = os.environ | {"OMP_THREAD_LIMIT": str(limit)}
+    subprocess.run([sys.executable, "-c", FEWER], cwd=Path(__file__).parent, env=env, check=True, timeout=60)
+
+
+def test_a_deadline_leaves_whole_iterations():
+    problem = Problem(hidden=(200,), n=500, p=40)
+    how, steps = at_snapshot(problem, "svrg"), 10**6
+    x, loop = problem.vector(problem.x), problem.inner_loop(update="owned", threads=2, batch=10)
+    delays = loop.run(x, steps, eta=0.001, epoch=3, deadline=time.monotonic() + 0.3, **how)
+    done = np.count_nonzero(delays >= 0)
+    assert 0 < done < steps
+    assert (delays[:done] == 0).all()
+    again = problem.vector(problem.x)
+    loop.run(again, done, eta=0.001, epoch=3, **how)
+    np.testing.assert_array_equal(x, again)
+
+
+def test_ctrl_c_is_heard():
+    problem = Problem(hidden=(200,), n=500, p=40)
+    loop = problem.inner_loop(update="owned", threads=3, batch=10)
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(problem.vector(problem.x), 10**7, eta=1e-4, epoch=3, **at_snapshot(problem, "sgd"))
+    assert time.monotonic() - began < 2
+
+
+def test_subsets_of_coordinates_are_refused():
+    with pytest.raises(ValueError, match="update='owned' is for updates of all coordinates"):
+        Problem().inner_loop(10, update="owned")
+
+
+def chosen(X, hidden, n_jobs, **more):
+    y = np.arange(len(X)) % 3
+    model = AsySVRGClassifier(hidden, max_iter=1, learning_rate_init=0.01, n_jobs=n_jobs, **more).fit(X, y)
+    config = model.history_["config"]
+    return config["threads"], config["update"]
+
+
+def test_threads_go_together_where_that_suits(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    X = np.random.default_rng(0).standard_normal((60, shared.TEAM_INPUTS)).astype(np.float32)
+    assert chosen(X, (5,), 2) == (2, "owned")
+    assert chosen(X, (5,), 3) == (3, "striped")  # more threads than cores
+    assert chosen(X[:, 1:], (5,), 2) == (2, "striped")  # few inputs
+    assert chosen(X, (5, 90), 2) == (2, "striped")  # most of x is above the first layer
+    assert chosen(X, (5,), 2, coordinates=9) == (2, "atomic")
+    assert chosen(X, (5,), 1) == (1, "serial")
+    assert chosen(X, (5,), 3, update="owned") == (3, "owned")
+
+
+def test_a_team_is_worth_its_threads_sooner(monkeypatch):
+    """n_jobs=None: how much there is to do decides."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    X = np.random.default_rng(0).standard_normal((60, 100)).astype(np.float32)
+    assert chosen(X, (50,), None, batch_size=10) == (2, "owned")
+    assert chosen(X, (2,), None, batch_size=10) == (1, "serial")
+    assert chosen(X, (50,), None, batch_size=10, update="striped") == (1, "striped")
