@@ -91,6 +91,7 @@ cdef extern from "types.h":
         const int64_t *cuts
         const int64_t *split
         void *wide
+        int beside
         int32_t *done
         int32_t *row_locks
         const double *sums

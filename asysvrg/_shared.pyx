@@ -92,7 +92,7 @@ cdef class InnerLoop:
         self._shift = None
         in_order = self.inner.subset == 0 and update in ("serial", "owned")
         if rank and in_order and self._same_alpha():
-            self._shift = aligned_zeros((rank, network.net.unit[2] - network.net.unit[1]), network.dtype)
+            self._shift = aligned_zeros((threads, rank, network.net.unit[2] - network.net.unit[1]), network.dtype)
         self._wide = None
         pitch = network.net.unit[2] - network.net.unit[1]
         if in_order and samples.skips_zeros and not self.puts_off and pitch > network.widths[1]:
@@ -180,9 +180,7 @@ cdef class InnerLoop:
         self._counters.fill(0)
         start_control(&self.control, deadline)
         if self._wide is not None:
-            weights = x[self.network.slices[0][0]].reshape(p, -1)
-            self._wide[:, :weights.shape[1]] = weights
-            inner.wide = address(self._wide, self.network.dtype, self._wide.shape)
+            weights = self._widen(x, None if deflation is None else deflation[0])
         if inner.update == ASV_OWNED:
             with nogil, parallel(num_threads=inner.threads):
                 kernels.team(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
@@ -202,6 +200,17 @@ cdef class InnerLoop:
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
+
+    cdef _widen(self, x, pair):
+        """Copies W_0 to rows on whole lines, and what stands beside it; returns where it is in x."""
+        weights = x[self.network.slices[0][0]].reshape(self.samples.data.p, -1)
+        v, rank = weights.shape[1], 0 if pair is None else pair[0].shape[1]
+        self._wide[:, :v] = weights
+        self.inner.beside = pair is not None and v + rank <= self._wide.shape[1]
+        if self.inner.beside:
+            self._wide[:, v:v + rank] = pair[0][1:]
+        self.inner.wide = address(self._wide, self.network.dtype, self._wide.shape)
+        return weights
 
     def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None, deflation=None):
         """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).

@@ -22,38 +22,44 @@
 
 #include "update.h"
 
-/* The rows of a hidden layer's input along its basis, A~ U. */
-ASV_INLINE void look_along(const asv_inner *p, step_scratch *s, int64_t l, int64_t rows) {
-    const real *U = p->basis[l], *acts = units_of(p->net, s->acts, 2 * p->b, l);
-    upper_sums(p->net, l, rows, acts, U, U + p->rank, p->rank, s->upper_along, along_pitch(p));
-}
-
-/* against = -U' v for every layer, from the factors of v. */
-ASV_PART void deflate(const asv_inner *p, step_scratch *s) {
+/* against = -U' v for every layer, from the factors of v: what samples first..last add to it; with the first sample,
+ * what does not depend on them, too. */
+ASV_PART void deflate(const asv_inner *p, step_scratch *s, int64_t first, int64_t last) {
     const asv_network *net = p->net;
+    int64_t pitch = along_pitch(p);
     for (int64_t l = 0; l < net->layers; l++) {
         if (!p->basis[l]) continue;
         factors_t f = factors_of(p, s, l);
-        const real *fixed = p->fixed[l];
-        real *against = units_of(net, s->against, p->rank, l + 1);
-        if (l) look_along(p, s, l, f.rows);
+        const real *fixed = p->fixed[l], *U = p->basis[l], *acts = l ? f.left[0] : NULL;
+        real *against = units_of(net, s->part_against, p->rank, l + 1), *along = l ? s->upper_along : s->along;
         for (int64_t k = 0; k < p->rank; k++)
-            for (int64_t j = 0; j < f.width_out; j++) against[k * f.pitch + j] = -fixed[k * f.width_out + j];
-        matmul(net, 1, 0, p->rank, f.width_out, f.rows, -1, l ? s->upper_along : s->along, along_pitch(p), f.right,
-               f.pitch, 1, against, f.pitch);
+            for (int64_t j = 0; j < f.width_out; j++)
+                against[k * f.pitch + j] = s->part ? 0 : -fixed[k * f.width_out + j];
+        stretch_t at = stretch_of(p, f.rows, first, last);
+        for (int64_t row = at.first; row < f.rows; row += at.apart) {
+            real *here = along + row * pitch;
+            if (l) upper_sums(net, l, at.count, acts + row * pitch_of(net, l), U, U + p->rank, p->rank, here, pitch);
+            matmul(net, 1, 0, p->rank, f.width_out, at.count, -1, here, pitch, f.right + row * f.pitch, f.pitch, 1,
+                   against, f.pitch);
+        }
     }
+}
+
+/* This thread's copy of `shift`. */
+ASV_INLINE real *shift_of(const asv_inner *p, const step_scratch *s) {
+    return p->shift ? (real *)p->shift + s->part * p->rank * pitch_of(p->net, 1) : NULL;
 }
 
 /* Eq. (4) on `shift`. The bias, whose l2 term is zero, gets back what it lost of it. */
 ASV_INLINE void update_shift(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
-    real *shift = p->shift, *bias = (real *)p->x + net->bias[0];
+    real *shift = shift_of(p, s), *bias = (real *)p->x + net->bias[0];
     const real *U = p->basis[0], *against = units_of(net, s->against, p->rank, 1);
     const real eta = (real)p->eta, decay = eta * l2_of(p, 0, 0);
     int64_t pitch = pitch_of(net, 1);
     for (int64_t k = 0; k < p->rank; k++) {
         real *row = shift + k * pitch;
-        for (int64_t j = 0; j < net->width[1]; j++) bias[j] += decay * U[k] * row[j];
+        for (int64_t j = 0; j < net->width[1] && s->part == 0; j++) bias[j] += decay * U[k] * row[j];
         for (int64_t j = 0; j < pitch; j++) row[j] -= decay * row[j] + eta * against[k * pitch + j];
     }
 }

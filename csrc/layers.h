@@ -38,6 +38,7 @@ typedef struct {
     const int32_t **column; /* of each row: those entries, */
     const real **value;
     int64_t *count; /* and how many */
+    real *start; /* the first layer's bias, and that of a basis behind it */
     entry_t *entry;   /* from 1 on, row by row */
     int32_t *next;    /* of each entry: the next one of its column, or 0; apart, since a chain is as slow as these */
     int32_t *head;    /* p: first entry of the column, or 0; zero between batches */
@@ -57,6 +58,7 @@ typedef struct {
     int64_t apart, offset;
     int64_t rank;
     const real *basis, *shift;
+    int beside; /* whether rows of the basis stand behind those of W_0, within their last line */
 } parameters_t;
 
 ASV_INLINE parameters_t parameters_in(const asv_network *net, const real *x) {
@@ -96,6 +98,7 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_net
     in->column = carve(base, used, count * sizeof(int32_t *));
     in->value = carve(base, used, count * sizeof(real *));
     in->count = carve(base, used, count * sizeof(int64_t));
+    in->start = carve(base, used, (size_t)(net->unit[2] - net->unit[1]) * sizeof(real));
     if (in_order) {
         in->words = (rows + 63) / 64;
         in->marks = carve(base, used, (size_t)(data->p * in->words) * sizeof(uint64_t));
@@ -231,13 +234,19 @@ ASV_INLINE void start_sums(const real *bias, int64_t rows, int64_t v, real *out,
             memset(out + r * pitch, 0, (size_t)v * sizeof(real));
 }
 
-/* out = bias + A_0 W in the input's columns; W has v columns, and rows that are `apart`. */
+/* out = bias + A_0 W from the entries of A_0; W has v columns, and rows that are `apart`. */
+ASV_INLINE void entry_sums(const input_t *in, const real *bias, const real *W, int64_t apart, int64_t v, real *out,
+                           int64_t pitch) {
+    for (int64_t r = 0; r < in->rows; r++)
+        row_sum(out + r * pitch, bias, W, apart, in->column[r], in->value[r], in->count[r], v);
+}
+
+/* The same in the input's columns, however these are given. */
 ASV_INLINE void input_sums(const asv_network *net, const input_t *in, const real *bias, const real *W, int64_t apart,
                            int64_t v, real *out, int64_t pitch) {
     int64_t rows = in->rows, terms = in->end - in->begin;
     if (!in->dense && !in->tiles) {
-        for (int64_t r = 0; r < rows; r++)
-            row_sum(out + r * pitch, bias, W, apart, in->column[r], in->value[r], in->count[r], v);
+        entry_sums(in, bias, W, apart, v, out, pitch);
         return;
     }
     start_sums(bias, rows, v, out, pitch);
@@ -261,15 +270,21 @@ ASV_PART void first_layer(const asv_network *net, const parameters_t *x, const i
     int64_t v = net->width[1], pitch = pitch_of(net, 1), rank = x->basis ? x->rank : 0;
     const real *bias = in->bias ? x->bias : NULL, *U_bias = in->bias ? x->basis : NULL;
     const real *U = rank ? x->basis + rank : NULL;
-    if (!rank || !in->tiles || v + rank > pitch) {
+    if (!rank || !(in->tiles ? v + rank <= pitch : x->beside)) {
         input_sums(net, in, bias, x->W, x->apart, v, out, pitch);
         if (rank) input_sums(net, in, U_bias, U, rank, rank, along, along_pitch);
         return;
     }
-    start_sums(bias, in->rows, v, out, pitch);
-    start_sums(U_bias, in->rows, rank, out + v, pitch);
-    asv_tiles_forward((const float *const *)in->row_start, in->rows, in->begin, in->end, (const float *)x->W, x->apart,
-                      v, (const float *)U, rank, (float *)out, pitch, in->tiles);
+    if (in->tiles) {
+        start_sums(bias, in->rows, v, out, pitch);
+        start_sums(U_bias, in->rows, rank, out + v, pitch);
+        asv_tiles_forward((const float *const *)in->row_start, in->rows, in->begin, in->end, (const float *)x->W,
+                          x->apart, v, (const float *)U, rank, (float *)out, pitch, in->tiles);
+    } else {
+        start_sums(bias, 1, v, in->start, pitch);
+        start_sums(U_bias, 1, rank, in->start + v, pitch);
+        entry_sums(in, in->start, x->W, x->apart, v + rank, out, pitch);
+    }
     for (int64_t r = 0; r < in->rows; r++)
         memcpy(along + r * along_pitch, out + r * pitch + v, (size_t)rank * sizeof(real));
 }

@@ -100,8 +100,21 @@ ASV_INLINE void subtract_at_snapshot(const asv_inner *p, step_scratch *s, int64_
     for (int64_t j = first * pitch; j < last * pitch; j++) delta[j] += delta[count + j];
 }
 
-/* This thread's rows of the products of the factors of W_1 .. W_{L-1}; W_0's on tiles are begun. */
-ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
+/* What samples first..last add to the products of the factors of W_1 .. W_{L-1}. */
+ASV_INLINE void form_products(const asv_inner *p, step_scratch *s, int64_t first, int64_t last) {
+    const asv_network *net = p->net;
+    for (int64_t l = 1; l < net->layers; l++) {
+        factors_t f = factors_of(p, s, l);
+        int64_t w = net->width[l], pitch = pitch_of(net, l);
+        stretch_t at = stretch_of(p, f.rows, first, last);
+        for (int64_t row = at.first; row < f.rows; row += at.apart)
+            matmul(net, 1, 0, w, f.width_out, at.count, 1, f.left[0] + row * pitch, pitch, f.right + row * f.pitch,
+                   f.pitch, row > at.first, (real *)f.product, f.width_out);
+    }
+}
+
+/* The shortening's terms on this thread's rows of these; the product of W_0's factors on tiles is begun. */
+ASV_INLINE void shorten_products(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     if (s->in.tiles) {
         factors_t f = factors_of(p, s, 0);
@@ -110,11 +123,9 @@ ASV_INLINE void form_products(const asv_inner *p, step_scratch *s) {
     for (int64_t l = 1; l < net->layers; l++) {
         factors_t f = factors_of(p, s, l);
         int64_t first = from_part(s, net->width[l]), w = to_part(s, net->width[l]) - first, v = f.width_out;
-        real *product = (real *)f.product + first * v;
-        if (w == 0) continue;
-        matmul(net, 1, 0, w, v, f.rows, 1, f.left[0] + first, pitch_of(net, l), f.right, f.pitch, 0, product, v);
-        if (f.rank)
-            matmul(net, 0, 0, w, v, f.rank, 1, f.basis + first * f.rank, f.rank, f.against, f.pitch, 1, product, v);
+        if (f.rank && w)
+            matmul(net, 0, 0, w, v, f.rank, 1, f.basis + first * f.rank, f.rank, f.against, f.pitch, 1,
+                   (real *)f.product + first * v, v);
     }
 }
 
@@ -129,7 +140,8 @@ ASV_INLINE parameters_t parameters_of(const asv_inner *p, step_scratch *s) {
     if (p->rank && p->basis[0]) {
         x_hat.rank = p->rank;
         x_hat.basis = p->basis[0];
-        x_hat.shift = p->shift;
+        x_hat.beside = p->wide && p->beside;
+        x_hat.shift = shift_of(p, s);
     }
     if (s->rest) {
         x_hat.offset = rest_from(net);
@@ -148,11 +160,14 @@ ASV_INLINE void first_sums(const asv_inner *p, const parameters_t *x_hat, step_s
     }
 }
 
-/* From there to the direction's factors: those of the mini-batch's samples first..last. */
+/* From there to the direction's factors, and where all coordinates are updated their products in upper layers: what the
+ * mini-batch's samples first..last add to them. */
 ASV_INLINE void sample_factors(const asv_inner *p, const parameters_t *x_hat, step_scratch *s, int64_t first,
                                int64_t last) {
     batch_gradient(p, x_hat, s, first, last, 0, 1);
     if (p->direction == ASV_SVRG) subtract_at_snapshot(p, s, first, last);
+    if (p->rank) deflate(p, s, first, last);
+    if (s->product) form_products(p, s, first, last);
 }
 
 /* The direction's data part as factors. x^ is read here, between the two looks at the counters. */
@@ -165,8 +180,7 @@ ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     }
     first_sums(p, &x_hat, s, units_of(net, s->acts, 2 * p->b, 1), s->along);
     sample_factors(p, &x_hat, s, 0, p->b);
-    if (p->rank) deflate(p, s);
-    if (s->product) form_products(p, s);
+    if (s->product) shorten_products(p, s);
 }
 
 /* Lists where the rows of every layer's left factor start. */

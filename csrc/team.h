@@ -5,9 +5,9 @@
  * iteration. Here x stays where it is, and what moves is the mini-batch's sums and deltas, b x units numbers:
  *
  *     1. each thread multiplies its columns of the input with its rows of W_0;
- *     2. the mini-batch's samples are divided: a thread adds up all threads' parts of its samples' sums, and takes
- * these samples through the upper layers and back;
- *     3. each thread subtracts eta v on its rows.
+ *     2. the mini-batch's samples are divided: a thread adds up all threads' parts of its samples' sums, takes them
+ *        through the upper layers and back, and forms their part of these layers' gradients;
+ *     3. each thread adds up those parts on its rows, and subtracts eta v there.
  *
  * The threads meet between the parts. They compute the serial iteration, but for the order in which the parts are added
  * up: no update is ever late, and for a number of threads results are bit-repeatable. */
@@ -37,6 +37,20 @@ ASV_PART void gather_sums(const asv_inner *p, step_scratch *s, size_t stride, in
     gather(s, s->sums, stride, first, last, pitch, out);
     if (p->direction == ASV_SVRG && !p->cache) gather(s, s->sums, stride, b + first, b + last, pitch, out);
     if (p->rank && p->basis[0]) gather(s, s->part_along, stride, first, last, along_pitch(p), s->along);
+}
+
+/* The parts' sums of what all samples add to: U' v, and the upper layers' products in this thread's rows. */
+ASV_PART void gather_products(const asv_inner *p, step_scratch *s, size_t stride) {
+    const asv_network *net = p->net;
+    if (p->rank) gather(s, s->part_against, stride, 0, p->rank, net->unit[net->layers + 1], s->against);
+    for (int64_t l = 1; l < net->layers; l++) {
+        int64_t v = net->width[l + 1], first = from_part(s, net->width[l]) * v, last = to_part(s, net->width[l]) * v;
+        real *product = s->product + (net->weight[l] - rest_from(net));
+        for (int64_t k = 0; k < s->parts; k++) {
+            const real *from = of_part(product, k - s->part, stride);
+            for (int64_t j = first; j < last && k != s->part; j++) product[j] += from[j];
+        }
+    }
 }
 
 /* This thread's scratch, with the columns that it owns; what all write to is the first thread's. */
@@ -83,15 +97,13 @@ ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scra
         gather_sums(p, &s, stride, first, last);
         sample_factors(p, &x_hat, &s, first, last);
         asv_meet(arrivals, ++meetings * parts);
-        if (p->rank) deflate(p, &s);
-        form_products(p, &s);
+        gather_products(p, &s, stride);
+        shorten_products(p, &s);
         draw_next(p, &s, t + 1);
         if (p->done) update_batch(p, &s);
         update_own(p, &s, p->done ? 1 : 0);
-        if (part == 0) {
-            if (p->shift) update_shift(p, &s);
-            p->delays[t] = 0;
-        }
+        if (p->shift) update_shift(p, &s);
+        if (part == 0) p->delays[t] = 0;
         leave_batch(p, &s);
     }
 }

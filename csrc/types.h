@@ -99,6 +99,7 @@ typedef struct {
     const int64_t *cuts; /* ASV_OWNED, threads + 1: each thread's rows of W_0, from one to the next; */
     const int64_t *split; /* CSR: where they begin in each sample's entries, (threads + 1) x n (team.h) */
     void *wide; /* W_0 with its rows on whole lines, in place of that in x; or NULL */
+    int beside; /* whether in these lines there are those of U_0 (see rank), too */
     int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */
     const double
         *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where the rows of W_0 have one alpha; or NULL */
@@ -106,7 +107,8 @@ typedef struct {
     const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
     const void *turned; /* U_0' without the bias's column, rank x width[0], where there is U_0 */
     const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
-    void *shift; /* rank rows of layer 1's units: U_0 times them is added to b_0 and W_0 by `settle`; or NULL */
+    void *shift; /* rank rows of layer 1's units, for each thread the same: U_0 times them is added to b_0 and W_0 by
+                    `settle`; or NULL */
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (importance.py); or NULL */
     const void *ratio; /* with a list, n: 1 / (n p_i), what the gradient of sample i is multiplied by */
     void *lengths; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */

@@ -20,14 +20,15 @@ typedef struct {
     real *sums;          /* in a team, this thread's part of the first layer's sums: at x^, then at x~; */
     real *part_along;    /* and of `along` */
     real *rest;          /* private copy of all layers but the first */
-    real *product;       /* v's data part in these layers, where all coordinates are updated */
-    real *along;         /* b rows of `rank`: the batch along the first layer's basis (deflate.h) */
-    real *upper_along;   /* 2 b rows of `rank`: an upper layer's left factor along its basis */
-    real *against;       /* rank rows of every layer's units */
-    int64_t *chosen;     /* block numbers of this update */
-    uint64_t *marks;     /* a bit a block */
-    char *finished;      /* a stripe each */
-    real *change;        /* eta v of the chosen coordinates, block == 1 */
+    real *product; /* v's data part in these layers, where all coordinates are updated; in a team at first a part */
+    real *along; /* b rows of `rank`: the batch along the first layer's basis (deflate.h) */
+    real *upper_along; /* 2 b rows of `rank`: an upper layer's left factor along its basis */
+    real *against; /* rank rows of every layer's units */
+    real *part_against; /* in a team, this thread's part of it; else the same */
+    int64_t *chosen; /* block numbers of this update */
+    uint64_t *marks; /* a bit a block */
+    char *finished; /* a stripe each */
+    real *change; /* eta v of the chosen coordinates, block == 1 */
     int64_t part, parts; /* this thread's share of a team's work (team.h): 0 of 1 where a thread works alone */
 } step_scratch;
 
@@ -63,7 +64,9 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     if (p->rank) {
         s->along = carve(base, &used, along);
         s->upper_along = carve(base, &used, 2 * along);
-        s->against = carve(base, &used, (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real));
+        size_t against = (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real);
+        s->part_against = s->against = carve(base, &used, against);
+        if (p->update == ASV_OWNED) s->part_against = carve(base, &used, against);
     }
     if (p->subset) {
         size_t blocks = (size_t)((net->d + p->block - 1) / p->block);
@@ -103,6 +106,16 @@ ASV_INLINE factors_t factors_of(const asv_inner *p, const step_scratch *s, int64
         f.against = units_of(net, s->against, p->rank, l + 1);
     }
     return f;
+}
+
+/* The rows of an upper layer's factors that come from samples first..last: those at x^, and under ASV_SVRG those at x~,
+ * `apart` from them. The rows of all samples are one stretch. */
+typedef struct {
+    int64_t first, count, apart;
+} stretch_t;
+
+ASV_INLINE stretch_t stretch_of(const asv_inner *p, int64_t rows, int64_t first, int64_t last) {
+    return last - first == p->b ? (stretch_t){0, rows, rows} : (stretch_t){first, last - first, p->b};
 }
 
 ASV_INLINE int64_t layer_of(const asv_network *net, int64_t k) {

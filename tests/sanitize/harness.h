@@ -228,7 +228,8 @@ static void make_deflation(problem *p) {
     p->inner.basis = (const void *const *)basis;
     p->inner.fixed = (const void *const *)fixed;
     int64_t pitch = p->net.unit[2] - p->net.unit[1];
-    if (goes_in_order(p) && !p->inner.done) p->inner.shift = array((size_t)(RANK * pitch) * p->real, EXACT);
+    if (goes_in_order(p) && !p->inner.done)
+        p->inner.shift = array((size_t)(p->is.threads * RANK * pitch) * p->real, EXACT);
 }
 
 /* Passes over every other sample, twice. */
