@@ -19,9 +19,9 @@ HOW = [
     for direction in ["sgd", "svrg", "svrg-uncached"]
     for coordinates in ["all", "single", "lines"]
     for threads in THREADS
-    for update in ["serial", "atomic", "striped"]
+    for update in ["serial", "atomic", "striped", "owned"]
     if (update != "serial" or threads == 1)
-    and (update != "striped" or coordinates == "all")
+    and (update in ("serial", "atomic") or coordinates == "all")
     and (update == "serial" or direction != "svrg-uncached")
 ]
 

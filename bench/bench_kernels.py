@@ -86,6 +86,21 @@ def test_tiles(measure, monkeypatch, batch, inputs, hidden, density):
     measure.note(tiles_over_vectors=ratio)
 
 
+@pytest.mark.skipif(len(THREADS) == 1, reason="one core")
+@pytest.mark.parametrize(
+    ("inputs", "density"), [(32, 1.0), (64, 1.0), (128, 1.0), (384, 1.0), (784, 0.2), (20_000, 0.004)]
+)
+@pytest.mark.parametrize("batch", [10, 50])
+def test_team(measure, batch, inputs, density):
+    """Threads together, in units of the time of threads that do not wait: below 1, together is faster. Earns
+    TEAM_INPUTS."""
+    problem = Problem(*random_samples(4000, inputs, density), hidden=50)
+    how = {"coordinates": "all", "batch": batch, "eta": 0, "threads": 2}
+    owned, striped = (Inner(problem, 300, update=update, **how) for update in ["owned", "striped"])
+    _, ratio = measure(owned.run, against=striped.run, rounds=15, threads=2)
+    measure.note(together_over_apart=ratio)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.8, 1.6])
 @pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (5000, 20)])
 def test_putting_off(measure, monkeypatch, inputs, hidden, share):
