@@ -102,8 +102,8 @@ _PARAMETERS = """
         Whether another `fit` goes on from the parameters of the one before.
     n_jobs : int, default=None
         Threads. -1 for every core this process may use (by affinity and cgroup quota). None for the same, or for one
-        thread where there is too little work for more (mini-batch x parameters below 500,000; x share of non-zeros in
-        sparse input). With backend="mpi", of each rank; None for one.
+        thread where there is too little work for more (mini-batch x parameters below 500,000, or below 40,000 where
+        `update` is "owned"; x share of non-zeros in sparse input). With backend="mpi", of each rank; None for one.
     backend : {"threads", "mpi"}, default="threads"
         "threads": Shared-AsySVRG, the threads of this process on one vector (Algorithm 1). "mpi": Distributed-AsySVRG
         (Algorithms 2 and 3); every rank of an MPI job calls `fit`, rank 0 serves and all others work. Each gives all
@@ -123,7 +123,8 @@ _PARAMETERS = """
         of the first one. For networks so large that one server, or its link, is busy all the time (docs/cluster.md).
         Not with max_delay.
     random_state : int, RandomState instance or None, default=None
-        Start and draws. With one thread it determines the result; with more, threads' timing has a say, too.
+        Start and draws. With one thread, or with `update` "owned" and a number of threads, it determines the result;
+        else threads' timing has a say, too.
     verbose : bool, default=False
         Progress bar (plain lines where the output is no terminal).
     dtype : {"float32", "float64"} or dtype, default="float32"

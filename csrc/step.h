@@ -229,14 +229,16 @@ ASV_INLINE void leave_batch(const asv_inner *p, step_scratch *s) {
 
 /* Eq. (4) on the coordinates of iteration t. */
 ASV_INLINE void update(const asv_inner *p, step_scratch *s, int64_t t) {
-    if (p->subset) {
+    const int64_t lowest = p->done ? 1 : 0, start = lowest ? p->net->bias[0] : 0;
+    if (p->done) update_batch(p, s);
+    if (p->subset)
         update_subset(p, s, t);
-    } else if (p->done) {
-        update_batch(p, s);
-        update_all(p, s, t, p->net->bias[0]);
-    } else {
-        update_all(p, s, t, 0);
-    }
+    else if (p->update == ASV_STRIPED)
+        update_striped(p, s, t, start);
+    else if (p->update == ASV_ATOMIC)
+        update_atomic(p, s, start, p->net->d);
+    else
+        update_own(p, s, lowest);
     if (p->shift) update_shift(p, s);
 }
 

@@ -100,9 +100,7 @@ ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scra
         gather_products(p, &s, stride);
         shorten_products(p, &s);
         draw_next(p, &s, t + 1);
-        if (p->done) update_batch(p, &s);
-        update_own(p, &s, p->done ? 1 : 0);
-        if (p->shift) update_shift(p, &s);
+        update(p, &s, t);
         if (part == 0) p->delays[t] = 0;
         leave_batch(p, &s);
     }

@@ -313,16 +313,6 @@ ASV_INLINE void update_own(const asv_inner *p, step_scratch *s, int64_t lowest) 
     }
 }
 
-/* All coordinates from `start` on. */
-ASV_INLINE void update_all(const asv_inner *p, step_scratch *s, int64_t t, int64_t start) {
-    if (p->update == ASV_STRIPED)
-        update_striped(p, s, t, start);
-    else if (p->update == ASV_ATOMIC)
-        update_atomic(p, s, start, p->net->d);
-    else
-        update_plain(p, s, start, p->net->d);
-}
-
 /* A random subset of coordinates. */
 ASV_INLINE void update_subset(const asv_inner *p, step_scratch *s, int64_t t) {
     int64_t d = p->net->d;
