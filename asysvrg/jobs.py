@@ -5,8 +5,10 @@ A job takes what a worker delivers, offers it something to do, and takes that ba
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -180,7 +182,8 @@ class Part:
         self.x, self.snap, self.epoch, self.eta, self.codec = x, snap, epoch, eta, codec
         self.steps, self.applied, self.delays = steps, 0, np.zeros(steps, dtype=np.int32)
         self.has = bytearray(steps)  # by draw: whether it is among the applied
-        self.axpy = get_blas_funcs("axpy", (x,))
+        axpy = get_blas_funcs("axpy", (x,))
+        self.subtract = lambda v: axpy(v, x, x.size, -eta)  # names of arguments take as long as all else of the call
 
     @property
     def complete(self) -> bool:
@@ -194,9 +197,9 @@ class Part:
         """Subtracts the direction of draw t, computed at version `base`, unless it has been."""
         if self.has[t]:
             return False
-        self.axpy(v, self.x, a=-self.eta)
-        self.has[t], self.delays[self.applied] = True, self.applied - base
-        self.applied += 1
+        self.subtract(v)
+        applied = self.applied
+        self.has[t], self.delays[applied], self.applied = True, applied - base, applied + 1
         return True
 
 
@@ -295,7 +298,7 @@ class Updates:
         self.held: dict[int, np.ndarray] = {}
         self.window = math.inf if len(groups) == 1 else WINDOW * sum(len(group.ranks) for group in groups)
         owner = systematic(start, [group.rows for group in groups], steps)
-        self.pools = [np.flatnonzero(owner == g).tolist() for g in range(len(groups))]  # sorted, hence heaps
+        self.pools = [np.flatnonzero(owner == g)[::-1].tolist() for g in range(len(groups))]  # the next one last
 
     @property
     def applied(self) -> int:
@@ -334,19 +337,21 @@ class Updates:
             self._apply_held()
         else:
             peer.task, peer.last = None, message.c
-            self.server.dropped += not self.part.apply(self.codec.arrived(message.payload), message.c, message.b)
+            if not self.part.apply(self.codec.arrived(message.payload), message.c, message.b):
+                self.server.dropped += 1
 
     def offer(self, peer: Peer) -> Message | None:
         if peer.rank in self.server.servers:
             return self.ranges.offer(peer.rank)
         pool, part = self.pools[peer.group], self.part
-        if peer.task is not None or not pool or pool[0] > part.applied + self.window or self.ranges.at_once:
+        applied = part.applied
+        if peer.task is not None or not pool or pool[-1] > applied + self.window or self.ranges.at_once:
             return None
         if self.bound is not None and len(self.bases) > self.bound:
             return None
-        peer.task = t = heapq.heappop(pool)
+        peer.task = t = pool.pop()
         if self.bound is not None:
-            self.bases[peer.rank] = part.applied
+            self.bases[peer.rank] = applied
         mask, parts = Mask.X, [part.parameters()]
         if peer.snap != self.sweep:
             peer.snap, mask = self.sweep, mask | Mask.SNAP
@@ -356,11 +361,11 @@ class Updates:
             if peer.mu != self.sweep:
                 peer.mu, mask = self.sweep, mask | Mask.MU
                 parts.append(self.mu)
-        return Message(Kind.STEP, mask, a=self.epoch, b=part.applied, c=t, payload=parts)
+        return Message(Kind.STEP, mask, a=self.epoch, b=applied, c=t, payload=parts)
 
     def lose(self, peer: Peer) -> None:
         if peer.last is not None and self.ranges.missing:
-            heapq.heappush(self.pools[peer.group], peer.last)
+            self._put_back(peer, peer.last)
         peer.last = None
         self._give_back(peer)
 
@@ -369,10 +374,13 @@ class Updates:
         self.bases.pop(peer.rank, None)
         self.held.pop(peer.rank, None)
         if peer.task is not None:
-            heapq.heappush(self.pools[peer.group], peer.task)
+            self._put_back(peer, peer.task)
             peer.task = None
         if self.bound is not None:
             self._apply_held()
+
+    def _put_back(self, peer: Peer, t: int) -> None:
+        bisect.insort(self.pools[peer.group], t, key=operator.neg)
 
     def _apply_held(self) -> None:
         """Applies what is held, oldest first, as long as all others can still be in time."""

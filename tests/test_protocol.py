@@ -357,7 +357,7 @@ def test_draws_of_groups_stay_together():
     groups = [Group(900, (1,)), Group(100, (2,))]
     network.server.group(groups)
     job, order = updates(network, groups, np.zeros(900), 900, start=0.4), []
-    job.part.axpy = lambda v, x, a: order.append(int(v.argmax()))
+    job.part.subtract = lambda v: order.append(int(v.argmax()))
     network.run(job)
     ahead = np.array(order) - np.arange(900)
     assert sorted(order) == list(range(900))
@@ -524,7 +524,7 @@ def test_unequal_shards_and_speeds_do_not_bias_the_direction():
         network.server.group(groups)
         x, seen = problem.vector(problem.x), []
         job = updates(network, groups, x, steps, eta=0.0, start=0.3)
-        job.part.axpy = lambda v, x, a, seen=seen: seen.append(v.copy())
+        job.part.subtract = lambda v, seen=seen: seen.append(v.copy())
         network.run(job)
         seen = np.array(seen)
         allowed = 5 * seen.std(0) / np.sqrt(steps) + 1e-12
