@@ -68,7 +68,11 @@ def extension(name, sources):
 
 setup(
     ext_modules=cythonize(
-        [extension("_network", ["csrc/float32.c", "csrc/float64.c", "csrc/tiles.c"]), extension("_shared", [])],
+        [
+            extension("_network", ["csrc/float32.c", "csrc/float64.c", "csrc/tiles.c"]),
+            extension("_shared", []),
+            extension("_message", []),
+        ],
         compiler_directives={"freethreading_compatible": False},
     ),
     cmdclass={"build_ext": BuildExt},

@@ -1,4 +1,4 @@
-"""What server and workers say to each other: one buffer a message, 64 bytes of header, then vectors or a blob.
+"""What server and workers say to each other: one buffer a message (`_message`), a header, then vectors or a blob.
 
 A worker asks, the server answers; each has at most one message under way to the other. `ALIVE` alone has no answer.
 """
@@ -9,16 +9,14 @@ import io
 import itertools
 import json
 import os
-import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-PROTOCOL = 1
-HEADER = 64  # bytes: eight int64
-_HEADER = struct.Struct("8q")
+from asysvrg._message import Message
+
 PIECE = 2**19  # bytes of a blob in a message
 PATIENCE, LONG = 200e-6, 1e-3  # seconds
 
@@ -53,84 +51,14 @@ class RankError(RuntimeError):
     """Another rank could not go on; says which one, and why."""
 
 
-class Message(NamedTuple):
-    """A message as it was received.
-
-    Attributes
-    ----------
-    kind, mask : int
-    phase : int
-        Which exchange it belongs to: both sides count `share` and `work`.
-    run : int
-        Number of the fit in this process.
-    seq : int
-        Number of the worker's question; an answer carries that of its question.
-    a, b, c, d : int
-        SHARD: sweep, shard, first and last row. FULL: sweep, shard, samples evaluated. STEP: epoch s, version of x,
-        draw t. GRAD: the same, sample gradients evaluated. BLOB, ANSWER: offset, length of the whole. BEGIN: epoch,
-        steps m. HAND: whether at once. PART: epoch, version. READY to a server other than rank 0: epoch. RANGE: epoch,
-        directions dropped, bytes carried since the last one.
-    payload : array of uint8
-        A view of the buffer; valid until the question is answered, or the next one is asked.
-    """
-
-    kind: int
-    mask: int = 0
-    phase: int = 0
-    run: int = 0
-    seq: int = 0
-    a: int = 0
-    b: int = 0
-    c: int = 0
-    d: int = 0
-    payload: Any = ()
-
-    def stamped(self, phase: int, run: int, seq: int) -> Message:
-        """The same as part of an exchange."""
-        kind, mask, _, _, _, a, b, c, d, payload = self
-        return Message._make((kind, mask, phase, run, seq, a, b, c, d, payload))
-
-
-def write(buffer: np.ndarray, message: Message, there: np.ndarray | None = None) -> int:
-    """Writes a message into a buffer of bytes; its payload is a sequence of arrays. Returns the bytes written.
-
-    `there` is an array that lies in the buffer, right behind the header, already.
-    """
-    kind, mask, phase, run, seq, a, b, c, d, parts = message
-    at = HEADER
-    for part in parts:
-        end = at + part.nbytes
-        if end > buffer.size:
-            raise ValueError(f"a message of more than {buffer.size} bytes")
-        if part is not there:
-            buffer[at:end] = part.view(np.uint8)
-        at = end
-    _HEADER.pack_into(buffer, 0, PROTOCOL | run << 8, kind | mask << 8 | phase << 16, seq, at - HEADER, a, b, c, d)
-    return at
-
-
-def read(buffer: np.ndarray) -> Message:
-    """The message in a buffer.
-
-    Raises
-    ------
-    ValueError
-        If it is of another version of this protocol.
-    """
-    stamp, what, seq, size, a, b, c, d = _HEADER.unpack_from(buffer)
-    if stamp & 255 != PROTOCOL:
-        raise ValueError(f"protocol version {stamp & 255}, expected {PROTOCOL}: install the same asysvrg on all ranks")
-    payload = buffer[HEADER : HEADER + size]
-    return Message._make((what & 255, what >> 8 & 255, what >> 16, stamp >> 8, seq, a, b, c, d, payload))
-
-
 def vectors(message: Message, dtype: np.dtype, x_bytes: int) -> dict[int, np.ndarray]:
     """The vectors behind a header, by their bits; x as so many bytes, which a codec reads."""
-    at = x_bytes if message.mask & Mask.X else 0
-    given = {Mask.X: message.payload[:at]}
-    if message.mask & (Mask.SNAP | Mask.MU):
-        bits = [bit for bit in (Mask.SNAP, Mask.MU) if message.mask & bit]
-        given |= zip(bits, message.payload[at:].view(dtype).reshape(len(bits), -1), strict=True)
+    mask, payload = message.mask, message.payload
+    at = x_bytes if mask & Mask.X else 0
+    given = {Mask.X: payload[:at]}
+    if mask & (Mask.SNAP | Mask.MU):
+        bits = [bit for bit in (Mask.SNAP, Mask.MU) if mask & bit]
+        given |= zip(bits, payload[at:].view(dtype).reshape(len(bits), -1), strict=True)
     return given
 
 
@@ -195,28 +123,25 @@ class Backoff:
 
     def __init__(self, wait: str):
         self.pause: Callable[[], None] = {"sleep": self._pause, "yield": os.sched_yield, "spin": self._spin}[wait]
-        self.usual = 0.0  # seconds that a message took
+        self.usual, self.patience = 0.0, PATIENCE  # seconds that a message took; for which the core is offered
         self.reset()
 
     def reset(self) -> None:
         """A wait begins."""
-        self._begin(time.monotonic())
+        self.since, self.sleep = time.monotonic(), 50e-6
 
     def came(self) -> None:
         """What was waited for has come; the next wait begins."""
         now = time.monotonic()
-        self.usual += (now - self.since - self.usual) / 8
-        self._begin(now)
-
-    def _begin(self, now: float) -> None:
+        self.usual = usual = self.usual + (now - self.since - self.usual) / 8
+        self.patience = PATIENCE if usual < LONG else 0
         self.since, self.sleep = now, 50e-6
-        self.until = now + (PATIENCE if self.usual < LONG else 0)
 
     def _spin(self) -> None:
         pass
 
     def _pause(self) -> None:
-        if time.monotonic() < self.until:
+        if time.monotonic() < self.since + self.patience:
             os.sched_yield()
         else:
             time.sleep(self.sleep)

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from asysvrg._message import HEADER, Message, read, write
 from asysvrg._network import aligned_zeros
-from asysvrg.messages import HEADER, Backoff, Kind, Lost, Message, read, write
+from asysvrg.messages import Backoff, Kind, Lost
 
 REQUEST, REPLY = 31_907, 31_908  # below 32,767, which every MPI has
 FIRST_CAPACITY = 2**20  # bytes of a message, until the network is known
@@ -199,7 +200,6 @@ class ServerLink:
 
     def poll(self) -> list[tuple[int, Message | None]]:
         """What has come; None from a rank that MPI has given up. A message is valid until it is answered."""
-        came: list[tuple[int, Message | None]] = []
         ready = []
         for rank, request in self.receiving.items():
             try:
@@ -207,6 +207,11 @@ class ServerLink:
                     ready.append(rank)
             except self.error:
                 self.failed.append(rank)
+        return self._taken(ready) if ready or self.failed or self.news else []
+
+    def _taken(self, ready: list[int]) -> list[tuple[int, Message | None]]:
+        """The messages of these ranks, and what else is new."""
+        came: list[tuple[int, Message | None]] = []
         for rank in ready:
             del self.receiving[rank]
             try:
@@ -299,13 +304,21 @@ class WorkerLink:
         except self.error as error:
             raise self.lost(str(error).splitlines()[0]) from None
 
+    def is_here(self) -> bool:
+        """Whether there is something to look at."""
+        try:
+            return self.reply.Test()
+        except self.error:
+            return True  # `look` meets it, too
+
     def look(self) -> Message | None:
         """The answer, if it is there; valid until the next message is asked."""
         try:
             while self.reply.Test():
                 self.reply, answer = None, read(self.incoming)
                 if answer.seq == self.seq:
-                    self._finish()
+                    if self.sending.Test():
+                        self.sending = None
                     return answer
                 self._receive()
         except self.error as error:
@@ -319,9 +332,10 @@ class WorkerLink:
 
     def post(self, message: Message, phase: int, run: int) -> None:
         """Sends a message and does not wait for an answer."""
-        self._grow()
-        self.seq += 1
-        size = write(self.outgoing, message.stamped(phase, run, self.seq), self.there)
+        if self.sending is not None or self.outgoing.size < self.capacity:
+            self._grow()
+        self.seq = seq = self.seq + 1
+        size = write(self.outgoing, message.stamped(phase, run, seq), self.there)
         self.sending = self.comm.Isend([self.outgoing, size, self.byte], self.server, REQUEST)
         self.sent = time.monotonic()
 

@@ -179,21 +179,22 @@ class Server:
         """Takes a worker's message; answers it where there is an answer yet."""
         peer = self.peers[rank]
         peer.heard, peer.joined = now, True
-        if message.kind == Kind.ALIVE or message.seq <= peer.seq:
+        kind, seq, run = message.kind, message.seq, message.run
+        if kind == Kind.ALIVE or seq <= peer.seq:
             return
-        peer.seq, peer.owed, peer.since = message.seq, True, now
-        if message.run > self.run:  # it has left, and waits for the next fit
+        peer.seq, peer.owed, peer.since = seq, True, now
+        if run > self.run:  # it has left, and waits for the next fit
             peer.alive = peer.owed = False
             self._release(peer)
-            self.ahead[rank] = message._replace(payload=np.array(message.payload, dtype=np.uint8))
+            self.ahead[rank] = message.carrying(np.array(message.payload, dtype=np.uint8))
             return
-        if message.run != self.run and message.run >= 0:
-            self._reply(peer, stop(f"rank {rank} is in fit {message.run}, rank 0 in fit {self.run}"))
+        if run != self.run and run >= 0:
+            self._reply(peer, stop(f"rank {rank} is in fit {run}, rank 0 in fit {self.run}"))
             return
-        if message.kind in (Kind.FAIL, Kind.BYE):
+        if kind in (Kind.FAIL, Kind.BYE):
             peer.alive = peer.owed = False
             self._release(peer)
-            if message.kind == Kind.FAIL:
+            if kind == Kind.FAIL:
                 self.failure = reason(message, f"rank {rank}: ")
             return
         if not peer.alive:
@@ -245,16 +246,16 @@ class Server:
         if self.closing is not None:
             self._close(peer)
             return
-        if message.phase > self.phase:
+        phase = message.phase
+        if phase > self.phase:
             if message.kind != Kind.READY or peer.held is None:
-                payload = np.array(message.payload, dtype=np.uint8)
-                peer.held = message._replace(payload=payload)
-        elif message.phase in self.answers:
-            answers = self.answers[message.phase]
+                peer.held = message.carrying(np.array(message.payload, dtype=np.uint8))
+        elif phase in self.answers:
+            answers = self.answers[phase]
             blob = answers.get(peer.rank, next(iter(answers.values())))
             self._reply(peer, piece(blob, message.a if message.kind == Kind.READY else 0))
             return
-        elif message.phase < self.phase:
+        elif phase < self.phase:
             self._reply(peer, Message(Kind.DONE))
             return
         elif self.job is not None:

@@ -14,10 +14,11 @@ import time
 from typing import Any
 
 import numpy as np
+from asysvrg._message import HEADER
 from asysvrg._network import Network
 
 from asysvrg import AsySVRGClassifier, mpi, worker
-from asysvrg.messages import HEADER, Backoff
+from asysvrg.messages import Backoff
 
 INPUTS, OUTPUTS, N = 384, 10, 640
 ASK, ANSWER = 1, 2

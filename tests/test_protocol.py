@@ -9,27 +9,24 @@ import itertools
 
 import numpy as np
 import pytest
+from asysvrg._message import HEADER, Message, read, write
 from asysvrg._shared import InnerLoop
 from conftest import Problem
 
 from asysvrg.codec import CODECS
 from asysvrg.jobs import Exchange, Farewell, FullGradient, Updates, shards_of
 from asysvrg.messages import (
-    HEADER,
     PIECE,
     Backoff,
     Kind,
     Lost,
     Mask,
-    Message,
     RankError,
     pack,
-    read,
     stop,
     systematic,
     unpack,
     vectors,
-    write,
 )  # fmt: skip
 from asysvrg.server import Group, Server
 from asysvrg.worker import Worker, sharing
@@ -89,7 +86,7 @@ class Network:
     def ask(self, rank, message, after):
         self.seq[rank] += 1
         run = message.run or self.server.run
-        message = message._replace(seq=self.seq[rank], phase=self.phase[rank], run=run)
+        message = message.stamped(self.phase[rank], run, self.seq[rank])
         latency = self.rng.exponential(1e-3)
         self.at(after + latency, self.arrive, rank, self.wire(message), False)
         if self.rng.random() < self.duplicates:
@@ -332,8 +329,8 @@ def test_what_is_late_is_counted_and_dropped(late):
     server.receive(1, Message(Kind.READY, phase=1, seq=1), 0.0)
     task, v = sent[-1], np.ones(9).view(np.uint8)
     wrong = {"another epoch": {"a": 4}, "another draw": {"c": 7}, "another kind": {"kind": Kind.FULL}}[late]
-    right = Message(Kind.GRAD, phase=1, seq=2, a=task.a, b=task.b, c=task.c, d=1, payload=v)
-    server.receive(1, right._replace(**wrong), 0.0)
+    right = {"kind": Kind.GRAD, "phase": 1, "seq": 2, "a": task.a, "b": task.b, "c": task.c, "d": 1, "payload": v}
+    server.receive(1, Message(**right | wrong), 0.0)
     assert not x.any()
     assert server.dropped == 1
 
@@ -567,7 +564,8 @@ def test_messages_come_out_as_they_went_in():
     size = write(buffer, message)
     assert size == HEADER + 80
     found = read(buffer)
-    assert found[:-1] == message[:-1]
+    for name in ("kind", "mask", "phase", "run", "seq", "a", "b", "c", "d"):
+        assert getattr(found, name) == getattr(message, name)
     given = vectors(found, np.dtype(float), 40)
     assert (given[Mask.X].view(float) == x).all()
     assert (given[Mask.SNAP] == v).all()
@@ -575,7 +573,41 @@ def test_messages_come_out_as_they_went_in():
     with pytest.raises(ValueError, match="protocol version 2, expected 1"):
         read(buffer)
     with pytest.raises(ValueError, match="more than 1000 bytes"):
-        write(buffer, message._replace(payload=(np.zeros(200),)))
+        write(buffer, message.carrying((np.zeros(200),)))
+
+
+def test_a_message_changes_its_stamp_or_its_payload():
+    message = Message(Kind.GRAD, Mask.X, 1, 2, 3, 4, 5, 6, 7, (np.ones(3),))
+    stamped, carrying = message.stamped(10, -1, 30), message.carrying(())
+    names = "kind", "mask", "a", "b", "c", "d"
+    assert [getattr(stamped, name) for name in names] == [getattr(carrying, name) for name in names]
+    assert (stamped.phase, stamped.run, stamped.seq, stamped.payload) == (10, -1, 30, message.payload)
+    assert (carrying.phase, carrying.run, carrying.seq, carrying.payload) == (1, 2, 3, ())
+    buffer = np.zeros(HEADER + 24, np.uint8)
+    assert write(buffer, stamped, there=message.payload[0]) == HEADER + 24
+    assert read(buffer).run == -1
+    assert not read(buffer).payload.any()  # they lie there already, it was said
+    write(buffer, stamped)
+    assert (read(buffer).payload.view(float) == 1).all()
+
+
+def test_a_draw_that_a_worker_lost_is_the_next_one():
+    network, groups = accountants(2, 50)
+    server, sent = network.server, []
+    server.send = lambda rank, message: sent.append(message)
+    server.start(updates(network, groups, np.zeros(50), 50), 1)
+    seq = itertools.count(1)
+    for rank in (1, 2):
+        server.receive(rank, Message(Kind.READY, phase=1, seq=next(seq)), 0.0)
+    for _ in range(5):
+        task = sent[-1]
+        grad = Message(Kind.GRAD, 0, 1, 0, next(seq), task.a, task.b, task.c, 1, np.ones(50).view(np.uint8))
+        server.receive(2, grad, 0.0)
+    server.lose(1, "so it is")
+    task = sent[-1]
+    grad = Message(Kind.GRAD, 0, 1, 0, next(seq), task.a, task.b, task.c, 1, np.ones(50).view(np.uint8))
+    server.receive(2, grad, 0.0)
+    assert [message.c for message in sent] == [0, 1, 2, 3, 4, 5, 6, 0]
 
 
 def test_blobs():

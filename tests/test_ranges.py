@@ -83,7 +83,7 @@ class Divided(Network):
                 self.ask(rank, message, after)
                 continue
             seq = self.asked[rank, server] = self.asked.get((rank, server), 0) + 1
-            message = self.wire(message._replace(seq=seq, phase=self.phase[rank]))
+            message = self.wire(message.stamped(self.phase[rank], message.run, seq))
             for again in range(1 + (self.rng.random() < self.duplicates)):
                 self.at(after + self.rng.exponential(1e-3 + again), self.arrive_part, rank, server, message)
 
