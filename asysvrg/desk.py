@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from asysvrg.messages import Message
+from asysvrg.messages import Backoff, Message
 from asysvrg.server import Server
 
 TICK = 0.05  # seconds between two looks at the clock
@@ -77,6 +77,22 @@ class Desk:
     def look(self) -> bool:
         """Takes what has come; says whether anything has."""
         came = self.link.poll()
+        self._take(came)
+        return bool(came)
+
+    def wait(self, backoff: Backoff) -> None:
+        """Until something comes, and takes it; or until it is time to look round.
+
+        Where ranks share cores most looks are in vain, and are others' time: there is no more to one than it takes.
+        """
+        poll, pause, now = self.link.poll, backoff.pause, time.monotonic
+        while not (came := poll()) and now() < self.next_tick:
+            pause()
+        self._take(came)
+        if came:
+            backoff.came()
+
+    def _take(self, came: list[tuple[int, Message | None]]) -> None:
         now = time.monotonic()
         for rank, message in came:
             if message is None:
@@ -86,7 +102,6 @@ class Desk:
         if now >= self.next_tick:
             self.next_tick = now + TICK
             self.server.tick(now)
-        return bool(came)
 
 
 class Silence:

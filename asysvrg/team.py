@@ -149,10 +149,7 @@ class Leader(Team):
             try:
                 server.start(job, self.phase)
                 while not job.done and (closing or server.failure is None) and time.monotonic() < deadline:
-                    if self.desk.look():
-                        self.backoff.came()
-                    else:
-                        self.backoff.pause()
+                    self.desk.wait(self.backoff)
                     if signals.came:
                         signals.handle()
             finally:
@@ -199,8 +196,8 @@ class Member(Team):
     def __init__(self, world: mpi.World):
         super().__init__(world)
         self.links = {0: world.to_server(0)}
-        self.asked: dict[int, float] = {}  # servers that owe an answer, and when they were asked
-        self.looked = 0.0
+        self.asked: dict[int, mpi.WorkerLink] = {}  # links to servers that owe an answer
+        self.next_look = 0.0
         self.desk: Desk | None = None
 
     def _attendance(self) -> tuple[float, Callable[[], None]]:
@@ -221,13 +218,13 @@ class Member(Team):
             self.links[rank].reserve(self.room)
 
     def _ask(self, rank: int, message: Message) -> None:
-        self.links[rank].ask(message, self.phase, self.run)
-        self.asked[rank] = time.monotonic()
+        self.asked[rank] = link = self.links[rank]
+        link.ask(message, self.phase, self.run)
 
     def _answer(self) -> tuple[int, Message] | None:
         """A server's answer, if there is one."""
-        for rank in self.asked:
-            answer = self.links[rank].look()
+        for rank, link in self.asked.items():
+            answer = link.look()
             if answer is None:
                 continue
             del self.asked[rank]
@@ -236,16 +233,21 @@ class Member(Team):
                 error.from_server = True
                 raise error
             return rank, answer
-        now = time.monotonic()
-        if now - self.looked > mpi.PULSE:
-            self.looked = now
-            for rank, since in self.asked.items():
-                # Rank 0 is the one to notice first, since it can say what happened; and it is not asked meanwhile.
-                if now - since > self.lost_after * (1 if rank else 2) or self.ended(rank):
-                    raise self.links[rank].lost(f"no sign of it for {now - since:.0f} s")
-            if 0 not in self.asked:
-                self.links[0].pulse(self.run)
+        if time.monotonic() >= self.next_look:
+            self._look_round()
         return None
+
+    def _look_round(self) -> None:
+        """Whether those who owe an answer are still there; and a sign of life."""
+        now = time.monotonic()
+        self.next_look = now + mpi.PULSE
+        for rank, link in self.asked.items():
+            silent = now - link.sent
+            # Rank 0 is the one to notice first, since it can say what happened; and it is not asked meanwhile.
+            if silent > self.lost_after * (1 if rank else 2) or self.ended(rank):
+                raise link.lost(f"no sign of it for {silent:.0f} s")
+        if 0 not in self.asked:
+            self.links[0].pulse(self.run)
 
     def _next(self, questions: dict[int, Message]) -> tuple[int, Message]:
         """Asks servers; returns the first answer of those that owe one."""
@@ -255,9 +257,22 @@ class Member(Team):
             self.backoff.reset()
             while (found := self._answer()) is None:
                 if self.desk is None or not self.desk.look():
-                    self.backoff.pause()
+                    self._pause()
             self.backoff.came()
             return found
+
+    def _pause(self) -> None:
+        """Gives way to others once, or until there is an answer from the only one who owes it.
+
+        Where ranks share cores most looks are in vain, and are others' time: there is no more to one than it takes.
+        """
+        pause, now = self.backoff.pause, time.monotonic
+        pause()
+        if len(self.asked) == 1 and self.desk is None:
+            [link] = self.asked.values()
+            here, end = link.is_here, self.next_look
+            while not here() and now() < end:
+                pause()
 
     def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:
         """As rank 0's."""

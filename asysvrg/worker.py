@@ -98,20 +98,25 @@ class Worker:
         """
         if rank:
             return self._of_another(message, rank)
-        if message.kind in (Kind.DONE, Kind.STOP):
-            return None
-        given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
-        if Mask.SNAP in given:
-            self.snap[:], self.swept = given[Mask.SNAP], 0
-        if Mask.MU in given:
-            self.mu[:] = given[Mask.MU]
-        if message.kind == Kind.SHARD:
-            return {0: self._full(message)}
-        if message.kind == Kind.STEP:
-            self.step = message, given[Mask.X]
+        kind, mask = message.kind, message.mask
+        if mask & (Mask.SNAP | Mask.MU):
+            given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
+            if mask & Mask.SNAP:
+                self.snap[:], self.swept = given[Mask.SNAP], 0
+            if mask & Mask.MU:
+                self.mu[:] = given[Mask.MU]
+        if kind == Kind.STEP:
+            given = message.payload[: self.codecs[0].nbytes]
+            if not self.parts:
+                return self._step(message, given)
+            self.step = message, given
             return self._next()
-        if message.kind != Kind.WAIT:
-            raise ValueError(f"a worker got a message of kind {message.kind}")
+        if kind == Kind.SHARD:
+            return {0: self._full(message)}
+        if kind in (Kind.DONE, Kind.STOP):
+            return None
+        if kind != Kind.WAIT:
+            raise ValueError(f"a worker got a message of kind {kind}")
         return {0: Message(Kind.READY)}
 
     def _of_another(self, message: Message, rank: int) -> dict[int, Message]:
@@ -133,7 +138,7 @@ class Worker:
         if self.step is None:
             return {}
         step, given = self.step
-        questions = self._ask_again(step.a) if self.parts else {}
+        questions = self._ask_again(step.a)
         if questions or None in self.parts:
             return questions
         self.step = None
@@ -151,12 +156,11 @@ class Worker:
 
     def _x(self, given: np.ndarray) -> np.ndarray:
         """x^: each range as its server had it when it answered."""
-        first = self.codecs[0].received(given, self.snap[self.ranges[0]])
-        if self.x is None:
-            return first
-        self.x[self.ranges[0]] = first
-        for part, codec, where in zip(self.parts, self.codecs[1:], self.ranges[1:], strict=True):
-            self.x[where] = codec.received(part.payload, self.snap[where])
+        if not self.parts:
+            return self.codecs[0].received(given, self.snap)
+        codes = given, *(part.payload for part in self.parts)
+        for code, codec, where in zip(codes, self.codecs, self.ranges, strict=True):
+            self.x[where] = codec.received(code, self.snap[where])
         return self.x
 
     def _full(self, message: Message) -> Message:
@@ -189,13 +193,14 @@ class Worker:
         return self.batch_size * (2 if svrg and cache is None else 1)
 
     def _step(self, message: Message, given: np.ndarray) -> dict[int, Message]:
-        evaluated = self._direction(self._x(given), message.a, message.c, bool(message.mask & Mask.SVRG))
-        answers = {}
-        for rank, codec in enumerate(self.codecs):
-            base = self.parts[rank - 1].b if rank else message.b
-            # v itself, where it is one piece: it may lie in a message already.
-            piece = self.v[self.ranges[rank]] if self.parts else self.v
-            code = codec.direction(piece, message.a)
-            answers[rank] = Message(Kind.GRAD, a=message.a, b=base, c=message.c, d=evaluated, payload=(code,))
-        self.parts = [None] * len(self.parts)
-        return answers
+        epoch, t, parts = message.a, message.c, self.parts
+        d = self._direction(self._x(given), epoch, t, bool(message.mask & Mask.SVRG))
+        if not parts:  # v itself, which may lie in a message already
+            code = self.codecs[0].direction(self.v, epoch)
+            return {0: Message(Kind.GRAD, a=epoch, b=message.b, c=t, d=d, payload=(code,))}
+        self.parts = [None] * len(parts)
+        codes = [codec.direction(self.v[where], epoch) for codec, where in zip(self.codecs, self.ranges, strict=True)]
+        return {
+            rank: Message(Kind.GRAD, a=epoch, b=base.b, c=t, d=d, payload=(code,))
+            for rank, (base, code) in enumerate(zip((message, *parts), codes, strict=True))
+        }

@@ -6,6 +6,7 @@ die, or stop and come back.
 
 import heapq
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from asysvrg._shared import InnerLoop
 from conftest import Problem
 
 from asysvrg.codec import CODECS
+from asysvrg.desk import TICK, Desk
 from asysvrg.jobs import Exchange, Farewell, FullGradient, Updates, shards_of
 from asysvrg.messages import (
     PIECE,
@@ -28,7 +30,9 @@ from asysvrg.messages import (
     unpack,
     vectors,
 )  # fmt: skip
+from asysvrg.mpi import WorkerLink
 from asysvrg.server import Group, Server
+from asysvrg.team import Member
 from asysvrg.worker import Worker, sharing
 
 LOST_AFTER, HEARTBEAT, PULSE = 1.0, 0.05, 0.2
@@ -589,6 +593,70 @@ def test_a_message_changes_its_stamp_or_its_payload():
     assert not read(buffer).payload.any()  # they lie there already, it was said
     write(buffer, stamped)
     assert (read(buffer).payload.view(float) == 1).all()
+
+
+class Visits:
+    """In the place of a link: messages that come after so many looks; in that of a clock and a backoff, too."""
+
+    def __init__(self, *looks):
+        self.left, self.now, self.came_after, self.looks = list(looks), 0.0, [], 0
+
+    def poll(self):
+        self.looks += 1
+        if self.left and self.looks >= self.left[0]:
+            self.left.pop(0)
+            return [(1, Message(Kind.ALIVE))]
+        return []
+
+    def pause(self):
+        self.now += 1e-3
+
+    def came(self):
+        self.came_after.append(self.looks)
+
+
+def test_a_server_that_waits_looks_round_in_time(monkeypatch):
+    visits, ticks = Visits(5, 6, 200), []
+    desk = Desk.__new__(Desk)
+    desk.link, desk.server, desk.next_tick = visits, Server([1], None, 0.0), 0.02
+    monkeypatch.setattr(desk.server, "tick", ticks.append)
+    monkeypatch.setattr("asysvrg.desk.time.monotonic", lambda: visits.now)
+    while visits.left:
+        desk.wait(visits)
+    assert visits.came_after == [5, 6, 200]
+    assert desk.server.peers[1].heard == visits.now
+    steps = np.diff([0.0, *ticks])
+    assert len(ticks) == 4
+    assert steps[0] == pytest.approx(0.02)
+    assert steps[1:] == pytest.approx(TICK, abs=1.1e-3)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_worker_that_waits_looks_round_in_time(failing, monkeypatch):
+    """Also where MPI has an error in the place of an answer."""
+    visits = Visits(30)
+
+    def test():
+        if not visits.poll():
+            return False
+        if failing:
+            raise ConnectionError("it is gone")
+        return True
+
+    link = WorkerLink(SimpleNamespace(BYTE=None, Exception=ConnectionError), None, 0)
+    link.reply = SimpleNamespace(Test=test)
+    member = Member.__new__(Member)
+    member.asked, member.desk, member.backoff, member.next_look = {0: link}, None, visits, 0.02
+    monkeypatch.setattr("asysvrg.team.time.monotonic", lambda: visits.now)
+    member._pause()
+    assert visits.now == pytest.approx(0.02)
+    member.next_look = 1.0
+    member._pause()
+    assert visits.looks == 30
+    visits.left.append(0)
+    if failing:
+        with pytest.raises(Lost, match="it is gone"):
+            link.look()
 
 
 def test_a_draw_that_a_worker_lost_is_the_next_one():
