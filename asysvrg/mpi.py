@@ -317,7 +317,7 @@ class WorkerLink:
             while self.reply.Test():
                 self.reply, answer = None, read(self.incoming)
                 if answer.seq == self.seq:
-                    if self.sending.Test():
+                    if self.sending is not None and self.sending.Test():
                         self.sending = None
                     return answer
                 self._receive()
