@@ -140,3 +140,7 @@ cdef extern from "build.h":
     const char *asv_simd_level()
     int asv_thread_number() noexcept nogil
     int asv_team_size() noexcept nogil
+
+
+cdef extern from "seats.h":
+    void asv_take_seat(int32_t *, int64_t *, int64_t, int64_t) noexcept nogil

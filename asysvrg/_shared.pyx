@@ -10,7 +10,7 @@ import numpy as np
 from asysvrg._csrc cimport (
     ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_INTERRUPTED, ASV_LINE, ASV_OWNED, ASV_SERIAL, ASV_SGD, ASV_STRIPE, ASV_STRIPED,
     ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_inner, asv_kernels, asv_most_blocks, asv_samples,
-    asv_team_size, asv_thread_number,
+    asv_take_seat, asv_team_size, asv_thread_number,
 )
 from asysvrg._network cimport Network, Samples, address, start_control
 
@@ -57,7 +57,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide
+    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide, _seats
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads, replacement=True, rank=0):
@@ -109,7 +109,7 @@ cdef class InnerLoop:
         self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.step_scratch(&self.inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
-        self._parts = None
+        self._parts, self._seats = None, aligned_zeros((threads,), np.int32)
 
     def _geometric_sums(self, int64_t steps, double eta):
         """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all that is put off has the same r = 1 - eta alpha."""
@@ -177,6 +177,8 @@ cdef class InnerLoop:
         sums = self._geometric_sums(steps, eta)
         inner.sums = <const double *>address(sums, np.float64, (steps + 1,))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
+        if inner.threads > 1:
+            self._seat_threads()
         self._counters.fill(0)
         start_control(&self.control, deadline)
         if self._wide is not None:
@@ -200,6 +202,14 @@ cdef class InnerLoop:
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
+
+    def _seat_threads(self):
+        """A core for each thread, to start with."""
+        cdef asv_inner *inner = &self.inner
+        cdef int32_t *seats = <int32_t *>address(self._seats, np.int32, (inner.threads,))
+        self._counters.fill(0)
+        with nogil, parallel(num_threads=inner.threads):
+            asv_take_seat(seats, inner.counters, asv_thread_number(), asv_team_size())
 
     cdef _widen(self, x, pair):
         """Copies W_0 to rows on whole lines, and what stands beside it; returns where it is in x."""

@@ -185,3 +185,41 @@ def test_a_team_is_worth_its_threads_sooner(monkeypatch):
     assert chosen(X, (50,), None, batch_size=10) == (2, "owned")
     assert chosen(X, (2,), None, batch_size=10) == (1, "serial")
     assert chosen(X, (50,), None, batch_size=10, update="striped") == (1, "striped")
+
+
+def tasks(read):
+    """What there is to read of each thread of this process."""
+    return {int(task.name): read(task) for task in Path("/proc/self/task").iterdir()}
+
+
+def cores_of(task):
+    return os.sched_getaffinity(int(task.name))
+
+
+def time_and_core(task):
+    return int((task / "schedstat").read_text().split()[0]), int(
+        (task / "stat").read_text().rpartition(")")[2].split()[36]
+    )
+
+
+def two_cores():
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
+
+
+@pytest.mark.skipif(not two_cores(), reason="one core, or no Linux")
+def test_threads_begin_on_cores_of_their_own():
+    """Wherever they were before, and they may go anywhere afterwards."""
+    loop = Problem().inner_loop(update="owned", threads=2)
+    loop._seat_threads()
+    allowed = tasks(cores_of)
+    for task, cores in allowed.items():
+        os.sched_setaffinity(task, {min(cores)})
+    loop._seat_threads()  # there is no other core: both stay
+    for task, cores in allowed.items():
+        os.sched_setaffinity(task, cores)
+    before = tasks(time_and_core)
+    loop._seat_threads()
+    after = tasks(time_and_core)
+    ran = [task for task in after if after[task][0] > before[task][0]]
+    assert tasks(cores_of) == allowed
+    assert len({after[task][1] for task in ran}) == 2
