@@ -89,7 +89,7 @@ cdef extern from "types.h":
         int64_t *counters
         int32_t *locks
         const int64_t *cuts
-        const int64_t *split
+        const int32_t *split
         void *wide
         int beside
         int32_t *done

@@ -100,7 +100,7 @@ cdef class InnerLoop:
         self._division = divide(samples, batch_size, threads) if update == "owned" else (None, None)
         cuts, split = self._division
         self.inner.cuts = <const int64_t *>address(cuts, np.int64, (threads + 1,))
-        self.inner.split = <const int64_t *>address(split, np.int64, (threads + 1, samples.size))
+        self.inner.split = <const int32_t *>address(split, np.int32, (threads - 1, samples.size))
         self._turned = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
@@ -296,8 +296,8 @@ def divide(Samples samples not None, int batch_size, int parts):
     -------
     cuts : int64 array of shape (parts + 1,)
         Part k has columns cuts[k] .. cuts[k + 1] - 1.
-    split : int64 array of shape (parts + 1, n), or None for samples of which all inputs count
-        Where the entries of these columns begin in each sample.
+    split : int32 array of shape (parts - 1, n), or None for samples of which all inputs count
+        How many entries of each sample are in front of these columns, of all parts but the first.
     """
     cdef int64_t n = samples.data.n, p = samples.data.p, i, k, low, high, middle
     cdef const asv_samples *data = &samples.data
@@ -312,20 +312,20 @@ def divide(Samples samples not None, int batch_size, int parts):
     cuts[0], cuts[parts] = 0, p
     if not samples.skips_zeros:
         return cuts, None
-    split = np.empty((parts + 1, n), dtype=np.int64)
+    split = np.empty((parts - 1, n), dtype=np.int32)
     cdef const int64_t *cut = <const int64_t *>address(cuts, np.int64, (parts + 1,))
-    cdef int64_t *at = <int64_t *>address(split, np.int64, (parts + 1, n))
+    cdef int32_t *at = <int32_t *>address(split, np.int32, (parts - 1, n))
     with nogil:
-        for k in range(parts + 1):
+        for k in range(parts - 1):
             for i in range(n):
                 low, high = data.start[i], data.start[i + 1]
                 while low < high:
                     middle = (low + high) // 2
-                    if data.columns[middle] < cut[k]:
+                    if data.columns[middle] < cut[k + 1]:
                         low = middle + 1
                     else:
                         high = middle
-                at[k * n + i] = low
+                at[k * n + i] = <int32_t>(low - data.start[i])
     return cuts, split
 
 

@@ -126,11 +126,6 @@ class SharedExecution:
         deadline: float = math.inf,
     ) -> np.ndarray:
         """m updates of x in place; returns their delays, shorter where the deadline cut the epoch."""
-        shortening, pairs = self.shortening(snapshot.x), None
-        if shortening is not None:
-            gradient = self.objective.network.vector(snapshot.mu if direction == "svrg" else None)
-            along = shortening.along(self.objective.with_l2(gradient, snapshot.x))
-            pairs = [None if u is None else (u, c) for u, c in zip(shortening.bases, along, strict=True)]
         delays = self._loop.run(
             x,
             self.inner_steps,
@@ -140,11 +135,20 @@ class SharedExecution:
             mu=snapshot.mu,
             x_snap=snapshot.x,
             cache=snapshot.cache,
-            deflation=pairs,
+            deflation=self._shortened(snapshot, direction),
             draws=None if self._importance is None else self._importance.draws(epoch),
             deadline=deadline,
         )
         return delays[delays >= 0]
+
+    def _shortened(self, snapshot: Snapshot, direction: str) -> list[tuple[np.ndarray, np.ndarray] | None] | None:
+        """U of each layer and U' (mu + alpha x~), if steps are shortened."""
+        shortening = self.shortening(snapshot.x)
+        if shortening is None:
+            return None
+        gradient = self.objective.network.vector(snapshot.mu if direction == "svrg" else None)
+        along = shortening.along(self.objective.with_l2(gradient, snapshot.x))
+        return [None if u is None else (u, c) for u, c in zip(shortening.bases, along, strict=True)]
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:
         """Sample gradients of a full gradient, and of one inner iteration (the cache saves those at x~)."""

@@ -34,7 +34,7 @@ typedef struct {
     int64_t terms;            /* and how many; */
     const real *product;      /* rows of the gradient */
     int64_t first;            /* from this one on; -1: none yet */
-    const int64_t *from, *to; /* of each sample: its entries in these columns, in the data */
+    const int32_t *low, *high; /* of each sample: its entries in these columns; NULL: from the first, to the last */
     const int32_t **column; /* of each row: those entries, */
     const real **value;
     int64_t *count; /* and how many */
@@ -83,8 +83,6 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_net
     if (data->rows) in->row_start = carve(base, used, (size_t)(rows + more) * sizeof(real *));
     in->end = data->p;
     in->bias = 1;
-    in->from = data->start;
-    in->to = data->start ? data->start + 1 : NULL;
     if (on_tiles(net, data, rows)) {
         int64_t widest = net->width[1] > more ? net->width[1] : more;
         in->tiles = carve(base, used, asv_tiles_scratch(rows + more, widest));
@@ -125,6 +123,15 @@ ASV_INLINE void tile_right(input_t *in, const real *D, int64_t pitch, int64_t v,
     asv_tiles_right((const float *const *)in->right_start, in->terms, v, in->tiles);
 }
 
+/* Where the entries of sample i in the input's columns begin in the data, and end. */
+ASV_INLINE int64_t entries_from(const input_t *in, const asv_samples *data, int64_t i) {
+    return data->start[i] + (in->low ? in->low[i] : 0);
+}
+
+ASV_INLINE int64_t entries_to(const input_t *in, const asv_samples *data, int64_t i) {
+    return in->high ? data->start[i] + in->high[i] : data->start[i + 1];
+}
+
 /* Rows index[0..rows) of the data, or first, first + 1, ... where index is NULL. */
 ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *index, int64_t first, int64_t rows) {
     in->rows = rows;
@@ -132,9 +139,10 @@ ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *i
         int64_t i = index ? index[r] : first + r;
         if (data->rows) in->row_start[r] = (const real *)data->rows + i * data->p;
         if (data->values && !in->tiles) {
-            in->column[r] = data->columns + in->from[i];
-            in->value[r] = (const real *)data->values + in->from[i];
-            in->count[r] = in->to[i] - in->from[i];
+            int64_t from = entries_from(in, data, i);
+            in->column[r] = data->columns + from;
+            in->value[r] = (const real *)data->values + from;
+            in->count[r] = entries_to(in, data, i) - from;
         }
     }
     if (data->values || in->tiles) return;

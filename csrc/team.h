@@ -68,10 +68,8 @@ ASV_INLINE void carve_part(step_scratch *s, const asv_inner *p, char *scratch, s
     s->in.begin = p->cuts[from];
     s->in.end = p->cuts[to];
     s->in.bias = part == 0;
-    if (p->split) {
-        s->in.from = p->split + from * n;
-        s->in.to = p->split + to * n;
-    }
+    if (p->split && from > 0) s->in.low = p->split + (from - 1) * n;
+    if (p->split && to < p->threads) s->in.high = p->split + (to - 1) * n;
 }
 
 /* m iterations by thread `part` of `parts`, of whom there may be fewer than were asked for. All of them call this; each

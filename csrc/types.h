@@ -97,7 +97,8 @@ typedef struct {
     int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
     int32_t *locks; /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
     const int64_t *cuts; /* ASV_OWNED, threads + 1: each thread's rows of W_0, from one to the next; */
-    const int64_t *split; /* CSR: where they begin in each sample's entries, (threads + 1) x n (team.h) */
+    const int32_t
+        *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within (team.h) */
     void *wide; /* W_0 with its rows on whole lines, in place of that in x; or NULL */
     int beside; /* whether in these lines there are those of U_0 (see rank), too */
     int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */

@@ -182,7 +182,7 @@ ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t co
     for (; count > 0 && s->next->fetched < p->b; count--) {
         int64_t i = s->next->index[s->next->fetched++];
         if (data->values && !s->in.tiles) {
-            int64_t from = s->in.from[i], entries = s->in.to[i] - from;
+            int64_t from = entries_from(&s->in, data, i), entries = entries_to(&s->in, data, i) - from;
             prefetch(data->columns + from, entries * (int64_t)sizeof(int32_t));
             prefetch((const real *)data->values + from, entries * (int64_t)sizeof(real));
         }

@@ -251,12 +251,12 @@ static void make_team(problem *p) {
     for (int64_t k = 0; k <= threads; k++) cuts[k] = P * k / threads;
     p->inner.cuts = cuts;
     if (p->is.form == DENSE) return;
-    int64_t *split = array((size_t)(threads + 1) * N * sizeof(int64_t), EXACT);
-    for (int64_t k = 0; k <= threads; k++)
+    int32_t *split = array((size_t)(threads - 1) * N * sizeof(int32_t), EXACT);
+    for (int64_t k = 1; k < threads; k++)
         for (int64_t i = 0; i < N; i++) {
             int64_t at = p->data.start[i];
             while (at < p->data.start[i + 1] && p->data.columns[at] < cuts[k]) at++;
-            split[k * N + i] = at;
+            split[(k - 1) * N + i] = (int32_t)(at - p->data.start[i]);
         }
     p->inner.split = split;
 }
