@@ -196,7 +196,8 @@ def test_wheel_holds_what_is_needed_to_run(distributions):
         names = archive.namelist()
     modules = {f"asysvrg/{path.name}" for path in PACKAGE.glob("*.py")}
     assert modules | {"asysvrg/py.typed"} <= set(names)
-    assert sum(name.endswith(".so") for name in names) == 2
+    compiled = sorted(name.split(".")[0] for name in names if name.endswith(".so"))
+    assert compiled == [f"asysvrg/{path.stem}" for path in sorted(PACKAGE.glob("*.pyx"))]
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if not re.match(r"asysvrg(-[^/]*\.dist-info)?/", name)]
     assert not [name for name in names if re.search(r"\.(pyx|pxd|c|h)$", name)]
