@@ -1,5 +1,5 @@
 # cython: language_level=3, cdivision=True
-"""The inner loop of Algorithm 1: one OpenMP region, m iterations handed out one by one."""
+"""The inner loop of Algorithm 1: one OpenMP region, m iterations handed out one by one, or carried out together."""
 
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -91,10 +91,10 @@ cdef class InnerLoop:
         self.inner.rank = rank
         self._shift = None
         in_order = self.inner.subset == 0 and update in ("serial", "owned")
-        if rank and in_order and self._same_alpha():
-            self._shift = aligned_zeros((threads, rank, network.net.unit[2] - network.net.unit[1]), network.dtype)
-        self._wide = None
         pitch = network.net.unit[2] - network.net.unit[1]
+        if rank and in_order and self._same_alpha():
+            self._shift = aligned_zeros((threads, rank, pitch), network.dtype)
+        self._wide = None
         if in_order and samples.skips_zeros and not self.puts_off and pitch > network.widths[1]:
             self._wide = aligned_zeros((samples.data.p, pitch), network.dtype)
         self._division = divide(samples, batch_size, threads) if update == "owned" else (None, None)

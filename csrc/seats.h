@@ -6,8 +6,6 @@
 #include "atomic.h"
 
 #if defined(__linux__) && defined(CPU_SETSIZE)
-static inline int asv_seat(void) { return sched_getcpu(); }
-
 static inline int asv_is_among(int seat, const int32_t *seats, int64_t count) {
     for (int64_t k = 0; k < count; k++)
         if (seats[k] == seat) return 1;
@@ -19,7 +17,7 @@ static inline int asv_is_among(int seat, const int32_t *seats, int64_t count) {
 static inline void asv_take_seat(int32_t *seats, int64_t *arrivals, int64_t part, int64_t parts) {
     cpu_set_t allowed, one;
     int64_t seat = -1;
-    seats[part] = asv_seat();
+    seats[part] = sched_getcpu();
     asv_meet(arrivals, parts);
     if (!asv_is_among(seats[part], seats, part)) return;
     if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
