@@ -72,6 +72,7 @@ setup(
             extension("_network", ["csrc/float32.c", "csrc/float64.c", "csrc/tiles.c"]),
             extension("_shared", []),
             extension("_message", []),
+            extension("_link", []),
         ],
         compiler_directives={"freethreading_compatible": False},
     ),

@@ -39,16 +39,12 @@ cdef class Message:
         it is sent, what is to follow the header.
     """
 
-    cdef readonly int kind, mask
-    cdef readonly int64_t phase, run, seq, a, b, c, d
-    cdef readonly object payload
-
     def __init__(self, int kind, int mask=0, int64_t phase=0, int64_t run=0, int64_t seq=0,
                  int64_t a=0, int64_t b=0, int64_t c=0, int64_t d=0, payload=()):
         self.kind, self.mask, self.phase, self.run, self.seq = kind, mask, phase, run, seq
         self.a, self.b, self.c, self.d, self.payload = a, b, c, d, payload
 
-    def stamped(self, int64_t phase, int64_t run, int64_t seq):
+    cpdef Message stamped(self, int64_t phase, int64_t run, int64_t seq):
         """The same as part of an exchange."""
         cdef Message other = self.carrying(self.payload)
         other.phase, other.run, other.seq = phase, run, seq
@@ -62,7 +58,7 @@ cdef class Message:
         return other
 
 
-def write(buffer, Message message, there=None):
+cpdef Py_ssize_t write(buffer, Message message, there=None) except -1:
     """Writes a message into a buffer of bytes; its payload is a sequence of arrays. Returns the bytes written.
 
     `there` is an array that lies in the buffer, right behind the header, already.
@@ -92,7 +88,7 @@ def write(buffer, Message message, there=None):
     return at
 
 
-def read(buffer):
+cpdef Message read(buffer):
     """The message in a buffer.
 
     Raises

@@ -81,13 +81,8 @@ class Desk:
         return bool(came)
 
     def wait(self, backoff: Backoff) -> None:
-        """Until something comes, and takes it; or until it is time to look round.
-
-        Where ranks share cores most looks are in vain, and are others' time: there is no more to one than it takes.
-        """
-        poll, pause, now = self.link.poll, backoff.pause, time.monotonic
-        while not (came := poll()) and now() < self.next_tick:
-            pause()
+        """Until something comes, and takes it; or until it is time to look round."""
+        came = self.link.wait(backoff.pause, self.next_tick)
         self._take(came)
         if came:
             backoff.came()

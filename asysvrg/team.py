@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg import mpi
+from asysvrg._link import PULSE, WorkerLink
 from asysvrg._network import Network
 from asysvrg._version import __version__
 from asysvrg.codec import Codec
@@ -196,12 +197,12 @@ class Member(Team):
     def __init__(self, world: mpi.World):
         super().__init__(world)
         self.links = {0: world.to_server(0)}
-        self.asked: dict[int, mpi.WorkerLink] = {}  # links to servers that owe an answer
+        self.asked: dict[int, WorkerLink] = {}  # links to servers that owe an answer
         self.next_look = 0.0
         self.desk: Desk | None = None
 
     def _attendance(self) -> tuple[float, Callable[[], None]]:
-        return mpi.PULSE, lambda: self.links[0].pulse(self.run)
+        return PULSE, lambda: self.links[0].pulse(self.run)
 
     def _first_link(self) -> Any:
         return self.links[0]
@@ -240,7 +241,7 @@ class Member(Team):
     def _look_round(self) -> None:
         """Whether those who owe an answer are still there; and a sign of life."""
         now = time.monotonic()
-        self.next_look = now + mpi.PULSE
+        self.next_look = now + PULSE
         for rank, link in self.asked.items():
             silent = now - link.sent
             # Rank 0 is the one to notice first, since it can say what happened; and it is not asked meanwhile.
@@ -262,17 +263,11 @@ class Member(Team):
             return found
 
     def _pause(self) -> None:
-        """Gives way to others once, or until there is an answer from the only one who owes it.
-
-        Where ranks share cores most looks are in vain, and are others' time: there is no more to one than it takes.
-        """
-        pause, now = self.backoff.pause, time.monotonic
-        pause()
+        """Gives way to others once, or until there is an answer from the only one who owes it."""
+        self.backoff.pause()
         if len(self.asked) == 1 and self.desk is None:
             [link] = self.asked.values()
-            here, end = link.is_here, self.next_look
-            while not here() and now() < end:
-                pause()
+            link.wait(self.backoff.pause, self.next_look)
 
     def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:
         """As rank 0's."""

@@ -24,7 +24,19 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_csrc", "_message", "_version", "supervisor"},
     {"_network", "callbacks", "fetch", "labels", "messages"},
-    {"_shared", "codec", "deflation", "formats", "importance", "inputs", "objective", "server", "threads", "trace"},
+    {
+        "_link",
+        "_shared",
+        "codec",
+        "deflation",
+        "formats",
+        "importance",
+        "inputs",
+        "objective",
+        "server",
+        "threads",
+        "trace",
+    },
     {"archive", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
     | {"jobs", "mpi", "worker"},
     {"checkpoint", "config", "desk", "launch", "persistence", "ranges"},
@@ -148,7 +160,7 @@ def test_import_leaves_subnormals_alone():
 @pytest.mark.skipif(not IN_TREE, reason="the package under test is not the one in this tree")
 def test_build_is_not_stale():
     shared = [*ROOT.glob("csrc/*.h"), *PACKAGE.glob("*.pxd"), ROOT / "setup.py"]
-    for name, own in [("_network", ROOT.glob("csrc/*.c")), ("_shared", ()), ("_message", ())]:
+    for name, own in [("_network", ROOT.glob("csrc/*.c")), ("_shared", ()), ("_message", ()), ("_link", ())]:
         built = Path(sys.modules[f"asysvrg.{name}"].__file__).stat().st_mtime
         newer = [path.name for path in (*shared, *own, PACKAGE / f"{name}.pyx") if path.stat().st_mtime > built]
         assert not newer, f"{name} is older than {newer}: run `make test`, which rebuilds"

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from asysvrg._link import ServerLink, WorkerLink
 from asysvrg._message import HEADER, Message, read, write
 from asysvrg._shared import InnerLoop
 from conftest import Problem
@@ -30,7 +31,6 @@ from asysvrg.messages import (
     unpack,
     vectors,
 )  # fmt: skip
-from asysvrg.mpi import WorkerLink
 from asysvrg.server import Group, Server
 from asysvrg.team import Member
 from asysvrg.worker import Worker, sharing
@@ -596,17 +596,24 @@ def test_a_message_changes_its_stamp_or_its_payload():
 
 
 class Visits:
-    """In the place of a link: messages that come after so many looks; in that of a clock and a backoff, too."""
+    """In the place of MPI's communicator and requests: a message after so many looks; in that of a clock and a backoff,
+    too."""
 
-    def __init__(self, *looks):
-        self.left, self.now, self.came_after, self.looks = list(looks), 0.0, [], 0
+    def __init__(self, *looks, failing=False):
+        self.left, self.now, self.came_after, self.looks, self.failing = list(looks), 0.0, [], 0, failing
 
-    def poll(self):
+    def Irecv(self, into, rank, tag):
+        write(into[0], Message(Kind.ALIVE))
+        return self
+
+    def Test(self):
         self.looks += 1
-        if self.left and self.looks >= self.left[0]:
-            self.left.pop(0)
-            return [(1, Message(Kind.ALIVE))]
-        return []
+        if not self.left or self.looks < self.left[0]:
+            return False
+        if self.failing:
+            raise ConnectionError("it is gone")
+        self.left.pop(0)
+        return True
 
     def pause(self):
         self.now += 1e-3
@@ -615,12 +622,17 @@ class Visits:
         self.came_after.append(self.looks)
 
 
+FAKE = SimpleNamespace(BYTE=None, Exception=ConnectionError)  # in the place of mpi4py.MPI
+
+
 def test_a_server_that_waits_looks_round_in_time(monkeypatch):
     visits, ticks = Visits(5, 6, 200), []
     desk = Desk.__new__(Desk)
-    desk.link, desk.server, desk.next_tick = visits, Server([1], None, 0.0), 0.02
+    desk.link, desk.server, desk.next_tick = ServerLink(FAKE, visits), Server([1], None, 0.0), 0.02
+    desk.link.listen([1])
     monkeypatch.setattr(desk.server, "tick", ticks.append)
     monkeypatch.setattr("asysvrg.desk.time.monotonic", lambda: visits.now)
+    monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
     while visits.left:
         desk.wait(visits)
     assert visits.came_after == [5, 6, 200]
@@ -634,29 +646,32 @@ def test_a_server_that_waits_looks_round_in_time(monkeypatch):
 @pytest.mark.parametrize("failing", [False, True])
 def test_a_worker_that_waits_looks_round_in_time(failing, monkeypatch):
     """Also where MPI has an error in the place of an answer."""
-    visits = Visits(30)
-
-    def test():
-        if not visits.poll():
-            return False
-        if failing:
-            raise ConnectionError("it is gone")
-        return True
-
-    link = WorkerLink(SimpleNamespace(BYTE=None, Exception=ConnectionError), None, 0)
-    link.reply = SimpleNamespace(Test=test)
+    visits = Visits(30, failing=failing)
+    link = WorkerLink(FAKE, None, 0)
+    link.reply = visits
     member = Member.__new__(Member)
     member.asked, member.desk, member.backoff, member.next_look = {0: link}, None, visits, 0.02
-    monkeypatch.setattr("asysvrg.team.time.monotonic", lambda: visits.now)
+    monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
     member._pause()
     assert visits.now == pytest.approx(0.02)
     member.next_look = 1.0
     member._pause()
     assert visits.looks == 30
-    visits.left.append(0)
     if failing:
         with pytest.raises(Lost, match="it is gone"):
             link.look()
+
+
+def test_a_server_gives_up_whom_mpi_gives_up():
+    """Once; it neither listens nor sends to that rank again, and what MPI may still write to is kept."""
+    visits, sent = Visits(3, failing=True), []
+    visits.Isend = lambda *what: sent.append(what)
+    link = ServerLink(FAKE, visits)
+    link.listen([1])
+    assert [link.poll() for _ in range(5)] == [[], [], [(1, None)], [], []]
+    link.send(1, Message(Kind.WAIT))
+    link.listen([1])
+    assert link.poll() == sent == []
 
 
 def test_a_draw_that_a_worker_lost_is_the_next_one():
