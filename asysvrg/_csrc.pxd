@@ -103,6 +103,7 @@ cdef extern from "types.h":
         const int32_t *list
         const void *ratio
         void *lengths
+        double enough
         int32_t *delays
         asv_control *control
 
@@ -125,6 +126,11 @@ cdef extern from "types.h":
 
 
 cdef extern from "rng.h":
+    enum:
+        ASV_DRAW_LOT
+
+    uint64_t asv_key(uint64_t, uint64_t, uint64_t, int) noexcept nogil
+    double asv_draw_unit(uint64_t, uint64_t) noexcept nogil
     void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int, int64_t *) noexcept nogil
     int64_t asv_most_blocks(int64_t, int64_t, int64_t) noexcept nogil
     int64_t asv_draw_blocks(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t *,

@@ -8,9 +8,9 @@ from libc.string cimport memset
 import numpy as np
 
 from asysvrg._csrc cimport (
-    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_INTERRUPTED, ASV_LINE, ASV_OWNED, ASV_SERIAL, ASV_SGD, ASV_STRIPE, ASV_STRIPED,
-    ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_inner, asv_kernels, asv_most_blocks, asv_samples,
-    asv_take_seat, asv_team_size, asv_thread_number,
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DRAW_LOT, ASV_INTERRUPTED, ASV_LINE, ASV_OWNED, ASV_SERIAL, ASV_SGD, ASV_STRIPE,
+    ASV_STRIPED, ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_draw_unit, asv_inner, asv_kernels, asv_key,
+    asv_most_blocks, asv_samples, asv_take_seat, asv_team_size, asv_thread_number,
 )
 from asysvrg._network cimport Network, Samples, address, start_control
 
@@ -152,7 +152,8 @@ cdef class InnerLoop:
         deflation : sequence of (array of shape (1 + inputs, rank), array of shape (rank, outputs)) or None
             With a rank: U of each layer, and U' (mu + alpha x_snap); None for a layer whose steps are as they are.
         draws : importance.Draws or None
-            Samples that passes go through in place of all (without replacement), with what their gradients count.
+            Samples that passes go through in place of all (without replacement), with what their gradients count;
+            those that count less than is enough are left out by lot, where that saves work.
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
 
@@ -272,7 +273,7 @@ cdef class InnerLoop:
             raise ValueError("a rank needs a basis of each layer, and without one there is none; None for rows put off")
         if draws is not None and inner.replacement:
             raise ValueError("draws from a list are without replacement")
-        listed, ratio, lengths = draws or (None, None, None)
+        listed, ratio, lengths, inner.enough = draws or (None, None, None, 0)
         inner.list = <const int32_t *>address(listed, np.int32, (self.samples.size,))
         inner.ratio = address(ratio, dtype, (self.samples.size,))
         inner.lengths = address(lengths, dtype, (self.samples.size,))
@@ -334,6 +335,12 @@ def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, 
     index = np.zeros(b, dtype=np.int64)
     asv_draw_batch(seed, epoch, t, n, b, replacement, <int64_t *>address(index, np.int64, (b,)))
     return index
+
+
+def draw_lots(uint64_t seed, uint64_t epoch, uint64_t t, int64_t b):
+    """The lots of iteration t's samples, numbers in [0, 1)."""
+    cdef int64_t r
+    return np.array([asv_draw_unit(asv_key(seed, epoch, t, ASV_DRAW_LOT), r) for r in range(b)])
 
 
 def draw_blocks(uint64_t seed, uint64_t epoch, uint64_t t, int64_t d, int64_t coordinates, int64_t block):

@@ -29,8 +29,10 @@ _PARAMETERS = """
         How mini-batches are drawn. "replacement": independently of each other (Assumption 1 of the paper). "shuffle":
         in a random order of all samples, another one in each pass, which takes fewer passes to the same training loss.
         "importance": the same, of a list that each epoch makes anew, in which samples whose gradients were longer
-        stand more often and count as much less; in the first epoch all are alike. Not with backend="mpi". None for
-        "importance" with learning_rate_init="auto" and 5,000 samples or more, else "replacement".
+        stand more often and count as much less; in the first epoch all are alike. From the second on, where input has
+        zeros and all coordinates are updated, samples that turn out to count little are left out by lot, or count as
+        much more. Not with backend="mpi". None for "importance" with learning_rate_init="auto" and 5,000 samples or
+        more, else "replacement".
     learning_rate_init : float or "auto", default="auto"
         eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD. "auto": from the curvature of
         mini-batches at the start, larger while the loss falls, in inputs and targets that are scaled inside where they

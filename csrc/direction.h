@@ -20,6 +20,7 @@ ASV_CLONES void ASV_NAME(asv_direction)(const asv_inner *p, int64_t t, int64_t f
     memset(v, 0, (size_t)net->d * sizeof(real)); /* then v -= eta (g + mu + alpha v), eta < 0, leaves g + mu in it */
     part.x = v;
     part.eta = -(double)part.b / (double)p->b;
+    if (s.in.marks) mark_columns(&s.in, s.share);
     update_plain(&part, &s, 0, net->d);
     leave_batch(&part, &s);
     for (int64_t l = 0; l < net->layers && first == 0; l++)

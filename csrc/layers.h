@@ -182,9 +182,10 @@ ASV_INLINE void seek_column(input_t *in, int64_t column) {
     }
 }
 
-/* Makes the entries of all rows ready to be taken by column. */
-ASV_PART void mark_columns(input_t *in) {
+/* Makes the entries of all rows ready to be taken by column; or of those alone that have a share. */
+ASV_PART void mark_columns(input_t *in, const real *share) {
     for (int64_t r = 0; r < in->rows; r++) {
+        if (share && share[r] == 0) continue;
         const int32_t *column = in->column[r];
         uint64_t *marks = in->marks + (r >> 6), bit = 1ULL << (r & 63);
         for (int64_t c = 0; c < in->count[r]; c++) marks[column[c] * in->words] |= bit;
@@ -194,7 +195,7 @@ ASV_PART void mark_columns(input_t *in) {
 
 ASV_INLINE void sort_columns(input_t *in) {
     if (in->marks)
-        mark_columns(in);
+        mark_columns(in, NULL);
     else
         chain_columns(in);
 }
@@ -242,11 +243,22 @@ ASV_INLINE void start_sums(const real *bias, int64_t rows, int64_t v, real *out,
             memset(out + r * pitch, 0, (size_t)v * sizeof(real));
 }
 
-/* out = bias + A_0 W from the entries of A_0; W has v columns, and rows that are `apart`. */
+enum { ASV_NEAR = 24 * 1024 }; /* bytes of W that the nearest cache holds beside other things */
+
+/* out = bias + A_0 W from the entries of A_0; W has v columns, and rows that are `apart`. Rows have most of their
+ * columns in common, so that what one has fetched of W the next one finds; therefore no more at a time than stays near.
+ */
 ASV_INLINE void entry_sums(const input_t *in, const real *bias, const real *W, int64_t apart, int64_t v, real *out,
                            int64_t pitch) {
-    for (int64_t r = 0; r < in->rows; r++)
-        row_sum(out + r * pitch, bias, W, apart, in->column[r], in->value[r], in->count[r], v);
+    int64_t entries = 0;
+    for (int64_t r = 0; r < in->rows; r++) entries += in->count[r];
+    int64_t times = 1 + entries * v * (int64_t)sizeof(real) / (ASV_NEAR * in->rows);
+    for (int64_t k = 0; k < times; k++)
+        for (int64_t r = 0; r < in->rows; r++) {
+            int64_t first = in->count[r] * k / times, last = in->count[r] * (k + 1) / times;
+            row_sum(out + r * pitch, k ? out + r * pitch : bias, W, apart, in->column[r] + first, in->value[r] + first,
+                    last - first, v);
+        }
 }
 
 /* The same in the input's columns, however these are given. */

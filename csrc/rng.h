@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-enum asv_stream { ASV_DRAW_BATCH, ASV_DRAW_COORDINATES, ASV_DRAW_STRIPE, ASV_DRAW_ORDER };
+enum asv_stream { ASV_DRAW_BATCH, ASV_DRAW_COORDINATES, ASV_DRAW_STRIPE, ASV_DRAW_ORDER, ASV_DRAW_LOT };
 
 #define ASV_GOLDEN 0x9e3779b97f4a7c15ULL
 
@@ -48,6 +48,9 @@ static inline int64_t asv_shuffled(uint64_t key, int64_t i, int64_t n) {
     } while (z >= (uint64_t)n);
     return (int64_t)z;
 }
+
+/* Uniform in [0, 1). */
+static inline double asv_draw_unit(uint64_t key, uint64_t j) { return (double)(asv_draw(key, j) >> 11) * 0x1p-53; }
 
 /* I_t of Eq. (5), b samples. With replacement: independent of each other (Assumption 1). Without: iterations in their
  * order go through all samples in a random order, then in another one. */

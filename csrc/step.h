@@ -34,20 +34,57 @@ size_t ASV_NAME(asv_step_scratch)(const asv_inner *p) {
     return together > apart ? together : apart;
 }
 
-/* What the gradient of sample i counts in the mini-batch's. */
+/* What the gradient of sample i counts in the mini-batch's, before any lot. */
 ASV_INLINE real share_of(const asv_inner *p, int64_t i) {
     return (p->ratio ? ((const real *)p->ratio)[i] : 1) / (real)p->b;
 }
 
-ASV_INLINE void keep_length(const asv_inner *p, int64_t i, const real *delta) {
+/* |d l_i / d outputs| from a row of output deltas. */
+ASV_INLINE real length_of(const asv_network *net, const real *delta) {
     double squares = 0;
-    for (int64_t c = 0; c < p->net->width[p->net->layers]; c++) squares += (double)delta[c] * (double)delta[c];
-    real length = (real)sqrt(squares) / share_of(p, i);
+    for (int64_t c = 0; c < net->width[net->layers]; c++) squares += (double)delta[c] * (double)delta[c];
+    return (real)sqrt(squares);
+}
+
+/* Whether samples are left out by lot: where the work on the first layer is one on entries, and their number counts. */
+ASV_INLINE int by_lot(const asv_inner *p, const step_scratch *s) {
+    return p->enough > 0 && s->in.marks && (p->direction == ASV_SGD || p->cache);
+}
+
+/* What sample i, the r-th of iteration t's mini-batch, counts after its lot: with a probability that is its
+ * contribution by what is enough, 1 / probability times as much; else nothing. `length` is that of the derivative by
+ * the outputs; under ASV_SVRG the gradient at x~ counts as much, and may be the longer one. */
+ASV_INLINE real after_lot(const asv_inner *p, uint64_t t, int64_t r, int64_t i, real length) {
+    const asv_network *net = p->net;
+    if (p->direction == ASV_SVRG) {
+        int64_t stride = asv_cache_stride(net);
+        const real *line = (const real *)p->cache + i * stride;
+        real before = length_of(net, line + stride - net->width[net->layers]);
+        length = before > length ? before : length;
+    }
+    real share = share_of(p, i), probability = share * (real)p->b * length / (real)p->enough;
+    if (!(probability < 1)) return share;
+    return asv_draw_unit(asv_key(p->seed, p->epoch, t, ASV_DRAW_LOT), (uint64_t)r) < (double)probability
+               ? share / probability
+               : 0;
+}
+
+/* What the first look at sample i, the r-th, tells: its length, to be kept; and its share, after the lot. */
+ASV_INLINE void settle_share(const asv_inner *p, step_scratch *s, int64_t r, int64_t i, real *delta) {
+    const asv_network *net = p->net;
+    real share = share_of(p, i);
+    s->share[r] = share;
+    if (!p->lengths) return;
+    real length = length_of(net, delta) / share;
     if (isfinite(length)) store_relaxed((real *)p->lengths + i, length);
+    if (!by_lot(p, s)) return;
+    s->share[r] = after_lot(p, s->t, r, i, length);
+    for (int64_t c = 0; c < net->width[net->layers]; c++) delta[c] *= s->share[r] / share;
 }
 
 /* From the first layer's sums to the deltas, at `x`, of the mini-batch's samples first..last, which stand in rows row +
- * first..row + last; deltas carry weight_i, the sample's share, and `sign`. */
+ * first..row + last; deltas carry weight_i, the sample's share, and `sign`. The first time, with sign 1, the shares are
+ * settled. */
 ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_scratch *s, int64_t first, int64_t last,
                                int64_t row, real sign) {
     const asv_network *net = p->net;
@@ -61,8 +98,8 @@ ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_s
         int64_t i = s->index[r];
         real *delta = units_of(net, s->deltas, capacity, net->layers) + row * pitch;
         output_delta(net, p->data, i, units_of(net, s->acts, capacity, net->layers) + row * pitch, delta,
-                     sign * share_of(p, i), NULL, NULL);
-        if (p->lengths && sign > 0) keep_length(p, i, delta);
+                     sign > 0 ? share_of(p, i) : -s->share[r], NULL, NULL);
+        if (sign > 0) settle_share(p, s, r, i, delta);
     }
     backward(net, x, last - first, s->acts, s->deltas, capacity, row - (last - first));
 }
@@ -72,7 +109,7 @@ ASV_PART void cached_gradient(const asv_inner *p, step_scratch *s, int64_t first
     const asv_network *net = p->net;
     int64_t capacity = 2 * p->b, stride = asv_cache_stride(net);
     for (int64_t r = first; r < last; r++) {
-        const real *line = (const real *)p->cache + s->index[r] * stride, scale = -share_of(p, s->index[r]);
+        const real *line = (const real *)p->cache + s->index[r] * stride, scale = -s->share[r];
         for (int64_t l = 1; l < net->layers; l++) {
             int64_t v = net->width[l];
             memcpy(units_of(net, s->acts, capacity, l) + (p->b + r) * pitch_of(net, l), line, (size_t)v * sizeof(real));
@@ -199,6 +236,7 @@ ASV_INLINE void draw_batch(const asv_inner *p, int64_t t, int64_t *index) {
 
 /* Draws the mini-batch of iteration t, unless that was done by `draw_next`. */
 ASV_INLINE void take_index(const asv_inner *p, step_scratch *s, int64_t t) {
+    s->t = (uint64_t)t;
     if (s->next->before == (uint64_t)t + 1 && s->next->epoch == p->epoch)
         memcpy(s->index, s->next->index, (size_t)p->b * sizeof(int64_t));
     else
@@ -219,7 +257,7 @@ ASV_INLINE void draw_next(const asv_inner *p, step_scratch *s, int64_t t) {
 ASV_INLINE void take_batch(const asv_inner *p, step_scratch *s, int64_t first) {
     s->index += first;
     take_rows(&s->in, p->data, s->index, 0, p->b);
-    if (!by_rows(p, s)) sort_columns(&s->in);
+    if (!by_rows(p, s) && !s->in.marks) chain_columns(&s->in);
     list_rows(p, s);
 }
 
@@ -229,6 +267,7 @@ ASV_INLINE void leave_batch(const asv_inner *p, step_scratch *s) {
 
 /* Eq. (4) on the coordinates of iteration t. */
 ASV_INLINE void update(const asv_inner *p, step_scratch *s, int64_t t) {
+    if (s->in.marks) mark_columns(&s->in, s->share);
     const int64_t lowest = p->done ? 1 : 0, start = lowest ? p->net->bias[0] : 0;
     if (p->done) update_batch(p, s);
     if (p->subset)

@@ -62,6 +62,7 @@ ASV_INLINE void carve_part(step_scratch *s, const asv_inner *p, char *scratch, s
     s->acts = first.acts;
     s->deltas = first.deltas;
     s->along = first.along;
+    s->share = first.share;
     s->part = part;
     s->parts = parts;
     int64_t n = p->data->n, from = from_part(s, p->threads), to = to_part(s, p->threads);

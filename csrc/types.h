@@ -113,6 +113,8 @@ typedef struct {
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (importance.py); or NULL */
     const void *ratio; /* with a list, n: 1 / (n p_i), what the gradient of sample i is multiplied by */
     void *lengths; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */
+    double enough; /* with a list: a sample that counts less than this, ratio times length, is left out by lot, where
+                      that saves work (step.h); 0: none is */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
     asv_control *control;
 } asv_inner;

@@ -12,7 +12,9 @@ typedef struct {
 } drawn_t;
 
 typedef struct {
+    uint64_t t; /* the iteration */
     int64_t *index; /* b */
+    real *share;    /* b: what the gradient of each counts in the mini-batch's; 0: left out (step.h) */
     drawn_t *next;  /* most likely this thread's next mini-batch */
     input_t in;
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
@@ -48,6 +50,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     size_t along = b * (size_t)along_pitch(p) * sizeof(real);
     s->parts = 1;
     s->index = carve(base, &used, b * sizeof(int64_t));
+    s->share = carve(base, &used, b * sizeof(real));
     s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
     carve_input(&s->in, base, &used, net, p->data, p->b, p->rank, 1, !p->subset && !p->done);
     s->acts = carve(base, &used, units);

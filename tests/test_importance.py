@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from asysvrg._network import Network, Samples
+from asysvrg._shared import draw_lots
 from conftest import Problem
 from sklearn.datasets import load_digits
 from twin import Twin
 
 from asysvrg import AsySVRGClassifier
 from asysvrg.epochs import Plan, minimize
-from asysvrg.importance import UNIFORM, Importance
+from asysvrg.importance import ENOUGH, UNIFORM, Importance
 from asysvrg.objective import Objective, initial_parameters
 from asysvrg.shared import SharedExecution
 from asysvrg.trace import Trace
@@ -46,6 +47,27 @@ def test_samples_are_listed_in_proportion_and_count_as_much_less():
 
 
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
+def test_lots_leave_the_mean_as_it_is(direction):
+    """Of what a sample counts; by the twin, with the kernels' lots."""
+    problem, index, share = Problem(n=60, p=9), np.arange(60), np.random.default_rng(1).random(60) + 0.5
+    x = problem.x + 0.3 * np.random.default_rng(2).standard_normal(len(problem.x))
+    epochs, enough = 4000, 1.3
+    counted = [
+        problem.twin.after_lot(direction, x, problem.x, index, share, enough, draw_lots(5, epoch, 2, 60))
+        for epoch in range(epochs)
+    ]
+    assert 0.2 < np.mean(np.equal(counted, 0)) < 0.8
+    spread = np.std(counted, axis=0) / np.sqrt(epochs)
+    assert (np.abs(np.mean(counted, axis=0) - share) < 5 * spread + 1e-12).all()
+
+
+def test_what_is_enough():
+    """A share of the mean contribution of those that have been drawn; nobody is left out before."""
+    assert with_lengths(np.ones(5)).draws(0).enough == 0
+    assert with_lengths([1, 1, 0.5, 0.25]).draws(1).enough == pytest.approx(ENOUGH * 0.375)
+
+
+@pytest.mark.parametrize("direction", ["sgd", "svrg"])
 def test_the_mean_of_the_direction_is_the_gradient(direction):
     """Over all places of a list and many lists, at an x that is not the snapshot; by the twin."""
     problem = Problem(n=60, p=9, weighted=True)
@@ -54,7 +76,8 @@ def test_the_mean_of_the_direction_is_the_gradient(direction):
     directions = []
     for epoch in range(300):
         draws = importance.draws(epoch)
-        directions.append(problem.twin.direction(direction, x, problem.x, draws.listed, ratio=draws.ratio))
+        share = draws.ratio[draws.listed]
+        directions.append(problem.twin.direction(direction, x, problem.x, draws.listed, share=share))
     spread = np.std(directions, axis=0) / np.sqrt(len(directions))
     assert spread.max() > 0
     assert (np.abs(np.mean(directions, axis=0) - problem.twin.gradient(x)) < 5 * spread + 1e-12).all()
@@ -75,7 +98,11 @@ def test_the_direction_varies_less():
     _, gradients, _ = Twin((64, 20, 10), "relu", "softmax", X / 16, y).per_sample(x)
     squares = (gradients**2).sum(1)
     assert execution.lengths.min() < 1e-2 < 1 < execution.lengths.max()
-    assert (with_lengths(execution.lengths).draws(0).ratio * squares).mean() < 0.6 * squares.mean()
+    draws = with_lengths(execution.lengths).draws(0)
+    assert (draws.ratio * squares).mean() < 0.6 * squares.mean()
+    chance = np.minimum(draws.ratio * execution.lengths / draws.enough, 1)  # to stay in after the lot
+    assert chance[draws.listed].mean() < 0.8
+    assert (draws.ratio * squares / chance).mean() < 1.05 * (draws.ratio * squares).mean()
 
 
 @pytest.mark.parametrize(

@@ -134,17 +134,50 @@ def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction
     ratio, lengths = (rng.random(60) + 0.5).astype(dtype), np.full(60, -1, dtype)
     draws = Draws(np.sort(rng.integers(60, size=60, dtype=np.int32)), ratio, lengths)
     _, mu, cache = problem.snapshot(problem.x)
-    how = {"seed": 7, "epoch": 3, "replacement": False, "draws": draws[:2]}
+    how = {"seed": 7, "epoch": 3, "replacement": False, "draws": (draws.listed, ratio, 0)}
     before, expected = (problem.twin.epoch(kind, problem.x, m, 0.02, 4, *coordinates, **how) for m in (24, 25))
     x, loop = problem.vector(problem.x), problem.inner_loop(*coordinates, "serial", replacement=False)
     how = {"direction": kind, "eta": 0.02, "epoch": 3, "mu": mu, "x_snap": problem.vector(problem.x), "draws": draws}
     loop.run(x, 25, cache=cache if direction == "svrg" else None, **how)
     np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     last = draws.listed[draw_batch(7, 3, 24, 60, 4, False)]
-    outputs = problem.widths[-1]
-    lengths = np.linalg.norm(problem.twin.per_sample(before, last)[1][:, -outputs:], axis=1)
-    np.testing.assert_allclose(draws.lengths[last], lengths, rtol=10 * TOLERANCE[dtype])
+    np.testing.assert_allclose(draws.lengths[last], problem.twin.lengths(before, last), rtol=10 * TOLERANCE[dtype])
     assert ((draws.lengths < 0) == ~np.isin(np.arange(60), draws.listed)).all()
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+@pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
+@pytest.mark.parametrize("form", ["dense", "zeros", "csr", "zeros-lines"])
+@pytest.mark.parametrize("loss", ["softmax", "squared", "binary"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("hidden", [(), (19, 6)], ids=str)
+def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
+    """csrc/step.h: after_lot. Nobody is left out where it saves nothing, or where x~ has not been looked at yet."""
+    form, _, subset = form.partition("-")
+    problem = Problem(hidden=hidden, loss=loss, form=form, dtype=dtype, weighted=True, n=60, p=9)
+    rng, kind = np.random.default_rng(4), direction.removesuffix("-uncached")
+    coordinates = (12, 4) if subset else (0, 1)
+    enough = 3 * np.median(problem.twin.lengths(problem.x, np.arange(60)))
+    draws = Draws(np.arange(60, dtype=np.int32), (rng.random(60) + 0.5).astype(dtype), np.ones(60, dtype), enough)
+    bases, pairs = shortened(problem, rank, kind) if rank else (None, None)
+    _, mu, cache = problem.snapshot(problem.x)
+    how = {"seed": 7, "epoch": 3, "replacement": False, "bases": bases}
+    left_out = form != "dense" and not subset and direction != "svrg-uncached"
+    without, expected = (
+        problem.twin.epoch(
+            kind, problem.x, 40, 0.1, 4, *coordinates, **how, draws=(draws.listed, draws.ratio, some)
+        )
+        for some in (0, enough)
+    )  # fmt: skip
+    assert np.abs(expected - without).max() > 5 * TOLERANCE[dtype]
+    how = {"direction": kind, "eta": 0.1, "epoch": 3, "mu": mu, "draws": draws, "deflation": pairs}
+    how |= {"cache": cache if direction != "svrg-uncached" else None, "x_snap": problem.vector(problem.x)}
+    for update, threads in [("serial", 1), ("atomic", 1)] + [("striped", 1), ("owned", 1), ("owned", 3)] * (not subset):
+        x = problem.vector(problem.x)
+        loop = problem.inner_loop(*coordinates, update, threads=threads, replacement=False, rank=rank)
+        loop.run(x, 40, **how)
+        wanted = expected if left_out else without
+        np.testing.assert_allclose(x, wanted, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])
 
 
 def shortened(problem, rank, direction, without=()):

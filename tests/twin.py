@@ -6,7 +6,7 @@ Formulas in float64, straight from the paper; nothing here is shared with csrc/ 
 import itertools
 
 import numpy as np
-from asysvrg._shared import draw_batch, draw_blocks
+from asysvrg._shared import draw_batch, draw_blocks, draw_lots
 
 ACTIVATION = {
     "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(float)),
@@ -85,12 +85,24 @@ class Twin:
     def gradient(self, x):
         return self.per_sample(x)[1].mean(0) + self.decay * x
 
-    def direction(self, kind, x, x_snap, index, bases=None, ratio=None):
+    def lengths(self, x, index):
+        """Of the samples' derivatives by the outputs."""
+        return np.linalg.norm(self.per_sample(x, index)[1][:, -self.setting[0][-1] :], axis=1)
+
+    def after_lot(self, kind, x, x_snap, index, share, enough, lots):
+        """What samples count in whose place some are left out, numbers in [0, 1) being below their probability."""
+        lengths = self.lengths(x, index)
+        if kind == "svrg":
+            lengths = np.maximum(lengths, self.lengths(x_snap, index))
+        probability = np.minimum(share * lengths / enough, 1)
+        return np.where(lots < probability, share / np.maximum(probability, 1e-300), 0)
+
+    def direction(self, kind, x, x_snap, index, bases=None, share=None):
         """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None.
 
-        Gradients of the loss count `ratio` as much, a number for each sample of the data.
+        Gradients of the loss count `share` as much, a number for each sample of the mini-batch.
         """
-        share = np.ones((len(index), 1)) if ratio is None else ratio[index, None]
+        share = np.ones((len(index), 1)) if share is None else share[:, None]
         v = (share * self.per_sample(x, index)[1]).mean(0) + self.decay * x
         if kind == "svrg":
             v -= (share * self.per_sample(x_snap, index)[1]).mean(0) + self.decay * x_snap
@@ -111,13 +123,16 @@ class Twin:
     def epoch(
         self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=True, bases=None, draws=None
     ):
-        """Lines 5 to 10 of Algorithm 1. draws: a list to draw from, and what its samples count."""
+        """Lines 5 to 10 of Algorithm 1. draws: a list to draw from, what its samples count, and what is enough."""
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
-        listed, ratio = draws or (np.arange(n), None)
+        listed, ratio, enough = draws or (np.arange(n), np.ones(n), 0)
         for t in range(steps):
             index = listed[draw_batch(seed, epoch, t, n, batch, replacement)]
-            v = self.direction(kind, x, x_snap, index, bases, ratio)
+            share = ratio[index]
+            if enough:
+                share = self.after_lot(kind, x, x_snap, index, share, enough, draw_lots(seed, epoch, t, batch))
+            v = self.direction(kind, x, x_snap, index, bases, share)
             k = np.arange(d)
             if coordinates:
                 k = draw_blocks(seed, epoch, t, d, coordinates, block)

@@ -242,6 +242,7 @@ static void make_list(problem *p) {
     }
     p->inner.list = list;
     p->inner.ratio = ratio;
+    p->inner.enough = 0.5;
     p->inner.lengths = array(N * p->real, EXACT);
 }
 
