@@ -7,6 +7,7 @@ import random
 import re
 import statistics
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from contenders.workers import FAMILIES, Worker, family_of
 
 RESULTS = Path(__file__).parents[1] / "results"
 PATIENCE, AT_LEAST = 6.0, 5.0  # a run is given up after so many times the tuned seconds, but not before so many seconds
+REST = 0.5  # seconds before a turn: the threads of some pools look for work for a while after theirs
 UNTUNED = {"ours, defaults": {}, "ours, defaults, max_iter=100": {"max_iter": 100}}
 
 
@@ -44,6 +46,7 @@ def one_round(
     random.Random(seed).shuffle(turns)
     for contender, settings, targets in turns:
         limits = {target: max(PATIENCE * seconds, AT_LEAST) for target, seconds in targets.items()}
+        time.sleep(REST)
         rows = workers[family_of(contender)].ask(contender.split(", max_iter")[0], settings, seed=seed, limits=limits)
         if not rows:
             continue
