@@ -21,7 +21,7 @@ import numpy as np
 
 UNIFORM = 0.5  # share of the probability that all samples have in equal parts
 UNSEEN = 1.0  # in the place of the length of a sample that has not been drawn
-ENOUGH = 0.8  # of the mean length; the variance hardly grows (tests/test_importance.py), and passes do not
+ENOUGH = 0.8  # of the mean length; the variance hardly grows (tests/test_importance.py)
 
 
 class Draws(NamedTuple):
