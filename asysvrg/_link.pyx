@@ -2,7 +2,9 @@
 """Both ends between a server and a worker: messages in buffers, over requests that never block.
 
 Compiled, as messages are: where ranks share cores, what a look in vain takes is the time of those who have work.
-What MPI gives up shows as an exception of it, as it may with a launcher that bears the loss of a rank.
+What MPI gives up shows as an exception of it, as it may with a launcher that bears the loss of a rank. The tags are
+private ones on COMM_WORLD and not on a duplicate: to duplicate it is a collective, in which all ranks wait for one that
+has died.
 """
 
 import math
@@ -88,18 +90,16 @@ cdef class ServerLink:
     cpdef list poll(self):
         """What has come, by rank; None from a rank that MPI has given up. A message is valid until it is answered."""
         cdef Line line
-        cdef list ready = None
+        cdef list ready = []
         for line in self.lines.values():
             if line.receiving is None:
                 continue
             try:
                 if line.receiving.Test():
-                    if ready is None:
-                        ready = []
                     ready.append(line)
             except self.error:
                 self.failed.append(line)
-        return self.taken(ready or []) if ready is not None or self.failed or self.news else []
+        return self.taken(ready) if ready or self.failed or self.news else []
 
     def wait(self, pause, double until):
         """As `poll`, again and again with `pause()` in between, as long as there is nothing and the clock allows it."""

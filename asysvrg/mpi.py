@@ -1,8 +1,4 @@
-"""Messages over MPI, and what can be said of MPI without starting it. The only file that imports mpi4py.
-
-The tags are private ones on COMM_WORLD and not on a duplicate: to duplicate it is a collective, in which all ranks wait
-for one that has died.
-"""
+"""MPI, and what can be said of it without starting it. The only file that imports mpi4py."""
 
 from __future__ import annotations
 

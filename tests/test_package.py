@@ -24,19 +24,8 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_csrc", "_message", "_version", "supervisor"},
     {"_network", "callbacks", "fetch", "labels", "messages"},
-    {
-        "_link",
-        "_shared",
-        "codec",
-        "deflation",
-        "formats",
-        "importance",
-        "inputs",
-        "objective",
-        "server",
-        "threads",
-        "trace",
-    },
+    {"_shared", "codec", "deflation", "formats", "importance", "inputs", "objective", "server", "threads", "trace"}
+    | {"_link"},
     {"archive", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
     | {"jobs", "mpi", "worker"},
     {"checkpoint", "config", "desk", "launch", "persistence", "ranges"},
