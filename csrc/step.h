@@ -52,9 +52,9 @@ ASV_INLINE int by_lot(const asv_inner *p, const step_scratch *s) {
 }
 
 /* What sample i, the r-th of iteration t's mini-batch, counts after its lot: with a probability that is its
- * contribution by what is enough, 1 / probability times as much; else nothing. `length` is that of the derivative by
+ * contribution by what is enough, 1 / probability times its share; else nothing. `length` is that of the derivative by
  * the outputs; under ASV_SVRG the gradient at x~ counts as much, and may be the longer one. */
-ASV_INLINE real after_lot(const asv_inner *p, uint64_t t, int64_t r, int64_t i, real length) {
+ASV_INLINE real after_lot(const asv_inner *p, uint64_t t, int64_t r, int64_t i, real share, real length) {
     const asv_network *net = p->net;
     if (p->direction == ASV_SVRG) {
         int64_t stride = asv_cache_stride(net);
@@ -62,7 +62,7 @@ ASV_INLINE real after_lot(const asv_inner *p, uint64_t t, int64_t r, int64_t i, 
         real before = length_of(net, line + stride - net->width[net->layers]);
         length = before > length ? before : length;
     }
-    real share = share_of(p, i), probability = share * (real)p->b * length / (real)p->enough;
+    real probability = share * (real)p->b * length / (real)p->enough;
     if (!(probability < 1)) return share;
     return asv_draw_unit(asv_key(p->seed, p->epoch, t, ASV_DRAW_LOT), (uint64_t)r) < (double)probability
                ? share / probability
@@ -78,7 +78,7 @@ ASV_INLINE void settle_share(const asv_inner *p, step_scratch *s, int64_t r, int
     real length = length_of(net, delta) / share;
     if (isfinite(length)) store_relaxed((real *)p->lengths + i, length);
     if (!by_lot(p, s)) return;
-    s->share[r] = after_lot(p, s->t, r, i, length);
+    s->share[r] = after_lot(p, s->t, r, i, share, length);
     for (int64_t c = 0; c < net->width[net->layers]; c++) delta[c] *= s->share[r] / share;
 }
 
