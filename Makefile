@@ -90,12 +90,12 @@ $(VENV)/.builder: $(VENV)/.created
 # In place, because nothing rebuilds an editable install by itself. setuptools does not compare setup.py.
 SOURCES := $(wildcard csrc/*.[ch] asysvrg/*.pyx asysvrg/*.pxd)
 $(VENV)/.built: $(VENV)/.builder setup.py $(SOURCES)
-	$(PY) setup.py --quiet build_ext --inplace --parallel 2 $(if $(filter setup.py,$?),--force)
+	$(PY) setup.py --quiet build_ext --inplace $(if $(filter setup.py,$?),--force)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created | $(VENV)/.built
 	@echo "$(VENV): installing asysvrg"
-	@$(PIP) --no-build-isolation --editable .
+	@ASYSVRG_BUILT=1 $(PIP) --no-build-isolation --editable .
 	@touch $@
 
 # ---- The kernels under sanitizers, without Python. CSRC=... BUILD=... to try other sources. ----

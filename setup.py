@@ -1,10 +1,12 @@
 """Builds the Cython modules over csrc/; everything else about the package stands in pyproject.toml.
 
 ASYSVRG_NO_OPENMP=1 builds without OpenMP (one thread only); otherwise a compiler without it is an error.
+ASYSVRG_BUILT=1 makes an editable install of modules that stand in place already, which pip would build once more.
 """
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
@@ -18,7 +20,15 @@ SERIAL = os.environ.get("ASYSVRG_NO_OPENMP") == "1"
 
 
 class BuildExt(build_ext):
-    """build_ext that asks the compiler which OpenMP flags compile and link."""
+    """build_ext on all cores, that asks the compiler which OpenMP flags compile and link."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count() or 1
+
+    def run(self):
+        if not (self.editable_mode and os.environ.get("ASYSVRG_BUILT") == "1"):
+            super().run()
 
     def build_extensions(self):
         # A CFLAGS without -O takes the place of Python's own flags; an -O0 in it is meant.
@@ -30,7 +40,16 @@ class BuildExt(build_ext):
             for extension in self.extensions:
                 extension.extra_compile_args += compile_flags
                 extension.extra_link_args += link_flags
-        super().build_extensions()
+        # Files of one extension, too: two of them take most of the time.
+        compile_in_order = self.compiler.compile
+        with ThreadPoolExecutor(self.parallel) as pool:
+
+            def compile_at_once(sources, **options):
+                made = pool.map(lambda source: compile_in_order([source], **options), sources)
+                return [name for names in made for name in names]
+
+            self.compiler.compile = compile_at_once
+            super().build_extensions()
 
     def openmp_flags(self):
         for compile_flags, link_flags in [
