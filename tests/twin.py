@@ -37,7 +37,6 @@ def l2_of_coordinates(widths, alpha):
 def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
     """Loss of every sample and its gradient (n x d), without the l2 term, times the sample's weight."""
     function, derivative = ACTIVATION[activation]
-    X = np.asarray(X.todense() if hasattr(X, "todense") else X, dtype=float)
     layers = unpack(widths, np.asarray(x, dtype=float))
     weight = np.ones(len(X)) if weight is None else weight
     acts = [X]
@@ -71,6 +70,7 @@ class Twin:
     """f(x) of Eq. (1) with an l2 term, and Algorithm 1 on it with one thread."""
 
     def __init__(self, widths, activation, loss, X, y, alpha=0.0, weight=None):
+        X = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=float)
         self.setting, self.data = (widths, activation, loss), (X, y, weight)
         self.decay = l2_of_coordinates(widths, alpha)
 
@@ -97,16 +97,17 @@ class Twin:
         probability = np.minimum(share * lengths / enough, 1)
         return np.where(lots < probability, share / np.maximum(probability, 1e-300), 0)
 
-    def direction(self, kind, x, x_snap, index, bases=None, share=None):
+    def direction(self, kind, x, x_snap, index, bases=None, share=None, mu=None):
         """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None.
 
-        Gradients of the loss count `share` as much, a number for each sample of the mini-batch.
+        Gradients of the loss count `share` as much, a number for each sample of the mini-batch. mu: the gradient at
+        x_snap, where the caller has it.
         """
         share = np.ones((len(index), 1)) if share is None else share[:, None]
         v = (share * self.per_sample(x, index)[1]).mean(0) + self.decay * x
         if kind == "svrg":
             v -= (share * self.per_sample(x_snap, index)[1]).mean(0) + self.decay * x_snap
-            v += self.gradient(x_snap)
+            v += self.gradient(x_snap) if mu is None else mu
         if bases is None:
             return v
         seen = v + self.decay * (x_snap - x)  # the l2 term of the snapshot (csrc/deflate.h)
@@ -127,12 +128,13 @@ class Twin:
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
         listed, ratio, enough = draws or (np.arange(n), np.ones(n), 0)
+        mu = self.gradient(x_snap)
         for t in range(steps):
             index = listed[draw_batch(seed, epoch, t, n, batch, replacement)]
             share = ratio[index]
             if enough:
                 share = self.after_lot(kind, x, x_snap, index, share, enough, draw_lots(seed, epoch, t, batch))
-            v = self.direction(kind, x, x_snap, index, bases, share)
+            v = self.direction(kind, x, x_snap, index, bases, share, mu)
             k = np.arange(d)
             if coordinates:
                 k = draw_blocks(seed, epoch, t, d, coordinates, block)
