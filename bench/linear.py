@@ -131,8 +131,7 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
         meter.seconds = meter.processor = row["seconds"]
         return meter.add(row["epoch"] * steps, meter.loss(x))
 
-    with one_blas_thread():
-        minimize(execution, x, Plan("svrg", max_iter=10**6, learning_rate=rate), Trace({}), callback=told)
+    minimize(execution, x, Plan("svrg", max_iter=10**6, learning_rate=rate), Trace({}), callback=told)
 
 
 def race(
@@ -203,4 +202,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_blas_thread():  # evaluation would leave threads behind that look for more work on a core
+        main()

@@ -22,7 +22,7 @@ ASV_CLONES void ASV_NAME(asv_direction)(const asv_inner *p, int64_t t, int64_t f
     part.eta = -(double)part.b / (double)p->b;
     if (s.in.marks) mark_columns(&s.in, s.share);
     update_plain(&part, &s, 0, net->d);
-    leave_batch(&part, &s);
+    forget_columns(&s.in);
     for (int64_t l = 0; l < net->layers && first == 0; l++)
         for (int64_t i = 0; i < net->width[l]; i++) {
             const real decay = l2_of(p, l, i);

@@ -20,9 +20,9 @@ typedef struct {
 } entry_t;
 
 /* A batch's input. The products of the first layer take it as a dense matrix, or as the data's own rows on tiles, or as
- * the non-zero entries of each row; gradients take it by columns: from the data's own rows; from chains of the entries
- * of each column, in any order; or all columns in order, as marks of the rows that have an entry, whose values then are
- * those rows' next ones. */
+ * the non-zero entries of each row; gradients take it entry by entry, or by columns: from the data's own rows; from
+ * chains of the entries of each column, in any order; or all columns in order, as marks of the rows that have an entry,
+ * whose values then are those rows' next ones. */
 typedef struct {
     int64_t rows;
     int64_t begin, end;     /* the columns that are meant: all, or those of a thread (team.h); */
@@ -42,8 +42,6 @@ typedef struct {
     entry_t *entry;   /* from 1 on, row by row */
     int32_t *next;    /* of each entry: the next one of its column, or 0; apart, since a chain is as slow as these */
     int32_t *head;    /* p: first entry of the column, or 0; zero between batches */
-    int32_t *touched; /* the columns that have entries, */
-    int64_t distinct; /* and how many */
     uint64_t *marks; /* p x words: a bit for each row with an entry in the column, zero between batches; or NULL */
     int64_t words;
     const real **next_value; /* of each row */
@@ -76,9 +74,12 @@ ASV_INLINE int on_tiles(const asv_network *net, const asv_samples *data, int64_t
     return (double)rows * (9 * density - 1) >= 2 * (double)net->tiles;
 }
 
+/* How gradients take the entries of rows that have few. */
+typedef enum { ASV_EACH, ASV_IN_ORDER, ASV_CHAINED } order_t;
+
 /* For `rows` rows, and with gradients of `more` terms besides (deflate.h). */
 ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_network *net, const asv_samples *data,
-                            int64_t rows, int64_t more, int gather_dense, int in_order) {
+                            int64_t rows, int64_t more, int gather_dense, order_t order) {
     size_t count = (size_t)rows;
     if (data->rows) in->row_start = carve(base, used, (size_t)(rows + more) * sizeof(real *));
     in->end = data->p;
@@ -97,16 +98,15 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_net
     in->value = carve(base, used, count * sizeof(real *));
     in->count = carve(base, used, count * sizeof(int64_t));
     in->start = carve(base, used, (size_t)(net->unit[2] - net->unit[1]) * sizeof(real));
-    if (in_order) {
+    if (order == ASV_IN_ORDER) {
         in->words = (rows + 63) / 64;
         in->marks = carve(base, used, (size_t)(data->p * in->words) * sizeof(uint64_t));
         in->next_value = carve(base, used, count * sizeof(real *));
-        return;
+    } else if (order == ASV_CHAINED) {
+        in->entry = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(entry_t));
+        in->next = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(int32_t));
+        in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
     }
-    in->entry = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(entry_t));
-    in->next = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(int32_t));
-    in->touched = carve(base, used, (size_t)(rows * data->longest) * sizeof(int32_t));
-    in->head = carve(base, used, (size_t)data->p * sizeof(int32_t));
 }
 
 /* The right factor of the first layer's gradient on tiles: rows of D, and `more` further rows, to which those of
@@ -155,17 +155,13 @@ ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *i
 
 ASV_PART void chain_columns(input_t *in) {
     int32_t e = 0;
-    int64_t distinct = 0;
     for (int64_t r = 0; r < in->rows; r++)
         for (int64_t c = 0; c < in->count[r]; c++) {
-            int32_t column = in->column[r][c], *head = in->head + column;
-            in->touched[distinct] = column;
-            distinct += *head == 0;
+            int32_t *head = in->head + in->column[r][c];
             in->entry[++e] = (entry_t){(int32_t)r, in->value[r][c]};
             in->next[e] = *head;
             *head = e;
         }
-    in->distinct = distinct;
 }
 
 /* Makes all rows' next values those of columns from `column` on. */
@@ -193,18 +189,11 @@ ASV_PART void mark_columns(input_t *in, const real *share) {
     seek_column(in, 0);
 }
 
-ASV_INLINE void sort_columns(input_t *in) {
-    if (in->marks)
-        mark_columns(in, NULL);
-    else
-        chain_columns(in);
-}
-
 ASV_INLINE void forget_columns(input_t *in) {
     if (in->marks)
         memset(in->marks + in->begin * in->words, 0, (size_t)((in->end - in->begin) * in->words) * sizeof(uint64_t));
-    else
-        for (int64_t c = 0; c < in->distinct; c++) in->head[in->touched[c]] = 0;
+    for (int64_t r = 0; in->head && r < in->rows; r++)
+        for (int64_t c = 0; c < in->count[r]; c++) in->head[in->column[r][c]] = 0;
 }
 
 /* Reals from a row of layer l >= 1 to the next one: whole lines, so that vectors do not reach over two of them. */

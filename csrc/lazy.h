@@ -6,9 +6,8 @@
  *     x_i <- r^k x_i - eta (1 + r + ... + r^(k-1)) mu_i,    r = 1 - eta alpha_i,
  *
  * and can wait until a batch has entries in the column again. done[i] counts the updates whose dense part row i has
- * had; after the last iteration all rows are brought up to date, so that each has had that of every update. A row is
- * changed under its lock.
- */
+ * had; after the last iteration all rows are brought up to date, so that each has had that of every update. A row that
+ * threads share is changed under its lock. */
 #ifndef ASYSVRG_LAZY_H
 #define ASYSVRG_LAZY_H
 
@@ -22,14 +21,26 @@ ASV_INLINE double geometric_sum(const asv_inner *p, int64_t i, int64_t k) {
     return (z < 0.5 ? -expm1((double)k * log1p(-z)) : 1 - pow(1 - z, (double)k)) / z;
 }
 
-ASV_INLINE void scale_lines(real *x, const real *mu, real power, real sum, const int lines, int64_t length) {
+ASV_INLINE void scale_lines(real *x, real power, const real *mu, real sum, const real *row, real scale, const int lines,
+                            int64_t length) {
     vec now[ASV_LINES];
     load_lines(now, mu, lines);
     for (int c = 0; c < lines; c++) now[c] = power * whole_line(x + c * VEC) - sum * now[c];
+    if (row) add_row(now, scale, row, lines);
     store_lines(x, now, lines, length);
 }
 
-ASV_INLINE int shares_rows(const asv_inner *p) { return p->update == ASV_ATOMIC || p->update == ASV_STRIPED; }
+/* x <- power x - sum mu + scale row; without a row or a mu, without their terms. */
+ASV_INLINE void scale_row(real *x, real power, const real *mu, real sum, const real *row, real scale, int64_t length) {
+    if (length == 1) {
+        *x = power * *x - sum * (mu ? *mu : 0) + scale * (row ? *row : 0);
+        return;
+    }
+#define ASV_SCALE(lines, length)                                                                                       \
+    scale_lines(x + at, power, mu ? mu + at : NULL, sum, row ? row + at : NULL, scale, lines, length)
+    ASV_BY_LINES(length, ASV_SCALE)
+#undef ASV_SCALE
+}
 
 ASV_INLINE void lock_row(const asv_inner *p, int64_t i) {
     if (!shares_rows(p)) return;
@@ -40,38 +51,54 @@ ASV_INLINE void unlock_row(const asv_inner *p, int64_t i) {
     if (shares_rows(p)) asv_unlock(p->row_locks + i);
 }
 
-/* Brings row i of W_0 to where `now` updates have taken it. */
+ASV_INLINE const real *mu_from(const asv_inner *p, int64_t k) { return p->mu ? (const real *)p->mu + k : NULL; }
+
+/* Brings row i of W_0 to where the dense parts of `now` updates have taken it. */
 ASV_INLINE void settle_row(const asv_inner *p, int64_t i, int64_t now) {
-    const asv_network *net = p->net;
-    int64_t v = net->width[1], k = net->weight[0] + i * v;
+    const int64_t v = p->net->width[1], k = p->net->weight[0] + i * v;
+    if (asv_flag_read(p->done + i) >= now) return;
     lock_row(p, i);
     if (p->done[i] < now) {
-        real *x = (real *)p->x + k;
-        const real *mu = p->mu ? (const real *)p->mu + k : NULL;
         double sum = p->eta * geometric_sum(p, i, now - p->done[i]), power = 1 - p->alpha[i] * sum;
-#define ASV_SCALE(lines, length) scale_lines(x + at, mu ? mu + at : NULL, (real)power, (real)sum, lines, length)
-        ASV_BY_LINES(v, ASV_SCALE)
-#undef ASV_SCALE
-        p->done[i] = (int32_t)now;
+        scale_row((real *)p->x + k, (real)power, mu_from(p, k), (real)sum, NULL, 0, v);
+        asv_flag_raise(p->done + i, (int)now);
     }
     unlock_row(p, i);
 }
 
-ASV_PART void settle_batch(const asv_inner *p, const step_scratch *s, int64_t now) {
-    for (int64_t c = 0; c < s->in.distinct; c++) settle_row(p, s->in.touched[c], now);
+/* Brings the rows that the batch multiplies to where they are read. */
+ASV_PART void settle_batch(const asv_inner *inner, const step_scratch *s) {
+    const asv_inner copy = *inner, *p = &copy; /* what no store to x can change */
+    for (int64_t r = 0; r < s->in.rows; r++)
+        for (int64_t c = 0; c < s->in.count[r]; c++) settle_row(p, s->in.column[r][c], s->seen);
 }
 
-/* Eq. (4) on the rows of the batch's columns, their dense part included. */
-ASV_PART void update_batch(const asv_inner *p, const step_scratch *s) {
-    factors_t f = factors_of(p, s, 0);
-    for (int64_t c = 0; c < s->in.distinct; c++) {
-        int64_t i = s->in.touched[c];
-        lock_row(p, i);
-        int64_t k = p->net->weight[0] + i * f.width_out;
-        subtract(p, &f, i, 0, (real *)p->x + k, k, l2_of(p, 0, i), f.width_out, 0);
-        p->done[i]++;
-        unlock_row(p, i);
-    }
+/* Eq. (4) on these rows, their dense part included. Where threads share them, a column's entries are added up first:
+ * who waits for a lock whose owner has no core waits long. */
+ASV_PART void update_batch(const asv_inner *inner, const step_scratch *s) {
+    const asv_inner copy = *inner, *p = &copy;
+    const factors_t f = factors_of(p, s, 0);
+    const int64_t v = f.width_out;
+    const real eta = (real)p->eta;
+    for (int64_t r = 0; r < s->in.rows; r++)
+        for (int64_t c = 0; c < s->in.count[r]; c++) {
+            int64_t i = s->in.column[r][c], k = p->net->weight[0] + i * v;
+            const real *delta = f.right + r * f.pitch, scale = -eta * s->in.value[r][c];
+            real *x = (real *)p->x + k;
+            if (shares_rows(p)) {
+                if (!s->in.head[i]) continue; /* the column is done */
+                lock_row(p, i);
+                subtract(p, &f, i, 0, x, k, l2_of(p, 0, i), v, 0);
+                asv_flag_raise(p->done + i, p->done[i] + 1);
+                unlock_row(p, i);
+                s->in.head[i] = 0;
+            } else if (p->done[i] > s->seen) {
+                add_scaled(x, scale, delta, v);
+            } else {
+                scale_row(x, 1 - eta * l2_of(p, 0, i), mu_from(p, k), eta, delta, scale, v);
+                p->done[i]++;
+            }
+        }
 }
 
 #endif

@@ -99,6 +99,24 @@ ASV_INLINE void add_row(vec *sum, real scale, const real *row, const int lines) 
     for (int i = 0; i < lines; i++) sum[i] += scale * *(const vec *)(row + i * VEC);
 }
 
+ASV_INLINE void add_scaled_lines(real *out, real scale, const real *row, const int lines, int64_t length) {
+    vec sum[ASV_LINES];
+    for (int i = 0; i < lines; i++) sum[i] = whole_line(out + i * VEC);
+    add_row(sum, scale, row, lines);
+    store_lines(out, sum, lines, length);
+}
+
+/* out[j] += scale * row[j] for j < length. */
+ASV_INLINE void add_scaled(real *out, real scale, const real *row, int64_t length) {
+    if (length == 1) { /* a line would be fetched for nothing */
+        *out += scale * *row;
+        return;
+    }
+#define ASV_ADD_SCALED(lines, length) add_scaled_lines(out + at, scale, row + at, lines, length)
+    ASV_BY_LINES(length, ASV_ADD_SCALED)
+#undef ASV_ADD_SCALED
+}
+
 ASV_INLINE void row_sum_lines(real *out, const real *start, const real *M, int64_t ld, const int32_t *which,
                               const real *value, int64_t terms, const int lines, int64_t length) {
     enum { WAYS = 4 }; /* sums side by side where a row has too few lines to keep the adders busy */

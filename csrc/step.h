@@ -23,6 +23,7 @@ ASV_INLINE asv_inner alone(const asv_inner *p) {
     result.threads = 1; /* x^ is read in place */
     result.subset = 0;
     result.shift = result.wide = NULL;
+    result.done = NULL;
     result.update = ASV_SERIAL;
     return result;
 }
@@ -257,12 +258,8 @@ ASV_INLINE void draw_next(const asv_inner *p, step_scratch *s, int64_t t) {
 ASV_INLINE void take_batch(const asv_inner *p, step_scratch *s, int64_t first) {
     s->index += first;
     take_rows(&s->in, p->data, s->index, 0, p->b);
-    if (!by_rows(p, s) && !s->in.marks) chain_columns(&s->in);
+    if (s->in.head) chain_columns(&s->in);
     list_rows(p, s);
-}
-
-ASV_INLINE void leave_batch(const asv_inner *p, step_scratch *s) {
-    if (!by_rows(p, s)) forget_columns(&s->in);
 }
 
 /* Eq. (4) on the coordinates of iteration t. */
@@ -293,7 +290,8 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
     int64_t *claimed = p->counters, *completed = p->counters + ASV_COUNTER_STRIDE;
     for (;;) {
         int64_t read_at = asv_count_read(completed);
-        if (p->done) settle_batch(p, &s, read_at);
+        s.seen = read_at;
+        if (p->done) settle_batch(p, &s);
         compute_direction(p, &s);
         int64_t turn = asv_claim(claimed, read_at, p->max_delay);
         if (turn >= 0) {
@@ -306,7 +304,7 @@ ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch,
         if (asv_stopped(p->control, thread)) break;
         sched_yield();
     }
-    leave_batch(p, &s);
+    forget_columns(&s.in);
 }
 
 /* After `done` iterations: rows first..last of W_0, with row 0 the bias, get what waited. */

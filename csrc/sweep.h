@@ -18,7 +18,7 @@ ASV_INLINE int fills_columns(const asv_samples *data) {
 
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
     size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->unit[net->layers + 1] * sizeof(real);
-    carve_input(&s->in, base, &used, net, data, ASV_BLOCK_ROWS, 0, 0, fills_columns(data));
+    carve_input(&s->in, base, &used, net, data, ASV_BLOCK_ROWS, 0, 0, fills_columns(data) ? ASV_IN_ORDER : ASV_EACH);
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
     return used;
@@ -30,16 +30,18 @@ size_t ASV_NAME(asv_sweep_scratch)(const asv_network *net, const asv_samples *da
 }
 
 /* The first layer's, from entries. */
-ASV_INLINE void add_columns(input_t *in, const factors_t *f, real *dW) {
-    sort_columns(in);
+ASV_INLINE void add_entries(input_t *in, const factors_t *f, real *dW) {
+    const int64_t v = f->width_out;
     if (in->marks) {
-        seek_column(in, 0);
+        mark_columns(in, NULL);
         for (int64_t i = in->begin; i < in->end; i++)
-            if (in->marks[i]) add_terms_to(dW + i * f->width_out, f, i); /* a block's rows have one word */
-    } else {
-        for (int64_t c = 0; c < in->distinct; c++) add_terms_to(dW + in->touched[c] * f->width_out, f, in->touched[c]);
+            if (in->marks[i]) add_terms_to(dW + i * v, f, i); /* a block's rows have one word */
+        forget_columns(in);
+        return;
     }
-    forget_columns(in);
+    for (int64_t r = 0; r < in->rows; r++)
+        for (int64_t c = 0; c < in->count[r]; c++)
+            add_scaled(dW + in->column[r][c] * v, in->value[r][c], f->right + r * f->pitch, v);
 }
 
 /* The first layer's, on tiles. */
@@ -66,7 +68,7 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
         } else if (left) {
             matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
         } else {
-            add_columns(&s->in, &f, dW);
+            add_entries(&s->in, &f, dW);
         }
         add_terms_to(gradient + net->bias[l], &f, BIAS);
     }

@@ -86,11 +86,12 @@ ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scra
         if (part == 0 && asv_stopped(p->control, 0)) asv_count_up(over);
         take_index(p, &s, t);
         take_batch(p, &s, 0);
-        if (p->done) settle_batch(p, &s, t);
+        s.seen = t;
+        if (p->done) settle_batch(p, &s);
         first_sums(p, &x_hat, &s, s.sums, s.part_along);
         asv_meet(arrivals, ++meetings * parts);
         if (asv_count_read(over)) {
-            leave_batch(p, &s);
+            forget_columns(&s.in);
             return;
         }
         gather_sums(p, &s, stride, first, last);
@@ -101,7 +102,7 @@ ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scra
         draw_next(p, &s, t + 1);
         update(p, &s, t);
         if (part == 0) p->delays[t] = 0;
-        leave_batch(p, &s);
+        forget_columns(&s.in);
     }
 }
 

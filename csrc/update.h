@@ -12,7 +12,8 @@ typedef struct {
 } drawn_t;
 
 typedef struct {
-    uint64_t t; /* the iteration */
+    uint64_t t;   /* the iteration */
+    int64_t seen; /* updates that were complete when x was read */
     int64_t *index; /* b */
     real *share;    /* b: what the gradient of each counts in the mini-batch's; 0: left out (step.h) */
     drawn_t *next;  /* most likely this thread's next mini-batch */
@@ -44,6 +45,9 @@ ASV_INLINE int64_t rest_from(const asv_network *net) { return net->layers > 1 ? 
 
 ASV_INLINE int64_t along_pitch(const asv_inner *p) { return (p->rank + VEC - 1) / VEC * VEC; }
 
+/* Whether other threads write to rows of W_0 that this one writes to. */
+ASV_INLINE int shares_rows(const asv_inner *p) { return p->update == ASV_ATOMIC || p->update == ASV_STRIPED; }
+
 ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     const asv_network *net = p->net;
     size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->unit[net->layers + 1] * sizeof(real);
@@ -52,7 +56,9 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     s->index = carve(base, &used, b * sizeof(int64_t));
     s->share = carve(base, &used, b * sizeof(real));
     s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
-    carve_input(&s->in, base, &used, net, p->data, p->b, p->rank, 1, !p->subset && !p->done);
+    order_t order = !p->done ? ASV_IN_ORDER : shares_rows(p) ? ASV_CHAINED : ASV_EACH;
+    if (p->subset) order = p->data->rows ? ASV_EACH : ASV_CHAINED;
+    carve_input(&s->in, base, &used, net, p->data, p->b, p->rank, 1, order);
     s->acts = carve(base, &used, units);
     s->deltas = carve(base, &used, units);
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
