@@ -80,17 +80,23 @@ class Objective:
         self.has_cache = save_work(network, samples, cache_bytes)
         self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
-        self._mu = network.vector()
+        self._mu = self._gradients[0]
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """Loss, error and full gradient at x; overwrites the mu and the cache of the snapshot before."""
         if keep_cache and self.has_cache and self._cache is None:
             self._cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
         cache = self._cache if keep_cache and self.has_cache else None
-        loss, errors = self.network.sweep(self.samples, x, self.threads, self._gradients, cache)
-        with np.errstate(over="ignore", invalid="ignore"):
-            np.sum(self._gradients, axis=0, out=self._mu)
+        loss, errors = self._sweep(x, cache)
         return self.assembled(x, self._mu, loss, errors, cache)
+
+    def _sweep(self, x: np.ndarray, cache: np.ndarray | None = None) -> tuple[float, float]:
+        """Sums over the samples: of the gradient in `_mu`, loss, errors."""
+        sums = self.network.sweep(self.samples, x, self.threads, self._gradients, cache)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part in self._gradients[1:]:
+                self._mu += part
+        return sums
 
     def assembled(
         self, x: np.ndarray, gradient: np.ndarray, loss: float, errors: float, cache: np.ndarray | None = None
@@ -122,11 +128,9 @@ class Objective:
             yield np.full((width, 1), alpha[inputs + layer - 1])
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
-        """The full gradient at x, l2 term included."""
-        self.network.sweep(self.samples, x, self.threads, self._gradients)
-        gradient = self._gradients.sum(axis=0)
-        gradient /= self.n
-        return self.with_l2(gradient, x)
+        """The full gradient at x, l2 term included; overwrites the mu of the snapshot before."""
+        self._sweep(x)
+        return self.with_l2(self._mu / self.n, x)
 
     def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Adds the l2 term's gradient at x to a vector, in place."""
