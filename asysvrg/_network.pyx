@@ -20,7 +20,7 @@ from asysvrg._csrc cimport (
 
 ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
 LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED, "binary": ASV_BINARY}
-BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once
+BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
 DENSE_ENOUGH = 0.4  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
 HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and

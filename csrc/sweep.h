@@ -8,8 +8,13 @@
 
 typedef struct {
     input_t in;
-    real *acts, *deltas; /* ASV_BLOCK_ROWS rows of every layer's units */
+    int64_t block;       /* samples that are taken through the network at once */
+    real *acts, *deltas; /* so many rows of every layer's units */
 } sweep_scratch;
+
+/* Dense samples at once, since to begin with a matrix costs BLAS as much as some rows do; of them, those whose
+ * gradients it adds up at once, where it is fastest with fewer (bench/bench_kernels.py). */
+enum { ASV_DENSE_ROWS = 384, ASV_GRADIENT_ROWS = 96 };
 
 /* Whether a block has entries in so many columns that all of them are gone through. */
 ASV_INLINE int fills_columns(const asv_samples *data) {
@@ -17,8 +22,9 @@ ASV_INLINE int fills_columns(const asv_samples *data) {
 }
 
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
-    size_t used = 0, block = (size_t)ASV_BLOCK_ROWS * (size_t)net->unit[net->layers + 1] * sizeof(real);
-    carve_input(&s->in, base, &used, net, data, ASV_BLOCK_ROWS, 0, 0, fills_columns(data) ? ASV_IN_ORDER : ASV_EACH);
+    s->block = data->values || on_tiles(net, data, ASV_BLOCK_ROWS) ? ASV_BLOCK_ROWS : ASV_DENSE_ROWS;
+    size_t used = 0, block = (size_t)s->block * (size_t)net->unit[net->layers + 1] * sizeof(real);
+    carve_input(&s->in, base, &used, net, data, s->block, 0, 0, fills_columns(data) ? ASV_IN_ORDER : ASV_EACH);
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
     return used;
@@ -57,16 +63,18 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
     for (int64_t l = 0; l < net->layers; l++) {
         int64_t w = net->width[l], v = net->width[l + 1], rows = s->in.rows;
         real *dW = gradient + net->weight[l];
-        const real *left = l ? units_of(net, s->acts, ASV_BLOCK_ROWS, l) : s->in.dense;
+        const real *left = l ? units_of(net, s->acts, s->block, l) : s->in.dense;
         factors_t f = {.rows = rows,
                        .width_out = v,
                        .pitch = pitch_of(net, l + 1),
                        .input = &s->in,
-                       .right = units_of(net, s->deltas, ASV_BLOCK_ROWS, l + 1)};
+                       .right = units_of(net, s->deltas, s->block, l + 1)};
         if (l == 0 && s->in.tiles) {
             add_panels(&s->in, &f, dW);
         } else if (left) {
-            matmul(net, 1, 0, w, v, rows, 1, left, l ? pitch_of(net, l) : w, f.right, f.pitch, 1, dW, v);
+            for (int64_t r = 0, pitch = l ? pitch_of(net, l) : w; r < rows; r += ASV_GRADIENT_ROWS)
+                matmul(net, 1, 0, w, v, rows - r < ASV_GRADIENT_ROWS ? rows - r : ASV_GRADIENT_ROWS, 1,
+                       left + r * pitch, pitch, f.right + r * f.pitch, f.pitch, 1, dW, v);
         } else {
             add_entries(&s->in, &f, dW);
         }
@@ -79,7 +87,7 @@ ASV_INLINE void keep_row(const asv_network *net, sweep_scratch *s, int64_t r, re
     for (int part = 0; part < 2; part++)
         for (int64_t l = 1; l < net->layers + part; l++) {
             size_t v = (size_t)net->width[l];
-            const real *units = units_of(net, part ? s->deltas : s->acts, ASV_BLOCK_ROWS, l);
+            const real *units = units_of(net, part ? s->deltas : s->acts, s->block, l);
             memcpy(line, units + r * pitch_of(net, l), v * sizeof(real));
             line += v;
         }
@@ -95,13 +103,13 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
     carve_sweep(&s, scratch, net, data);
     sweep->loss = sweep->errors = 0;
     sweep->evaluated = 0;
-    for (int64_t at = first; at < last && !asv_stopped(control, thread); at += ASV_BLOCK_ROWS) {
-        int64_t rows = last - at < ASV_BLOCK_ROWS ? last - at : ASV_BLOCK_ROWS;
-        real *z = units_of(net, s.acts, ASV_BLOCK_ROWS, net->layers);
-        real *delta = units_of(net, s.deltas, ASV_BLOCK_ROWS, net->layers);
+    for (int64_t at = first; at < last && !asv_stopped(control, thread); at += s.block) {
+        int64_t rows = last - at < s.block ? last - at : s.block;
+        real *z = units_of(net, s.acts, s.block, net->layers);
+        real *delta = units_of(net, s.deltas, s.block, net->layers);
         take_rows(&s.in, data, NULL, at, rows);
-        first_layer(net, &x, &s.in, units_of(net, s.acts, ASV_BLOCK_ROWS, 1), NULL, 0);
-        upper_layers(net, &x, rows, s.acts, ASV_BLOCK_ROWS, 0);
+        first_layer(net, &x, &s.in, units_of(net, s.acts, s.block, 1), NULL, 0);
+        upper_layers(net, &x, rows, s.acts, s.block, 0);
         for (int64_t r = 0; r < rows; r++) {
             if (data->labels || data->targets)
                 output_delta(net, data, at + r, z + r * pitch, delta + r * pitch, 1, &sweep->loss, &sweep->errors);
@@ -110,7 +118,7 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
         }
         for (int64_t r = 0; r < rows && sweep->outputs; r++)
             memcpy((real *)sweep->outputs + (at + r) * outputs, z + r * pitch, (size_t)outputs * sizeof(real));
-        if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, ASV_BLOCK_ROWS, 0);
+        if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, s.block, 0);
         if (sweep->gradient) add_gradient(net, &s, sweep->gradient);
         if (sweep->cache)
             for (int64_t r = 0; r < rows; r++) keep_row(net, &s, r, (real *)sweep->cache + (at + r) * stride);

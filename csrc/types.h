@@ -17,7 +17,7 @@ enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED, ASV_OWNED };
 
 enum {
     ASV_LINE = 64, /* bytes of a cache line; parameters, caches and scratch have as many spare behind their end */
-    ASV_BLOCK_ROWS = 64, /* samples that a sweep takes through the network at once */
+    ASV_BLOCK_ROWS = 64, /* samples that a sweep takes through the network at once, unless they are dense */
     ASV_STRIPE = 1024, /* coordinates that share a lock in ASV_STRIPED */
     ASV_COUNTER_STRIDE = 16, /* int64 between two counters: a pair of lines, so that prefetching does not tie them */
 };
