@@ -306,7 +306,7 @@ def divide(Samples samples not None, int batch_size, int parts):
     if samples.skips_zeros:
         columns = samples.columns
         some = columns[::max(len(columns) // SEEN, 1)]  # all of them would take longer than an epoch sometimes
-        share = np.bincount(some, minlength=p) * (len(columns) / max(len(some), 1) / n)
+        share = np.bincount(some, minlength=p) * (<double>len(columns) / max(len(some), 1) / n)
         work = ROW_COST + batch_size * share
     ends = np.concatenate([[0.0], np.cumsum(work)])
     cuts = np.searchsorted(ends, ends[-1] * np.arange(parts + 1) / parts).astype(np.int64)

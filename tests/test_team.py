@@ -92,7 +92,7 @@ def test_results_are_bit_repeatable(dtype, form):
 @pytest.mark.parametrize("parts", [1, 2, 3, 8, 40])
 @forms
 def test_columns_are_divided_by_their_work(form, parts):
-    problem = Problem(form=form, n=50, p=24, density=0.3)
+    problem = Problem(form=form, n=50, p=24, density=np.repeat([0.05, 0.6], 12))
     cuts, split = divide(problem.samples, 10, parts)
     assert cuts[0] == 0
     assert cuts[-1] == 24
