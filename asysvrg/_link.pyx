@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t
 
 import numpy as np
 
-from asysvrg._message cimport Message, read, write
+from asysvrg._message cimport Buffer, Message
 
 from asysvrg._message import HEADER
 from asysvrg._network import aligned_zeros
@@ -30,8 +30,67 @@ STUCK = 60.0  # seconds after which a message that was answered is one that does
 cdef int ALIVE = Kind.ALIVE
 
 
-cdef buffer_of(Py_ssize_t capacity):
-    return aligned_zeros((capacity + SPARE,), np.uint8)[:capacity]
+@cython.final
+cdef class Way:
+    """One way between two ranks: a buffer and, over it, a request that is started for one message after another.
+
+    To make one for each message would take longer than to start it, and all the more with cold caches: where ranks
+    share a core.
+    """
+
+    cdef object comm, byte, request
+    cdef int rank, tag
+    cdef Buffer buffer
+    cdef Py_ssize_t size  # that the request is for
+    cdef bint busy  # MPI may still use the buffer
+
+    def __init__(self, comm, byte, int rank, int tag, Py_ssize_t capacity):
+        self.comm, self.byte, self.rank, self.tag = comm, byte, rank, tag
+        self.reserve(capacity)
+
+    cdef reserve(self, Py_ssize_t capacity):
+        if self.buffer is None or len(self.buffer) < capacity:
+            self.free()
+            self.buffer = Buffer(aligned_zeros((capacity + SPARE,), np.uint8)[:capacity])
+
+    cdef bint idle(self) except -1:
+        """Whether the last message has arrived, or is on its way."""
+        if self.busy and self.request.Test():
+            self.busy = False
+        return not self.busy
+
+    cdef Py_ssize_t send(self, Message message) except -1:
+        """Starts to send a copy; returns its bytes."""
+        cdef Py_ssize_t size = self.buffer.write(message)
+        if self.request is None or size != self.size:
+            self.free()
+            self.request = self.comm.Send_init([self.buffer.array, size, self.byte], self.rank, self.tag)
+            self.size = size
+        self.start()
+        return size
+
+    cdef receive(self):
+        """Starts to listen."""
+        if self.request is None:
+            self.request = self.comm.Recv_init([self.buffer.array, len(self.buffer), self.byte], self.rank, self.tag)
+        self.start()
+
+    cdef start(self):
+        self.request.Start()
+        self.busy = True
+
+    cdef free(self):
+        if self.request is not None and not self.busy:
+            self.request.Free()
+            self.request = None
+
+    cdef close(self, error):
+        """Gives the request back, as MPICH asks for in its last words; not one that MPI may still be at."""
+        try:
+            if self.idle():
+                self.free()
+        except error:
+            pass
 
 
 @cython.final
@@ -40,7 +99,7 @@ cdef class Line:
 
     cdef readonly int rank
     cdef bint gone
-    cdef object receiving, incoming, sending, outgoing
+    cdef Way incoming, outgoing
 
     def __init__(self, int rank):
         self.rank = rank
@@ -67,7 +126,7 @@ cdef class ServerLink:
     cdef object comm, byte, error
     cdef Py_ssize_t capacity
     cdef dict lines
-    cdef list kept  # what MPI may still write to: requests and buffers of ranks that are gone
+    cdef list kept  # what MPI may still read
     cdef list failed, news
     cdef readonly int64_t carried
     cdef public dict ahead
@@ -92,10 +151,10 @@ cdef class ServerLink:
         cdef Line line
         cdef list ready = []
         for line in self.lines.values():
-            if line.receiving is None:
+            if line.gone or not line.incoming.busy:
                 continue
             try:
-                if line.receiving.Test():
+                if line.incoming.idle():
                     ready.append(line)
             except self.error:
                 self.failed.append(line)
@@ -112,19 +171,15 @@ cdef class ServerLink:
     def send(self, int rank, Message message):
         """Sends a copy, and waits for the next message."""
         cdef Line line = self.line(rank)
-        cdef Py_ssize_t size
         if line.gone:
             return
         try:
-            if line.sending is not None and not line.sending.Test():
-                self.kept.append((line.sending, line.outgoing))
-                line.outgoing = None
-            if line.outgoing is None or len(line.outgoing) < self.capacity:
-                line.outgoing = buffer_of(self.capacity)
-            size = write(line.outgoing, message)
+            if not line.outgoing.idle():
+                self.kept.append(line.outgoing)
+                line.outgoing = self.way(rank, REPLY)
+            line.outgoing.reserve(self.capacity)
             # First what the worker waits for, then what it will take a while to answer.
-            line.sending = self.comm.Isend([line.outgoing, size, self.byte], rank, REPLY)
-            self.carried += size
+            self.carried += line.outgoing.send(message)
             self.receive(line)
         except self.error:
             self.drop(line)
@@ -135,16 +190,30 @@ cdef class ServerLink:
         cdef double end = monotonic() + seconds
         for line in self.lines.values():
             try:
-                while not (line.gone or line.sending is None or line.sending.Test()) and monotonic() < end:
+                while not (line.gone or line.outgoing.idle()) and monotonic() < end:
                     sleep(1e-3)
             except self.error:
                 pass
 
+    def close(self):
+        """Before MPI ends."""
+        cdef Line line
+        cdef Way way
+        for line in self.lines.values():
+            line.incoming.close(self.error)
+            line.outgoing.close(self.error)
+        for way in self.kept:
+            way.close(self.error)
+
     cdef Line line(self, int rank):
-        line = self.lines.get(rank)
+        cdef Line line = self.lines.get(rank)
         if line is None:
             line = self.lines[rank] = Line(rank)
+            line.incoming, line.outgoing = self.way(rank, REQUEST), self.way(rank, REPLY)
         return line
+
+    cdef Way way(self, int rank, int tag):
+        return Way(self.comm, self.byte, rank, tag, self.capacity)
 
     cdef list taken(self, list ready):
         """The messages of these lines, and what else is new."""
@@ -152,9 +221,8 @@ cdef class ServerLink:
         cdef Message message
         cdef list came = []
         for line in ready:
-            line.receiving = None
             try:
-                message = read(line.incoming)
+                message = line.incoming.buffer.read()
                 self.carried += HEADER + len(message.payload)
                 if message.kind == ALIVE:
                     self.receive(line)
@@ -170,18 +238,16 @@ cdef class ServerLink:
         return came
 
     cdef receive(self, Line line):
-        if line.receiving is not None or line.gone:
+        if line.incoming.busy or line.gone:
             return
-        if line.incoming is None or len(line.incoming) < self.capacity:
-            line.incoming = buffer_of(self.capacity)
         try:
-            line.receiving = self.comm.Irecv([line.incoming, len(line.incoming), self.byte], line.rank, REQUEST)
+            line.incoming.reserve(self.capacity)
+            line.incoming.receive()
         except self.error:
             self.drop(line)
 
     cdef drop(self, Line line):
-        self.kept.append((line.receiving, line.incoming, line.sending, line.outgoing))
-        line.receiving, line.gone = None, True
+        line.gone = True
         self.news.append((line.rank, None))
 
 
@@ -203,18 +269,19 @@ cdef class WorkerLink:
         When something was sent, on the monotonic clock.
     """
 
-    cdef object comm, byte, error, outgoing, incoming, pulse_buffer, sending, pulsing, there
-    cdef public object reply
+    cdef object error
+    cdef Way incoming, outgoing, life
+    cdef bint due  # an answer is
     cdef readonly int server
     cdef Py_ssize_t capacity
     cdef int64_t seq
     cdef readonly double sent
 
     def __init__(self, MPI, comm, int server):
-        self.comm, self.byte, self.error, self.server = comm, MPI.BYTE, MPI.Exception, server
-        self.capacity = FIRST_CAPACITY
-        self.outgoing, self.incoming = buffer_of(FIRST_CAPACITY), buffer_of(FIRST_CAPACITY)
-        self.pulse_buffer = buffer_of(HEADER)
+        self.error, self.server, self.capacity = MPI.Exception, server, FIRST_CAPACITY
+        self.incoming = Way(comm, MPI.BYTE, server, REPLY, FIRST_CAPACITY)
+        self.outgoing = Way(comm, MPI.BYTE, server, REQUEST, FIRST_CAPACITY)
+        self.life = Way(comm, MPI.BYTE, server, REQUEST, HEADER)
 
     def reserve(self, Py_ssize_t payload):
         """As the server's."""
@@ -230,7 +297,7 @@ cdef class WorkerLink:
         """Sends a message that is to be answered."""
         try:
             self.post(message, phase, run)
-            if self.reply is None:
+            if not self.due:
                 self.receive()
         except self.error as error:
             raise self.lost(str(error).splitlines()[0]) from None
@@ -238,7 +305,7 @@ cdef class WorkerLink:
     def wait(self, pause, double until):
         """Calls `pause()` between looks until there is something to look at, or the clock says it is `until`."""
         try:
-            while not self.reply.Test() and monotonic() < until:
+            while not self.incoming.idle() and monotonic() < until:
                 pause()
         except self.error:
             return  # `look` meets it, too
@@ -247,11 +314,9 @@ cdef class WorkerLink:
         """The answer, if it is there; valid until the next message is asked."""
         cdef Message answer
         try:
-            while self.reply.Test():
-                self.reply, answer = None, read(self.incoming)
+            while self.due and self.incoming.idle():
+                self.due, answer = False, self.incoming.buffer.read()
                 if answer.seq == self.seq:
-                    if self.sending is not None and self.sending.Test():
-                        self.sending = None
                     return answer
                 self.receive()
         except self.error as error:
@@ -260,25 +325,21 @@ cdef class WorkerLink:
 
     cpdef post(self, Message message, int64_t phase, int64_t run):
         """Sends a message and does not wait for an answer."""
-        cdef Py_ssize_t size
-        if self.sending is not None or len(self.outgoing) < self.capacity:
-            self.grow()
+        self.finish()
         self.seq += 1
-        size = write(self.outgoing, message.stamped(phase, run, self.seq), self.there)
-        self.sending = self.comm.Isend([self.outgoing, size, self.byte], self.server, REQUEST)
+        self.outgoing.send(message.stamped(phase, run, self.seq))
         self.sent = monotonic()
 
     def vector(self, size, dtype):
         """Where to compute what is to be sent, so that it need not be copied."""
-        self.grow()
-        self.there = self.outgoing[HEADER:HEADER + size * dtype.itemsize].view(dtype)
-        return self.there
+        self.finish()
+        return self.outgoing.buffer.vector(size, dtype)
 
     def flush(self, seconds):
         """Waits, so long at most, until the last message is on its way; says whether it is."""
         cdef double end = monotonic() + seconds
         try:
-            while self.sending is not None and not self.sending.Test():
+            while not self.outgoing.idle():
                 if monotonic() > end:
                     return False
                 sleep(1e-3)
@@ -290,31 +351,28 @@ cdef class WorkerLink:
         """A sign of life, where the last message is a while ago."""
         cdef double now = monotonic()
         try:
-            if now - self.sent < PULSE or (self.pulsing is not None and not self.pulsing.Test()):
-                return
-            self.sent = now
-            size = write(self.pulse_buffer, Message(Kind.ALIVE, run=run))
-            self.pulsing = self.comm.Isend([self.pulse_buffer, size, self.byte], self.server, REQUEST)
+            if now - self.sent >= PULSE and self.life.idle():
+                self.sent = now
+                self.life.send(Message(Kind.ALIVE, run=run))
         except self.error:
             pass
 
-    cdef receive(self):
-        if len(self.incoming) < self.capacity:
-            self.incoming = buffer_of(self.capacity)
-        self.reply = self.comm.Irecv([self.incoming, len(self.incoming), self.byte], self.server, REPLY)
+    def close(self):
+        """Before MPI ends."""
+        for way in (self.incoming, self.outgoing, self.life):
+            (<Way>way).close(self.error)
 
-    cdef grow(self):
-        self.finish()
-        if len(self.outgoing) < self.capacity:
-            self.outgoing, self.there = buffer_of(self.capacity), None
+    cdef receive(self):
+        self.incoming.reserve(self.capacity)
+        self.incoming.receive()
+        self.due = True
 
     cdef finish(self):
-        """The last message has been answered, hence received; MPI is to know that, too."""
+        """The last message has been answered, hence received; MPI is to know that, too. Makes room for the next."""
         cdef double end = math.inf
-        while self.sending is not None:
-            if self.sending.Test():
-                self.sending = None
-            elif end == math.inf:
+        while not self.outgoing.idle():
+            if end == math.inf:
                 end = monotonic() + STUCK
             elif monotonic() > end:
                 raise self.lost("it does not take a message")
+        self.outgoing.reserve(self.capacity)

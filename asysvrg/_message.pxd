@@ -7,8 +7,16 @@ cdef class Message:
     cdef readonly object payload
 
     cpdef Message stamped(self, int64_t phase, int64_t run, int64_t seq)
+    cpdef Message answered(self, int kind, int64_t d, payload)
     cpdef Message carrying(self, payload)
 
 
-cpdef Py_ssize_t write(buffer, Message message, there=*) except -1
-cpdef Message read(buffer)
+cdef class Buffer:
+    cdef readonly object array
+    cdef Py_buffer whole
+    cdef object payload, there
+    cdef Py_ssize_t size, there_size
+
+    cpdef Py_ssize_t write(self, Message message) except -1
+    cpdef Message read(self)
+    cpdef vector(self, Py_ssize_t size, dtype)

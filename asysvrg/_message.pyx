@@ -50,6 +50,12 @@ cdef class Message:
         other.phase, other.run, other.seq = phase, run, seq
         return other
 
+    cpdef Message answered(self, int kind, int64_t d, payload):
+        """What a worker says to it of the same a, b and c."""
+        cdef Message other = self.carrying(payload)
+        other.kind, other.mask, other.d = kind, 0, d
+        return other
+
     cpdef Message carrying(self, payload):
         """The same with another payload."""
         cdef Message other = Message.__new__(Message)
@@ -58,23 +64,43 @@ cdef class Message:
         return other
 
 
-cpdef Py_ssize_t write(buffer, Message message, there=None) except -1:
-    """Writes a message into a buffer of bytes; its payload is a sequence of arrays. Returns the bytes written.
+@cython.final
+cdef class Buffer:
+    """Room for a message.
 
-    `there` is an array that lies in the buffer, right behind the header, already.
+    Made once for many messages, and so are its address and the view of a payload as long as the last one: to make an
+    array takes as long as all else that is done for a message.
+
+    Attributes
+    ----------
+    array : array of uint8
     """
-    cdef Py_buffer whole, part
-    cdef Py_ssize_t at = START
-    cdef int64_t[8] header
-    PyObject_GetBuffer(buffer, &whole, PyBUF_WRITABLE)
-    try:
+
+    def __init__(self, array):
+        PyObject_GetBuffer(array, &self.whole, PyBUF_WRITABLE)
+        self.array = array
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.whole)
+
+    def __len__(self):
+        return self.whole.len
+
+    cpdef Py_ssize_t write(self, Message message) except -1:
+        """Writes a message, whose payload is a sequence of arrays. Returns its bytes."""
+        cdef char *start = <char *>self.whole.buf
+        cdef Py_buffer part
+        cdef Py_ssize_t at = START
+        cdef int64_t *header = <int64_t *>start
         for array in message.payload:
+            if array is self.there:
+                at += self.there_size
+                continue
             PyObject_GetBuffer(array, &part, PyBUF_SIMPLE)
             try:
-                if at + part.len > whole.len:
-                    raise ValueError(f"a message of more than {whole.len} bytes")
-                if array is not there:
-                    memcpy(<char *>whole.buf + at, part.buf, part.len)
+                if at + part.len > self.whole.len:
+                    raise ValueError(f"a message of more than {self.whole.len} bytes")
+                memcpy(start + at, part.buf, part.len)
                 at += part.len
             finally:
                 PyBuffer_Release(&part)
@@ -82,35 +108,31 @@ cpdef Py_ssize_t write(buffer, Message message, there=None) except -1:
         header[1] = message.kind + message.mask * 256 + message.phase * 65536
         header[2], header[3] = message.seq, at - START
         header[4], header[5], header[6], header[7] = message.a, message.b, message.c, message.d
-        memcpy(whole.buf, header, START)
-    finally:
-        PyBuffer_Release(&whole)
-    return at
+        return at
 
+    cpdef Message read(self):
+        """The message in it.
 
-cpdef Message read(buffer):
-    """The message in a buffer.
+        Raises
+        ------
+        ValueError
+            If it is of another version of this protocol.
+        """
+        cdef Message message = Message.__new__(Message)
+        cdef const int64_t *header = <const int64_t *>self.whole.buf
+        if header[0] & 255 != PROTOCOL:
+            raise ValueError(f"protocol version {header[0] & 255}, expected {PROTOCOL}: "
+                             "install the same asysvrg on all ranks")
+        message.kind, message.mask, message.phase = header[1] & 255, header[1] >> 8 & 255, header[1] >> 16
+        message.run, message.seq = header[0] >> 8, header[2]
+        message.a, message.b, message.c, message.d = header[4], header[5], header[6], header[7]
+        if self.payload is None or header[3] != self.size:
+            self.payload, self.size = self.array[START:START + header[3]], header[3]
+        message.payload = self.payload
+        return message
 
-    Raises
-    ------
-    ValueError
-        If it is of another version of this protocol.
-    """
-    cdef Message message = Message.__new__(Message)
-    cdef Py_buffer whole
-    cdef int64_t[8] header
-    PyObject_GetBuffer(buffer, &whole, PyBUF_SIMPLE)
-    try:
-        if whole.len < START:
-            raise ValueError(f"a message of {whole.len} bytes")
-        memcpy(header, whole.buf, START)
-    finally:
-        PyBuffer_Release(&whole)
-    if header[0] & 255 != PROTOCOL:
-        raise ValueError(f"protocol version {header[0] & 255}, expected {PROTOCOL}: "
-                         "install the same asysvrg on all ranks")
-    message.kind, message.mask, message.phase = header[1] & 255, header[1] >> 8 & 255, header[1] >> 16
-    message.run, message.seq = header[0] >> 8, header[2]
-    message.a, message.b, message.c, message.d = header[4], header[5], header[6], header[7]
-    message.payload = buffer[START:START + header[3]]
-    return message
+    cpdef vector(self, Py_ssize_t size, dtype):
+        """An array right behind the header, which need not be copied there."""
+        self.there_size = size * dtype.itemsize
+        self.there = self.array[START:START + self.there_size].view(dtype)
+        return self.there

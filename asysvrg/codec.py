@@ -52,12 +52,15 @@ class Exact:
 
     def __init__(self, size: int, dtype: np.dtype):
         self.dtype, self.nbytes = dtype, size * dtype.itemsize
+        self.code = self.vector = np.zeros(0)  # the last one received, which often lies where the next one does
 
     def parameters(self, x: np.ndarray, snap: np.ndarray) -> np.ndarray:
         return x
 
     def received(self, code: np.ndarray, snap: np.ndarray) -> np.ndarray:
-        return code.view(self.dtype)
+        if code is not self.code:
+            self.code, self.vector = code, code.view(self.dtype)
+        return self.vector
 
     def direction(self, v: np.ndarray, epoch: int) -> np.ndarray:
         return v

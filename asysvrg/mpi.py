@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import subprocess
@@ -111,8 +112,13 @@ class World:
             )
         self.may_pulse = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         # Each made once, since MPI may still write where a fit before left it to.
-        self.to_workers = functools.cache(lambda: ServerLink(MPI, self.comm))
-        self.to_server = functools.cache(lambda rank: WorkerLink(MPI, self.comm, rank))
+        self.to_workers = functools.cache(lambda: self._closed_at_exit(ServerLink(MPI, self.comm), MPI))
+        self.to_server = functools.cache(lambda rank: self._closed_at_exit(WorkerLink(MPI, self.comm, rank), MPI))
+
+    @staticmethod
+    def _closed_at_exit(link: Any, MPI: Any) -> Any:
+        atexit.register(lambda: MPI.Is_finalized() or link.close())
+        return link
 
 
 _world: World | None = None

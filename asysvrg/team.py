@@ -256,15 +256,16 @@ class Member(Team):
             for rank, message in questions.items():
                 self._ask(rank, message)
             self.backoff.reset()
+            self._await_one()
             while (found := self._answer()) is None:
                 if self.desk is None or not self.desk.look():
-                    self._pause()
+                    self.backoff.pause()
+                self._await_one()
             self.backoff.came()
             return found
 
-    def _pause(self) -> None:
-        """Gives way to others once, or until there is an answer from the only one who owes it."""
-        self.backoff.pause()
+    def _await_one(self) -> None:
+        """Gives way to others until there is an answer from the only one who owes it."""
         if len(self.asked) == 1 and self.desk is None:
             [link] = self.asked.values()
             link.wait(self.backoff.pause, self.next_look)

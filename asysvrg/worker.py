@@ -106,7 +106,9 @@ class Worker:
             if mask & Mask.MU:
                 self.mu[:] = given[Mask.MU]
         if kind == Kind.STEP:
-            given = message.payload[: self.codecs[0].nbytes]
+            given, size = message.payload, self.codecs[0].nbytes
+            if given.size != size:  # else the same array as the last time, where codecs know it
+                given = given[:size]
             if not self.parts:
                 return self._step(message, given)
             self.step = message, given
@@ -197,7 +199,7 @@ class Worker:
         d = self._direction(self._x(given), epoch, t, bool(message.mask & Mask.SVRG))
         if not parts:  # v itself, which may lie in a message already
             code = self.codecs[0].direction(self.v, epoch)
-            return {0: Message(Kind.GRAD, a=epoch, b=message.b, c=t, d=d, payload=(code,))}
+            return {0: message.answered(Kind.GRAD, d, (code,))}
         self.parts = [None] * len(parts)
         codes = [codec.direction(self.v[where], epoch) for codec, where in zip(self.codecs, self.ranges, strict=True)]
         return {

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from asysvrg._link import ServerLink, WorkerLink
-from asysvrg._message import HEADER, Message, read, write
+from asysvrg._message import HEADER, Buffer, Message
 from asysvrg._shared import InnerLoop
 from conftest import Problem
 
@@ -83,9 +83,9 @@ class Network:
 
     def wire(self, message):
         buffer = np.zeros(self.capacity, np.uint8)
-        size = write(buffer, message)
+        size = Buffer(buffer).write(message)
         self.bytes += size
-        return read(buffer[:size])
+        return Buffer(buffer[:size]).read()
 
     def ask(self, rank, message, after):
         self.seq[rank] += 1
@@ -562,22 +562,23 @@ def test_shards_cover_every_row_once():
 
 
 def test_messages_come_out_as_they_went_in():
-    buffer = np.zeros(1000, np.uint8)
+    array = np.zeros(1000, np.uint8)
+    buffer = Buffer(array)
     x, v = np.arange(5.0), np.ones(5)
     message = Message(Kind.STEP, Mask.X | Mask.SNAP, 3, 70_000, 12, -1, 2**40, 7, 8, (x, v))
-    size = write(buffer, message)
+    size = buffer.write(message)
     assert size == HEADER + 80
-    found = read(buffer)
+    found = buffer.read()
     for name in ("kind", "mask", "phase", "run", "seq", "a", "b", "c", "d"):
         assert getattr(found, name) == getattr(message, name)
     given = vectors(found, np.dtype(float), 40)
     assert (given[Mask.X].view(float) == x).all()
     assert (given[Mask.SNAP] == v).all()
-    buffer[0] += 1
+    array[0] += 1
     with pytest.raises(ValueError, match="protocol version 2, expected 1"):
-        read(buffer)
+        buffer.read()
     with pytest.raises(ValueError, match="more than 1000 bytes"):
-        write(buffer, message.carrying((np.zeros(200),)))
+        buffer.write(message.carrying((np.zeros(200),)))
 
 
 def test_a_message_changes_its_stamp_or_its_payload():
@@ -587,12 +588,21 @@ def test_a_message_changes_its_stamp_or_its_payload():
     assert [getattr(stamped, name) for name in names] == [getattr(carrying, name) for name in names]
     assert (stamped.phase, stamped.run, stamped.seq, stamped.payload) == (10, -1, 30, message.payload)
     assert (carrying.phase, carrying.run, carrying.seq, carrying.payload) == (1, 2, 3, ())
-    buffer = np.zeros(HEADER + 24, np.uint8)
-    assert write(buffer, stamped, there=message.payload[0]) == HEADER + 24
-    assert read(buffer).run == -1
-    assert not read(buffer).payload.any()  # they lie there already, it was said
-    write(buffer, stamped)
-    assert (read(buffer).payload.view(float) == 1).all()
+    answer = message.answered(Kind.FULL, 8, ())
+    assert [getattr(answer, name) for name in names] == [Kind.FULL, 0, 4, 5, 6, 8]
+
+
+def test_a_vector_may_lie_where_it_is_sent_from():
+    array = np.zeros(HEADER + 24, np.uint8)
+    buffer = Buffer(array)
+    v = buffer.vector(3, np.dtype(float))
+    v[:] = 1, 2, 3
+    assert buffer.write(Message(Kind.GRAD, run=-1, payload=(v,))) == HEADER + 24
+    assert buffer.read().run == -1
+    assert (array[HEADER:].view(float) == v).all()
+    assert buffer.write(Message(Kind.GRAD, payload=(np.ones(2),))) == HEADER + 16  # another, over it
+    assert v.tolist() == [1, 1, 3]
+    assert (buffer.read().payload.view(float) == 1).all()
 
 
 class Visits:
@@ -602,9 +612,12 @@ class Visits:
     def __init__(self, *looks, failing=False):
         self.left, self.now, self.came_after, self.looks, self.failing = list(looks), 0.0, [], 0, failing
 
-    def Irecv(self, into, rank, tag):
-        write(into[0], Message(Kind.ALIVE))
+    def Recv_init(self, into, rank, tag):
+        self.into = into[0]
         return self
+
+    def Start(self):
+        Buffer(self.into).write(Message(Kind.ALIVE))
 
     def Test(self):
         self.looks += 1
@@ -647,15 +660,16 @@ def test_a_server_that_waits_looks_round_in_time(monkeypatch):
 def test_a_worker_that_waits_looks_round_in_time(failing, monkeypatch):
     """Also where MPI has an error in the place of an answer."""
     visits = Visits(30, failing=failing)
-    link = WorkerLink(FAKE, None, 0)
-    link.reply = visits
+    link = WorkerLink(FAKE, visits, 0)
+    visits.Send_init = lambda *what: SimpleNamespace(Start=lambda: None)
+    link.ask(Message(Kind.READY), 1, 0)
     member = Member.__new__(Member)
     member.asked, member.desk, member.backoff, member.next_look = {0: link}, None, visits, 0.02
     monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
-    member._pause()
+    member._await_one()
     assert visits.now == pytest.approx(0.02)
     member.next_look = 1.0
-    member._pause()
+    member._await_one()
     assert visits.looks == 30
     if failing:
         with pytest.raises(Lost, match="it is gone"):
@@ -665,7 +679,7 @@ def test_a_worker_that_waits_looks_round_in_time(failing, monkeypatch):
 def test_a_server_gives_up_whom_mpi_gives_up():
     """Once; it neither listens nor sends to that rank again, and what MPI may still write to is kept."""
     visits, sent = Visits(3, failing=True), []
-    visits.Isend = lambda *what: sent.append(what)
+    visits.Send_init = lambda *what: sent.append(what)
     link = ServerLink(FAKE, visits)
     link.listen([1])
     assert [link.poll() for _ in range(5)] == [[], [], [(1, None)], [], []]
