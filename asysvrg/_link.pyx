@@ -162,10 +162,11 @@ cdef class ServerLink:
 
     def wait(self, pause, double until):
         """As `poll`, again and again with `pause()` in between, as long as there is nothing and the clock allows it."""
-        cdef list came = self.poll()
+        # Twice, since Open MPI may give the core away in a look in vain: what came meanwhile is not to wait for more.
+        cdef list came = self.poll() or self.poll()
         while not came and monotonic() < until:
             pause()
-            came = self.poll()
+            came = self.poll() or self.poll()
         return came
 
     def send(self, int rank, Message message):
@@ -303,14 +304,14 @@ cdef class WorkerLink:
             raise self.lost(str(error).splitlines()[0]) from None
 
     def wait(self, pause, double until):
-        """Calls `pause()` between looks until there is something to look at, or the clock says it is `until`."""
-        try:
-            while not self.incoming.idle() and monotonic() < until:
-                pause()
-        except self.error:
-            return  # `look` meets it, too
+        """As `look`, again and again with `pause()` in between, as long as there is nothing and the clock allows it."""
+        cdef Message answer = self.look() or self.look()  # twice as the server does
+        while answer is None and monotonic() < until:
+            pause()
+            answer = self.look() or self.look()
+        return answer
 
-    def look(self):
+    cpdef Message look(self):
         """The answer, if it is there; valid until the next message is asked."""
         cdef Message answer
         try:

@@ -223,9 +223,10 @@ class Member(Team):
         link.ask(message, self.phase, self.run)
 
     def _answer(self) -> tuple[int, Message] | None:
-        """A server's answer, if there is one."""
+        """A server's answer, if there is one; waits for it where there is nothing else to look at."""
+        alone = len(self.asked) == 1 and self.desk is None
         for rank, link in self.asked.items():
-            answer = link.look()
+            answer = link.wait(self.backoff.pause, self.next_look) if alone else link.look()
             if answer is None:
                 continue
             del self.asked[rank]
@@ -256,19 +257,11 @@ class Member(Team):
             for rank, message in questions.items():
                 self._ask(rank, message)
             self.backoff.reset()
-            self._await_one()
             while (found := self._answer()) is None:
                 if self.desk is None or not self.desk.look():
                     self.backoff.pause()
-                self._await_one()
             self.backoff.came()
             return found
-
-    def _await_one(self) -> None:
-        """Gives way to others until there is an answer from the only one who owes it."""
-        if len(self.asked) == 1 and self.desk is None:
-            [link] = self.asked.values()
-            link.wait(self.backoff.pause, self.next_look)
 
     def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:
         """As rank 0's."""

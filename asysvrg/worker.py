@@ -13,6 +13,8 @@ from asysvrg.codec import Codec
 from asysvrg.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
 from asysvrg.objective import save_work
 
+NEW = Mask.SNAP | Mask.MU
+
 
 def sharing(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]:
     """A worker's side of an exchange: yields messages, is sent the answers, returns what rank 0 made of it."""
@@ -99,7 +101,7 @@ class Worker:
         if rank:
             return self._of_another(message, rank)
         kind, mask = message.kind, message.mask
-        if mask & (Mask.SNAP | Mask.MU):
+        if mask & NEW:
             given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
             if mask & Mask.SNAP:
                 self.snap[:], self.swept = given[Mask.SNAP], 0
@@ -158,8 +160,6 @@ class Worker:
 
     def _x(self, given: np.ndarray) -> np.ndarray:
         """x^: each range as its server had it when it answered."""
-        if not self.parts:
-            return self.codecs[0].received(given, self.snap)
         codes = given, *(part.payload for part in self.parts)
         for code, codec, where in zip(codes, self.codecs, self.ranges, strict=True):
             self.x[where] = codec.received(code, self.snap[where])
@@ -196,7 +196,8 @@ class Worker:
 
     def _step(self, message: Message, given: np.ndarray) -> dict[int, Message]:
         epoch, t, parts = message.a, message.c, self.parts
-        d = self._direction(self._x(given), epoch, t, bool(message.mask & Mask.SVRG))
+        x = self._x(given) if parts else self.codecs[0].received(given, self.snap)
+        d = self._direction(x, epoch, t, bool(message.mask & Mask.SVRG))
         if not parts:  # v itself, which may lie in a message already
             code = self.codecs[0].direction(self.v, epoch)
             return {0: message.answered(Kind.GRAD, d, (code,))}

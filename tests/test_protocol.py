@@ -32,7 +32,6 @@ from asysvrg.messages import (
     vectors,
 )  # fmt: skip
 from asysvrg.server import Group, Server
-from asysvrg.team import Member
 from asysvrg.worker import Worker, sharing
 
 LOST_AFTER, HEARTBEAT, PULSE = 1.0, 0.05, 0.2
@@ -617,7 +616,7 @@ class Visits:
         return self
 
     def Start(self):
-        Buffer(self.into).write(Message(Kind.ALIVE))
+        Buffer(self.into).write(Message(Kind.ALIVE, seq=1))
 
     def Test(self):
         self.looks += 1
@@ -639,7 +638,7 @@ FAKE = SimpleNamespace(BYTE=None, Exception=ConnectionError)  # in the place of 
 
 
 def test_a_server_that_waits_looks_round_in_time(monkeypatch):
-    visits, ticks = Visits(5, 6, 200), []
+    visits, ticks = Visits(5, 6, 400), []
     desk = Desk.__new__(Desk)
     desk.link, desk.server, desk.next_tick = ServerLink(FAKE, visits), Server([1], None, 0.0), 0.02
     desk.link.listen([1])
@@ -648,7 +647,7 @@ def test_a_server_that_waits_looks_round_in_time(monkeypatch):
     monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
     while visits.left:
         desk.wait(visits)
-    assert visits.came_after == [5, 6, 200]
+    assert visits.came_after == [5, 6, 400]
     assert desk.server.peers[1].heard == visits.now
     steps = np.diff([0.0, *ticks])
     assert len(ticks) == 4
@@ -659,21 +658,19 @@ def test_a_server_that_waits_looks_round_in_time(monkeypatch):
 @pytest.mark.parametrize("failing", [False, True])
 def test_a_worker_that_waits_looks_round_in_time(failing, monkeypatch):
     """Also where MPI has an error in the place of an answer."""
-    visits = Visits(30, failing=failing)
+    visits = Visits(60, failing=failing)
     link = WorkerLink(FAKE, visits, 0)
     visits.Send_init = lambda *what: SimpleNamespace(Start=lambda: None)
     link.ask(Message(Kind.READY), 1, 0)
-    member = Member.__new__(Member)
-    member.asked, member.desk, member.backoff, member.next_look = {0: link}, None, visits, 0.02
     monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
-    member._await_one()
+    assert link.wait(visits.pause, 0.02) is None
     assert visits.now == pytest.approx(0.02)
-    member.next_look = 1.0
-    member._await_one()
-    assert visits.looks == 30
     if failing:
         with pytest.raises(Lost, match="it is gone"):
-            link.look()
+            link.wait(visits.pause, 1.0)
+    else:
+        assert link.wait(visits.pause, 1.0).kind == Kind.ALIVE
+    assert visits.looks == 60
 
 
 def test_a_server_gives_up_whom_mpi_gives_up():
@@ -686,6 +683,57 @@ def test_a_server_gives_up_whom_mpi_gives_up():
     link.send(1, Message(Kind.WAIT))
     link.listen([1])
     assert link.poll() == sent == []
+
+
+class Requests:
+    """In the place of MPI's communicator and of all its requests, which are done or are not."""
+
+    def __init__(self):
+        self.made, self.freed, self.done = [], 0, True
+
+    def make(self, what, rank, tag):
+        self.made.append(what[1])
+        return self
+
+    Send_init = Recv_init = make
+
+    def Start(self): ...
+
+    def Test(self):
+        return self.done
+
+    def Free(self):
+        self.freed += 1
+
+
+def test_requests_are_made_once_and_given_back():
+    """One for messages of a size; but not one that MPI may still be at."""
+    requests = Requests()
+    link = WorkerLink(FAKE, requests, 0)
+    for _ in range(3):
+        link.post(Message(Kind.READY), 1, 0)
+    assert requests.made == [HEADER]
+    link.post(Message(Kind.GRAD, payload=(np.ones(2),)), 1, 0)
+    assert requests.made == [HEADER, HEADER + 16]
+    assert requests.freed == 1
+    requests.done = False
+    link.close()
+    assert requests.freed == 1
+    requests.done = True
+    link.close()
+    assert requests.freed == 2
+
+
+def test_a_server_gives_its_requests_back():
+    """Also one of a message that was not on its way yet when the next one was to be sent."""
+    requests = Requests()
+    link = ServerLink(FAKE, requests)
+    link.listen([1])
+    for done in (True, False, True):
+        requests.done = done
+        link.send(1, Message(Kind.WAIT))
+    link.close()
+    assert len(requests.made) == requests.freed == 3
 
 
 def test_a_draw_that_a_worker_lost_is_the_next_one():
