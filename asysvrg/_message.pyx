@@ -78,6 +78,8 @@ cdef class Buffer:
 
     def __init__(self, array):
         PyObject_GetBuffer(array, &self.whole, PyBUF_WRITABLE)
+        if self.whole.len < START:
+            raise ValueError(f"room for {self.whole.len} bytes, less than a header")
         self.array = array
 
     def __dealloc__(self):

@@ -578,6 +578,8 @@ def test_messages_come_out_as_they_went_in():
         buffer.read()
     with pytest.raises(ValueError, match="more than 1000 bytes"):
         buffer.write(message.carrying((np.zeros(200),)))
+    with pytest.raises(ValueError, match="less than a header"):
+        Buffer(np.zeros(HEADER - 1, np.uint8))
 
 
 def test_a_message_changes_its_stamp_or_its_payload():
