@@ -3,8 +3,9 @@
  * Where a column of the input has no entry in the batch, row i of W_0 sees only the dense part of v, mu_i + alpha_i
  * x_i. k updates of this kind one after the other are
  *
- *     x_i <- r^k x_i - eta (1 + r + ... + r^(k-1)) mu_i,    r = 1 - eta alpha_i,
+ *     x_i <- r^k x_i - eta s mu_i = x_i - eta s (mu_i + alpha_i x_i)
  *
+ * with r = 1 - eta alpha_i and s = 1 + r + ... + r^(k-1),
  * and can wait until a batch has entries in the column again. done[i] counts the updates whose dense part row i has
  * had; after the last iteration all rows are brought up to date, so that each has had that of every update. A row that
  * threads share is changed under its lock. */
@@ -21,25 +22,30 @@ ASV_INLINE double geometric_sum(const asv_inner *p, int64_t i, int64_t k) {
     return (z < 0.5 ? -expm1((double)k * log1p(-z)) : 1 - pow(1 - z, (double)k)) / z;
 }
 
-ASV_INLINE void scale_lines(real *x, real power, const real *mu, real sum, const real *row, real scale, const int lines,
-                            int64_t length) {
+ASV_INLINE void advance_lines(real *x, real sum, const real *mu, real decay, const real *row, real scale,
+                              const int lines, int64_t length) {
     vec now[ASV_LINES];
     load_lines(now, mu, lines);
-    for (int c = 0; c < lines; c++) now[c] = power * whole_line(x + c * VEC) - sum * now[c];
+    for (int c = 0; c < lines; c++) {
+        vec before = whole_line(x + c * VEC);
+        now[c] = before - sum * (now[c] + decay * before);
+    }
     if (row) add_row(now, scale, row, lines);
     store_lines(x, now, lines, length);
 }
 
-/* x <- power x - sum mu + scale row; without a row or a mu, without their terms. */
-ASV_INLINE void scale_row(real *x, real power, const real *mu, real sum, const real *row, real scale, int64_t length) {
+/* x <- x - sum (mu + decay x) + scale row; without a mu or a row, without them. To multiply x by 1 - sum decay would
+ * round what may be next to 1. */
+ASV_INLINE void advance_row(real *x, real sum, const real *mu, real decay, const real *row, real scale,
+                            int64_t length) {
     if (length == 1) {
-        *x = power * *x - sum * (mu ? *mu : 0) + scale * (row ? *row : 0);
+        *x += scale * (row ? *row : 0) - sum * ((mu ? *mu : 0) + decay * *x);
         return;
     }
-#define ASV_SCALE(lines, length)                                                                                       \
-    scale_lines(x + at, power, mu ? mu + at : NULL, sum, row ? row + at : NULL, scale, lines, length)
-    ASV_BY_LINES(length, ASV_SCALE)
-#undef ASV_SCALE
+#define ASV_ADVANCE(lines, length)                                                                                     \
+    advance_lines(x + at, sum, mu ? mu + at : NULL, decay, row ? row + at : NULL, scale, lines, length)
+    ASV_BY_LINES(length, ASV_ADVANCE)
+#undef ASV_ADVANCE
 }
 
 ASV_INLINE void lock_row(const asv_inner *p, int64_t i) {
@@ -59,8 +65,8 @@ ASV_INLINE void settle_row(const asv_inner *p, int64_t i, int64_t now) {
     if (asv_flag_read(p->done + i) >= now) return;
     lock_row(p, i);
     if (p->done[i] < now) {
-        double sum = p->eta * geometric_sum(p, i, now - p->done[i]), power = 1 - p->alpha[i] * sum;
-        scale_row((real *)p->x + k, (real)power, mu_from(p, k), (real)sum, NULL, 0, v);
+        double sum = p->eta * geometric_sum(p, i, now - p->done[i]);
+        advance_row((real *)p->x + k, (real)sum, mu_from(p, k), l2_of(p, 0, i), NULL, 0, v);
         asv_flag_raise(p->done + i, (int)now);
     }
     unlock_row(p, i);
@@ -95,7 +101,7 @@ ASV_PART void update_batch(const asv_inner *inner, const step_scratch *s) {
             } else if (p->done[i] > s->seen) {
                 add_scaled(x, scale, delta, v);
             } else {
-                scale_row(x, 1 - eta * l2_of(p, 0, i), mu_from(p, k), eta, delta, scale, v);
+                advance_row(x, eta, mu_from(p, k), l2_of(p, 0, i), delta, scale, v);
                 p->done[i]++;
             }
         }

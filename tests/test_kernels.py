@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from asysvrg._network import aligned_zeros
+from asysvrg._network import Samples, aligned_zeros
 from asysvrg._shared import draw_batch
 from conftest import Problem
 
@@ -86,6 +86,20 @@ def test_rows_put_off_against_the_twin(monkeypatch, hidden, form, dtype, directi
         assert loop.puts_off
         loop.run(x, 100, direction=direction, eta=0.1, epoch=3, mu=mu, cache=cache)
         np.testing.assert_allclose(x, expected, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("update", ["serial", "striped"])
+def test_rows_put_off_shrink_by_a_small_alpha(monkeypatch, update):
+    """1 - eta alpha, rounded to float32, would shrink them a ninth too fast."""
+    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    alpha = 4.5 * 2.0**-24
+    problem = Problem(hidden=(), form="csr", dtype=np.float32, n=40, p=300, alpha=alpha, density=0.9)
+    problem.samples = Samples(problem.samples.X, problem.samples.y, np.zeros(40, np.float32))
+    x = problem.vector(problem.x)
+    problem.inner_loop(update=update).run(x, 1000, direction="sgd", eta=1.0, epoch=0)
+    weights = slice(0, 300 * 5)
+    shrunk = 1 - (x[weights].astype(float) / problem.x[weights]).mean()
+    assert shrunk == pytest.approx(1000 * alpha, rel=0.02)
 
 
 def test_rows_are_put_off_where_the_mini_batch_leaves_most_of_them_out():
