@@ -15,6 +15,13 @@ typedef struct {
 /* Dense samples at once, since to begin with a matrix costs BLAS as much as some rows do; of them, those whose
  * gradients it adds up at once, where it is fastest with fewer (bench/bench_kernels.py). */
 enum { ASV_DENSE_ROWS = 384, ASV_GRADIENT_ROWS = 96 };
+enum { ASV_DENSE_UNITS = 128 * ASV_DENSE_ROWS }; /* of all rows, at most: with wide layers fewer rows do */
+
+ASV_INLINE int64_t rows_at_once(const asv_network *net, const asv_samples *data) {
+    int64_t rows = ASV_DENSE_UNITS / net->unit[net->layers + 1];
+    if (data->values || on_tiles(net, data, ASV_BLOCK_ROWS) || rows < ASV_BLOCK_ROWS) return ASV_BLOCK_ROWS;
+    return rows < ASV_DENSE_ROWS ? rows : ASV_DENSE_ROWS;
+}
 
 /* Whether a block has entries in so many columns that all of them are gone through. */
 ASV_INLINE int fills_columns(const asv_samples *data) {
@@ -22,7 +29,7 @@ ASV_INLINE int fills_columns(const asv_samples *data) {
 }
 
 ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *net, const asv_samples *data) {
-    s->block = data->values || on_tiles(net, data, ASV_BLOCK_ROWS) ? ASV_BLOCK_ROWS : ASV_DENSE_ROWS;
+    s->block = rows_at_once(net, data);
     size_t used = 0, block = (size_t)s->block * (size_t)net->unit[net->layers + 1] * sizeof(real);
     carve_input(&s->in, base, &used, net, data, s->block, 0, 0, fills_columns(data) ? ASV_IN_ORDER : ASV_EACH);
     s->acts = carve(base, &used, block);
