@@ -119,6 +119,7 @@ cdef extern from "types.h":
         void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
         void (*to_half)(const void *, int64_t, double, uint16_t *) noexcept nogil
         void (*from_half)(const uint16_t *, int64_t, double, void *) noexcept nogil
+        double (*list)(const void *, int64_t, double, double, uint64_t, uint64_t, int32_t *, void *) noexcept nogil
 
     const asv_kernels asv_kernels_f32
     const asv_kernels asv_kernels_f64

@@ -2,6 +2,7 @@ from asysvrg._csrc cimport asv_control, asv_kernels, asv_network, asv_samples
 
 
 cdef void *address(array, dtype, shape) except? NULL
+cdef const asv_kernels *kernels_of(dtype) except NULL
 cdef void start_control(asv_control *control, double deadline)
 
 

@@ -12,7 +12,7 @@ from asysvrg._csrc cimport (
     ASV_STRIPED, ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_draw_unit, asv_inner, asv_kernels, asv_key,
     asv_most_blocks, asv_samples, asv_take_seat, asv_team_size, asv_thread_number,
 )
-from asysvrg._network cimport Network, Samples, address, start_control
+from asysvrg._network cimport Network, Samples, address, kernels_of, start_control
 
 from asysvrg._network import aligned_zeros, reraise
 
@@ -335,6 +335,37 @@ def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, 
     index = np.zeros(b, dtype=np.int64)
     asv_draw_batch(seed, epoch, t, n, b, replacement, <int64_t *>address(index, np.int64, (b,)))
     return index
+
+
+def list_samples(lengths, double uniform, double unseen, uint64_t seed, uint64_t epoch):
+    """What an epoch of importance sampling draws from (csrc/listing.h).
+
+    Parameters
+    ----------
+    lengths : array of shape (n,)
+        Finite and not negative.
+    uniform : float
+        Share of the probability that all samples have in equal parts.
+    unseen : float
+        The length of a sample that has not been drawn yet.
+
+    Returns
+    -------
+    listed : int32 array of shape (n,)
+    ratio : array of shape (n,)
+    mean : float
+        Of the lengths of samples that have been drawn; 0 if there are none.
+    """
+    cdef int64_t n = lengths.shape[0]
+    cdef double mean
+    cdef const asv_kernels *kernels = kernels_of(lengths.dtype)
+    listed, ratio = np.empty(n, dtype=np.int32), np.empty_like(lengths)
+    cdef const void *given = address(lengths, lengths.dtype, (n,))
+    cdef int32_t *places = <int32_t *>address(listed, np.int32, (n,))
+    cdef void *shares = address(ratio, lengths.dtype, (n,))
+    with nogil:
+        mean = kernels.list(given, n, uniform, unseen, seed, epoch, places, shares)
+    return listed, ratio, mean
 
 
 def draw_lots(uint64_t seed, uint64_t epoch, uint64_t t, int64_t b):

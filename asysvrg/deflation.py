@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from scipy import linalg, sparse
 from asysvrg._network import Network, Samples, aligned_zeros
 
 ROWS = 256  # samples that second moments are taken from
+EXACT = 64  # rows of moments up to which eigenvectors are exact; beyond, that would take a large part of an epoch
+SPARE, TIMES = 7, 2  # columns more than are asked for, and iterations, of those that are not
 
 
 class Deflation:
@@ -35,6 +38,8 @@ class Deflation:
         Of the samples that are looked at.
     first : bool, default=True
         Whether to look at the first layer; without, its steps are as they are.
+    threads : int, default=1
+        That `look` may use.
 
     Attributes
     ----------
@@ -42,13 +47,17 @@ class Deflation:
         U of each layer, the bias's row first; those of hidden layers after `look`.
     """
 
-    def __init__(self, network: Network, samples: Samples, rank: int, seed: int, *, first: bool = True):
-        self.network, self.rank = network, rank
+    def __init__(
+        self, network: Network, samples: Samples, rank: int, seed: int, *, first: bool = True, threads: int = 1
+    ):
+        self.network, self.rank, self._threads = network, rank, threads
         self._some = _some(samples, seed)
         if samples.skips_zeros:
             self._some.compress(math.inf)
         weight = np.ones(self._some.size) if samples.weight is None else self._some.weight
         self._root_weight = np.sqrt(weight).astype(network.dtype)[:, None]
+        longest = max(ROWS, *(1 + width for width in network.widths[:-1]))
+        self._start = np.random.default_rng(seed).standard_normal((longest, rank + 1 + SPARE), network.dtype)
         self.bases = [self._basis(self._some.X) if first else None, *(None for _ in network.widths[1:-1])]
 
     def look(self, x: np.ndarray) -> None:
@@ -56,7 +65,7 @@ class Deflation:
         if len(self.bases) == 1:
             return
         hidden = aligned_zeros((self._some.size, self.network.cache_width), self.network.dtype)
-        self.network.sweep(self._some, x, 1, cache=hidden)
+        self.network.sweep(self._some, x, self._threads, cache=hidden)
         ends = np.cumsum((0, *self.network.widths[1:-1]))
         for layer, (low, high) in enumerate(itertools.pairwise(ends), start=1):
             self.bases[layer] = self._basis(hidden[:, low:high])
@@ -81,24 +90,38 @@ class Deflation:
         tall = factor.shape[0] >= factor.shape[1]
         moments = factor.T @ factor if tall else factor @ factor.T  # have the same eigenvalues
         moments = moments.toarray() if sparse.issparse(moments) else moments
-        size, count = len(moments), min(self.rank, min(factor.shape) - 1)
-        values, vectors = linalg.eigh(moments, subset_by_index=(size - count - 1, size - 1))
+        count = min(self.rank, min(factor.shape) - 1)
+        values, vectors = self._leading(moments, count + 1)
         lowest = max(float(values[0]), float(total) / factor.shape[1])
         values, vectors = np.maximum(values[1:], lowest), vectors[:, 1:]
         vectors = vectors if tall else factor.T @ (vectors / np.sqrt(values))
         basis[:, :count] = vectors * np.sqrt(1 - lowest / values)
         return basis
 
+    def _leading(self, moments: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The largest eigenvalues, in ascending order, and eigenvectors; of large matrices by orthogonal iteration."""
+        size = len(moments)
+        if size <= EXACT:
+            return linalg.eigh(moments, subset_by_index=(size - count, size - 1))
+        vectors = self._start[:size, : count + SPARE]
+        for _ in range(TIMES):
+            vectors = np.linalg.qr(moments @ (moments @ vectors))[0]
+        values, turned = np.linalg.eigh(vectors.T @ (moments @ vectors))
+        return values[-count:], vectors @ turned[:, -count:]
+
     def along(self, v: np.ndarray) -> list[np.ndarray | None]:
         """U' v of each layer, shape (rank, outputs)."""
-        result: list[np.ndarray | None] = []
-        for basis, (W, b) in zip(self.bases, self.network.layers(v), strict=True):
-            if basis is None:
-                result.append(None)
-                continue
-            result.append(aligned_zeros((self.rank, W.shape[1]), self.network.dtype))
-            result[-1][:] = np.outer(basis[0], b) + basis[1:].T @ W
-        return result
+        return [
+            None if basis is None else np.outer(basis[0], b) + basis[1:].T @ W
+            for basis, (W, b) in zip(self.bases, self.network.layers(v), strict=True)
+        ]
+
+    def along_l2(self, x: np.ndarray, alphas: Iterable[np.ndarray]) -> list[np.ndarray | None]:
+        """U' of the l2 term's gradient at x: alphas as `Objective.alphas`."""
+        return [
+            None if basis is None else (alpha * basis[1:]).T @ W
+            for basis, alpha, (W, _) in zip(self.bases, alphas, self.network.layers(x), strict=True)
+        ]
 
     def apply(self, v: np.ndarray) -> np.ndarray:
         """P v."""

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asysvrg._shared import list_samples
+
 UNIFORM = 0.5  # share of the probability that all samples have in equal parts
 UNSEEN = 1.0  # in the place of the length of a sample that has not been drawn
 ENOUGH = 0.8  # of the mean length; the variance hardly grows (tests/test_importance.py)
@@ -61,18 +63,5 @@ class Importance:
 
     def draws(self, epoch: int) -> Draws:
         """For an epoch, by systematic resampling (Kitagawa, 1996): as little as possible is left to chance."""
-        n, lengths = len(self.lengths), self.lengths.astype(np.float64)
-        seen = lengths != UNSEEN
-        largest = lengths.max()
-        expected, enough = np.ones(n), 0.0
-        if largest > 0:
-            lengths /= largest
-            if seen.any():  # the mean over a pass of ratio x length is that of length
-                enough = ENOUGH * float(lengths[seen].mean()) * float(largest)
-            expected = UNIFORM + (1 - UNIFORM) * lengths / lengths.mean()
-        ends = np.cumsum(expected)
-        ends *= n / ends[-1]
-        offset = np.random.default_rng([self._seed, epoch]).random()
-        times = np.diff(np.floor(ends + offset), prepend=0).astype(np.int64)
-        listed = np.repeat(np.arange(n, dtype=np.int32), times)
-        return Draws(listed, (1 / expected).astype(self.lengths.dtype), self.lengths, enough)
+        listed, ratio, mean = list_samples(self.lengths, UNIFORM, UNSEEN, self._seed, epoch)
+        return Draws(listed, ratio, self.lengths, ENOUGH * mean)  # mean: also that of ratio x length over a pass

@@ -118,7 +118,7 @@ class Objective:
             cache,
         )
 
-    def _alphas(self) -> Iterator[np.ndarray]:
+    def alphas(self) -> Iterator[np.ndarray]:
         """Each layer's alpha as a column: one for each row, or one for all."""
         inputs = self.network.widths[0]
         alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1).astype(self.network.dtype)
@@ -134,7 +134,7 @@ class Objective:
 
     def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Adds the l2 term's gradient at x to a vector, in place."""
-        for alpha, (weights, _) in zip(self._alphas(), self.network.slices, strict=True):
+        for alpha, (weights, _) in zip(self.alphas(), self.network.slices, strict=True):
             W, total = (vector[weights].reshape(len(alpha), -1) for vector in (x, gradient))
             for first in range(0, len(alpha), ROWS):  # no second vector of parameters
                 rows = slice(first, first + ROWS)

@@ -98,7 +98,9 @@ class SharedExecution:
         self.deflation, self._shortening = deflation, None
         if deflation:  # rows of the first layer that are put off keep their steps
             first = not self._loop.puts_off
-            self._shortening = Deflation(objective.network, objective.samples, deflation, seed, first=first)
+            self._shortening = Deflation(
+                objective.network, objective.samples, deflation, seed, first=first, threads=objective.threads
+            )
 
     @property
     def lengths(self) -> np.ndarray:
@@ -146,9 +148,10 @@ class SharedExecution:
         shortening = self.shortening(snapshot.x)
         if shortening is None:
             return None
-        gradient = self.objective.network.vector(snapshot.mu if direction == "svrg" else None)
-        along = shortening.along(self.objective.with_l2(gradient, snapshot.x))
-        return [None if u is None else (u, c) for u, c in zip(shortening.bases, along, strict=True)]
+        parts = [shortening.along_l2(snapshot.x, self.objective.alphas())]
+        if direction == "svrg":
+            parts.append(shortening.along(snapshot.mu))
+        return [None if u is None else (u, sum(c)) for u, *c in zip(shortening.bases, *parts, strict=True)]
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:
         """Sample gradients of a full gradient, and of one inner iteration (the cache saves those at x~)."""

@@ -132,6 +132,8 @@ typedef struct {
     void (*direction)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *v, void *scratch);
     void (*to_half)(const void *u, int64_t n, double scale, uint16_t *half);
     void (*from_half)(const uint16_t *half, int64_t n, double scale, void *u);
+    double (*list)(const void *lengths, int64_t n, double uniform, double unseen, uint64_t seed, uint64_t epoch,
+                   int32_t *listed, void *ratio);
 } asv_kernels;
 
 extern const asv_kernels asv_kernels_f32, asv_kernels_f64;

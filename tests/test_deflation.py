@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_info
 
 from asysvrg import AsySVRGRegressor
-from asysvrg.deflation import ROWS, Deflation
+from asysvrg.deflation import EXACT, ROWS, Deflation
 from asysvrg.objective import initial_parameters
 from asysvrg.smoothness import smoothness
 
@@ -47,6 +47,23 @@ def test_directions_are_the_leading_eigenvectors(form, weighted, dtype):
         expected = (leading * np.maximum(1 - lowest / values[:2], 0)) @ leading.T
         np.testing.assert_allclose(U @ U.T, expected, atol=1e-3)
         assert np.linalg.norm(expected) > 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("n", [ROWS, 80])
+def test_directions_among_many_inputs_shorten_as_much_as_eigenvectors(n, form, dtype):
+    """Where they come from an iteration that ends early: along none is P M P much longer than with all exact."""
+    p, rank, rng = 2 * EXACT, 3, np.random.default_rng(0)
+    X = (rng.standard_normal((n, p)) * 0.8 ** np.arange(p)).astype(dtype)
+    samples = Samples(sparse.csr_array(X) if form == "csr" else X, np.zeros(n, np.int32))
+    U = Deflation(Network((p, 3), "relu", "softmax", dtype), samples, rank, 0).bases[0].astype(np.float64)
+    augmented = np.column_stack([np.ones(n), X]).astype(np.float64)
+    M = augmented.T @ augmented
+    values = np.linalg.eigvalsh(M)[::-1]
+    assert 0 < np.linalg.eigvalsh(U @ U.T).max() < 1
+    P = np.eye(1 + p) - U @ U.T
+    assert np.linalg.eigvals(P @ M).real.max() < 1.1 * values[rank] < 0.9 * values[0]
 
 
 @pytest.mark.parametrize(("n", "p", "rank"), [(1, 3, 8), (2, 1, 8), (50, 4, 8), (ROWS + 30, 3, 1)])

@@ -35,6 +35,32 @@ def test_lengths_of_any_size(lengths):
     assert ((draws.ratio > 0) & (draws.ratio <= 1 / UNIFORM)).all()
 
 
+def in_numpy(lengths):
+    """n p_i of all samples."""
+    share = lengths.astype(np.float64) / lengths.max()
+    return UNIFORM + (1 - UNIFORM) * share / share.mean()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 17, 10_000])
+@pytest.mark.parametrize("epoch", [0, 5])
+def test_the_list_against_numpy(n, epoch, dtype):
+    """Places of samples 0 .. i in the list are floor(n (p_0 + .. + p_i) + offset), with one offset for all i."""
+    rng = np.random.default_rng(n)
+    lengths = rng.exponential(size=n).astype(dtype) * (rng.random(n) < 0.8) + dtype(1e-3)
+    importance = Importance(n, dtype, 3)
+    importance.lengths[:] = lengths
+    listed, ratio, kept, enough = importance.draws(epoch)
+    assert kept is importance.lengths
+    expected = in_numpy(lengths)
+    np.testing.assert_allclose(ratio, 1 / expected, rtol=1e-6)
+    assert ratio.dtype == dtype
+    assert enough == pytest.approx(ENOUGH * lengths.mean(dtype=np.float64))
+    over = np.cumsum(np.bincount(listed, minlength=n)) - np.cumsum(expected)
+    assert over.max() + 1e-9 >= 0
+    assert over.max() < over.min() + 1 + 1e-9
+
+
 def test_samples_are_listed_in_proportion_and_count_as_much_less():
     lengths = np.random.default_rng(1).exponential(size=50)
     p = UNIFORM / 50 + (1 - UNIFORM) * lengths / lengths.sum()

@@ -237,18 +237,18 @@ static void make_deflation(problem *p) {
         p->inner.shift = array((size_t)(p->is.threads * RANK * pitch) * p->real, EXACT);
 }
 
-/* Passes over every other sample, twice. */
+/* Passes over some samples, twice and more, and not over others. */
 static void make_list(problem *p) {
     int32_t *list = array(N * sizeof(int32_t), EXACT);
-    void *ratio = array(N * p->real, EXACT);
-    for (int64_t i = 0; i < N; i++) {
-        list[i] = (int32_t)(i / 2 * 2);
-        put(p, ratio, i, 0.5 + 0.1 * (double)(i % 10));
-    }
+    void *ratio = array(N * p->real, EXACT), *lengths = array(N * p->real, EXACT);
+    for (int64_t i = 0; i < N; i++) put(p, lengths, i, i % 3 ? 0 : 1);
+    double mean = p->kernels->list(lengths, N, 0.5, 1, 7, 8, list, ratio);
+    CHECK(mean == 0, "list: only the unseen have a length, and the mean is %g", mean);
+    for (int64_t i = 0; i < N; i++) CHECK(list[i] >= (i ? list[i - 1] : 0) && list[i] < N, "list: %d", list[i]);
     p->inner.list = list;
     p->inner.ratio = ratio;
     p->inner.enough = 0.5;
-    p->inner.lengths = array(N * p->real, EXACT);
+    p->inner.lengths = lengths;
 }
 
 /* The columns of each thread of a team, and where they begin in each sample's entries. */
