@@ -74,6 +74,7 @@ cdef extern from "types.h":
         const void *x_snap
         const void *mu
         const void *cache
+        int32_t *known
         double eta
         const double *alpha
         int64_t b
@@ -117,6 +118,7 @@ cdef extern from "types.h":
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
         void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
         void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
+        int64_t (*complete)(const asv_inner *, int64_t, int64_t, int64_t, void *) noexcept nogil
         void (*to_half)(const void *, int64_t, double, uint16_t *) noexcept nogil
         void (*from_half)(const uint16_t *, int64_t, double, void *) noexcept nogil
         double (*list)(const void *, int64_t, double, double, uint64_t, uint64_t, int32_t *, void *) noexcept nogil

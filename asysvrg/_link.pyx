@@ -161,12 +161,16 @@ cdef class ServerLink:
         return self.taken(ready) if ready or self.failed or self.news else []
 
     def wait(self, pause, double until):
-        """As `poll`, again and again with `pause()` in between, as long as there is nothing and the clock allows it."""
+        """As `poll`, again and again with `pause()` in between, as long as there is nothing and the clock allows it.
+
+        pause : callable
+            Says whether it slept.
+        """
         # Twice, since Open MPI may give the core away in a look in vain: what came meanwhile is not to wait for more.
+        # After a sleep, once: who wakes now and then is to take little of a core.
         cdef list came = self.poll() or self.poll()
         while not came and monotonic() < until:
-            pause()
-            came = self.poll() or self.poll()
+            came = self.poll() if pause() else self.poll() or self.poll()
         return came
 
     def send(self, int rank, Message message):
@@ -307,8 +311,7 @@ cdef class WorkerLink:
         """As `look`, again and again with `pause()` in between, as long as there is nothing and the clock allows it."""
         cdef Message answer = self.look() or self.look()  # twice as the server does
         while answer is None and monotonic() < until:
-            pause()
-            answer = self.look() or self.look()
+            answer = self.look() if pause() else self.look() or self.look()
         return answer
 
     cpdef Message look(self):

@@ -223,7 +223,8 @@ cdef class InnerLoop:
         self.inner.wide = address(self._wide, self.network.dtype, self._wide.shape)
         return weights
 
-    def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None, deflation=None):
+    def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None, known=None,
+                  deflation=None):
         """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).
 
         Threads divide the mini-batch among themselves.
@@ -236,14 +237,29 @@ cdef class InnerLoop:
             Overwritten. With the same bytes behind its end.
         t : int
         direction, epoch, mu, x_snap, cache, deflation : as for `run`
+        known : int32 array of shape (n,), optional
+            For which samples the cache has what it should, 1 or 0; what it lacks of the mini-batch is added first.
+
+        Returns
+        -------
+        passes : int
+            Samples that were passed through the network at x_snap.
         """
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride, wide = self.network.size * self.network.dtype.itemsize
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
-        cdef int64_t k, b = inner.b, parts = min(inner.threads, b)
+        cdef int64_t k, b = inner.b, parts = min(inner.threads, b), passes = 0
         cdef char *into
         self.aim(x, direction, epoch, mu, x_snap, cache, deflation, None)
+        if inner.cache != NULL and known is not None:
+            if inner.x_snap == NULL:
+                raise ValueError("a cache that may lack samples needs x_snap")
+            inner.known = <int32_t *>address(known, np.int32, (self.samples.size,))
+            for k in prange(parts, num_threads=parts, schedule="static", chunksize=1, nogil=True):
+                passes += kernels.complete(inner, t, b * k // parts, b * (k + 1) // parts, scratch + k * stride)
+        elif inner.direction == ASV_SVRG and inner.cache == NULL:
+            passes = b
         if parts == 1:
             into = <char *>address(v, self.network.dtype, (self.network.size,))
         else:
@@ -254,6 +270,7 @@ cdef class InnerLoop:
             kernels.direction(inner, t, b * k // parts, b * (k + 1) // parts, into + k * wide, scratch + k * stride)
         if parts > 1:
             np.sum(self._parts, axis=0, out=v)
+        return passes
 
     cdef void aim(self, x, direction, epoch, mu, x_snap, cache, deflation, draws) except *:
         """Points the kernels at an epoch's arrays."""

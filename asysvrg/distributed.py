@@ -66,9 +66,8 @@ class DistributedExecution:
         """The full gradient from the workers' shards."""
         team = self.team
         self.sweep += 1
-        alive = {peer.rank for peer in team.server.workers}
-        keep = [direction == "svrg" and len(alive.intersection(group.ranks)) == 1 for group in team.groups]
-        job = FullGradient(team.server, x, shards_of(team.groups, x.size), sweep=self.sweep, keep=keep)
+        shards = shards_of(team.groups, x.size)
+        job = FullGradient(team.server, x, shards, sweep=self.sweep, keep=direction == "svrg")
         team.serve(job)
         return self.objective.assembled(x, job.gradient, job.loss, job.errors)
 

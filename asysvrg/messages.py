@@ -122,7 +122,9 @@ class Backoff:
     """
 
     def __init__(self, wait: str):
-        self.pause: Callable[[], None] = {"sleep": self._pause, "yield": os.sched_yield, "spin": self._spin}[wait]
+        pauses: dict[str, Callable[[], bool | None]]
+        pauses = {"sleep": self._pause, "yield": os.sched_yield, "spin": self._spin}
+        self.pause = pauses[wait]  # says whether it slept
         self.usual, self.patience = 0.0, PATIENCE  # seconds that a message took; for which the core is offered
         self.reset()
 
@@ -140,12 +142,13 @@ class Backoff:
     def _spin(self) -> None:
         pass
 
-    def _pause(self) -> None:
+    def _pause(self) -> bool:
         if time.monotonic() < self.since + self.patience:
             os.sched_yield()
-        else:
-            time.sleep(self.sleep)
-            self.sleep = min(self.sleep * 1.5, 1e-3)
+            return False
+        time.sleep(self.sleep)
+        self.sleep = min(self.sleep * 1.5, 1e-3)
+        return True
 
 
 def systematic(start: float, shares: Sequence[float], count: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class Worker:
         Of all draws, the same on every rank.
     threads : int
     cache_bytes : float
-        As for `Objective`; the cache is used where all of this rank's samples were swept here.
+        As for `Objective`.
     codecs : sequence of Codec
         Of x and v in messages to and from each server.
     ranges : sequence of slice, optional
@@ -78,7 +78,8 @@ class Worker:
         self.step: tuple[Message, np.ndarray] | None = None  # from rank 0, to be carried out, with its range of x
         # From the other servers, in their order; None from one that has been asked.
         self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
-        self.may_keep, self.cache, self.swept = save_work(network, samples, cache_bytes), None, 0
+        self.may_keep = save_work(network, samples, cache_bytes)
+        self.cache, self.known = None, np.zeros(samples.size, dtype=np.int32)
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
             threads=threads, replacement=sampling == "replacement", update="serial" if threads == 1 else "atomic",
@@ -104,7 +105,8 @@ class Worker:
         if mask & NEW:
             given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
             if mask & Mask.SNAP:
-                self.snap[:], self.swept = given[Mask.SNAP], 0
+                self.snap[:] = given[Mask.SNAP]
+                self.known[:] = 0
             if mask & Mask.MU:
                 self.mu[:] = given[Mask.MU]
         if kind == Kind.STEP:
@@ -166,23 +168,24 @@ class Worker:
         return self.x
 
     def _full(self, message: Message) -> Message:
-        rows, keep = (message.c, message.d), bool(message.mask & Mask.KEEP) and self.may_keep
-        if keep and self.cache is None:
-            self.cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
-        loss, errors = self.network.sweep(
-            self.samples, self.snap, self.threads, self.gradients, self.cache if keep else None, rows=rows
-        )
+        rows = message.c, message.d
+        cache = self._cache() if message.mask & Mask.KEEP else None
+        loss, errors = self.network.sweep(self.samples, self.snap, self.threads, self.gradients, cache, rows=rows)
         with np.errstate(over="ignore", invalid="ignore"):
             np.sum(self.gradients, axis=0, out=self.v)
-        count = rows[1] - rows[0]
-        self.swept += count if keep else 0
+        self.known[slice(*rows)] = cache is not None
         parts = self.v, np.array([loss, errors])
-        return Message(Kind.FULL, a=message.a, b=message.b, c=count, payload=parts)
+        return Message(Kind.FULL, a=message.a, b=message.b, c=rows[1] - rows[0], payload=parts)
+
+    def _cache(self) -> np.ndarray | None:
+        """Of each sample at x~, where `known`: from the sweep over this rank's shards, and from earlier draws."""
+        if self.may_keep and self.cache is None:
+            self.cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
+        return self.cache
 
     def _direction(self, x: np.ndarray, epoch: int, t: int, svrg: bool) -> int:
         """v of draw t; returns the sample gradients that it took."""
-        cache = self.cache if self.swept == self.samples.size else None
-        self.loop.direction(
+        return self.batch_size + self.loop.direction(
             x,
             self.v,
             t,
@@ -190,9 +193,9 @@ class Worker:
             epoch=epoch,
             mu=self.mu,
             x_snap=self.snap,
-            cache=cache,
+            cache=self._cache() if svrg else None,
+            known=self.known,
         )
-        return self.batch_size * (2 if svrg and cache is None else 1)
 
     def _step(self, message: Message, given: np.ndarray) -> dict[int, Message]:
         epoch, t, parts = message.a, message.c, self.parts

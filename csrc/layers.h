@@ -393,6 +393,16 @@ ASV_PART void backward(const asv_network *net, const parameters_t *x, int64_t ro
     }
 }
 
+/* A sample's line of the cache: its rows of A_1 .. A_{L-1}, then of D_1 .. D_L; from row r of `capacity`. */
+ASV_INLINE void keep_row(const asv_network *net, real *acts, real *deltas, int64_t capacity, int64_t r, real *line) {
+    for (int part = 0; part < 2; part++)
+        for (int64_t l = 1; l < net->layers + part; l++) {
+            size_t v = (size_t)net->width[l];
+            memcpy(line, units_of(net, part ? deltas : acts, capacity, l) + r * pitch_of(net, l), v * sizeof(real));
+            line += v;
+        }
+}
+
 enum { BIAS = -1 }; /* in the place of a row of weights; a basis has its row in front of the others */
 
 /* One layer's gradient: its two factors, sum over rows r of left[r][i] right[r, j]; or their product. */

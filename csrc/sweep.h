@@ -89,17 +89,6 @@ ASV_PART void add_gradient(const asv_network *net, sweep_scratch *s, real *gradi
     }
 }
 
-/* A sample's line of the cache: its rows of A_1 .. A_{L-1}, then of D_1 .. D_L. */
-ASV_INLINE void keep_row(const asv_network *net, sweep_scratch *s, int64_t r, real *line) {
-    for (int part = 0; part < 2; part++)
-        for (int64_t l = 1; l < net->layers + part; l++) {
-            size_t v = (size_t)net->width[l];
-            const real *units = units_of(net, part ? s->deltas : s->acts, s->block, l);
-            memcpy(line, units + r * pitch_of(net, l), v * sizeof(real));
-            line += v;
-        }
-}
-
 ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_t last, void *scratch, int thread,
                                          asv_control *control) {
     const asv_network *net = sweep->net;
@@ -128,7 +117,8 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
         if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, s.block, 0);
         if (sweep->gradient) add_gradient(net, &s, sweep->gradient);
         if (sweep->cache)
-            for (int64_t r = 0; r < rows; r++) keep_row(net, &s, r, (real *)sweep->cache + (at + r) * stride);
+            for (int64_t r = 0; r < rows; r++)
+                keep_row(net, s.acts, s.deltas, s.block, r, (real *)sweep->cache + (at + r) * stride);
         sweep->evaluated += rows;
     }
 }

@@ -85,6 +85,7 @@ typedef struct {
     const void *x_snap; /* ASV_SVRG without a cache: x~ */
     const void *mu; /* ASV_SVRG: grad f(x~) without its l2 term (see step.h); ASV_SGD: NULL */
     const void *cache; /* ASV_SVRG: what a sweep kept at x~, or NULL */
+    int32_t *known; /* with a cache, n: for which samples it has what it should, 1 or 0; `complete` adds others */
     double eta;
     const double *alpha; /* l2: a number for each row of W_0, then for each further W_l */
     int64_t b;
@@ -130,6 +131,7 @@ typedef struct {
     void (*atomic_subtract)(void *x, int64_t k, double delta);
     void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start);
     void (*direction)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *v, void *scratch);
+    int64_t (*complete)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *scratch);
     void (*to_half)(const void *u, int64_t n, double scale, uint16_t *half);
     void (*from_half)(const uint16_t *half, int64_t n, double scale, void *u);
     double (*list)(const void *lengths, int64_t n, double uniform, double unseen, uint64_t seed, uint64_t epoch,

@@ -132,6 +132,36 @@ def test_direction_against_the_twin(setting, kind, threads, dtype):
             np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype], err_msg=what)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
+@pytest.mark.parametrize("hidden", [(), (19, 6)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_cache_is_completed_where_a_direction_needs_it(hidden, form, threads, dtype):
+    """Each sample is passed through the network at x~ once, whoever needs it, and its line is that of a sweep."""
+    problem = Problem(hidden=hidden, form=form, dtype=dtype, weighted=True, n=30, p=9)
+    _, mu, full = problem.snapshot(problem.x)
+    snap, x, v = problem.vector(problem.x), problem.vector(1.1 * problem.x), problem.vector()
+    cache, known = aligned_zeros(full.shape, dtype), np.zeros(30, np.int32)
+    cache[:10], known[:10], cache[10:] = full[:10], 1, np.nan
+    loop, seen = problem.inner_loop(threads=threads, batch=7), np.arange(30) < 10
+    for t in range(6):
+        index = draw_batch(7, 3, t, 30, 7)
+        how = {"direction": "svrg", "epoch": 3, "mu": mu, "x_snap": snap}
+        passes = loop.direction(x, v, t, cache=cache, known=known, **how)
+        assert passes == len(set(index) - set(np.flatnonzero(seen)))
+        seen[index] = True
+        np.testing.assert_array_equal(known, seen)
+        expected = problem.twin.direction("svrg", x, snap, index)
+        np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    assert 10 < seen.sum() < 30
+    np.testing.assert_allclose(cache[seen], full[seen], rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    assert np.isnan(cache[~seen]).all()
+    assert loop.direction(x, v, 0, cache=cache, known=known, **how) == 0
+    assert loop.direction(x, v, 0, **how) == 7
+    with pytest.raises(ValueError, match="needs x_snap"):
+        loop.direction(x, v, 0, cache=cache, known=known, **(how | {"x_snap": None}))
+
+
 @pytest.mark.parametrize("coordinates", [(0, 1), (9, 1)], ids=str)
 @pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
 @pytest.mark.parametrize("form", ["dense", "zeros", "csr"])

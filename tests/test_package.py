@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg._network import build_info
+from asysvrg._network import HAS_TILES, build_info
 
 import asysvrg
 
@@ -213,7 +213,7 @@ FIT = """
 import sys
 from pathlib import Path
 import asysvrg
-from asysvrg._network import build_info
+from asysvrg._network import HAS_TILES, build_info
 from sklearn.datasets import load_digits
 
 assert Path(sys.prefix) in Path(asysvrg.__file__).parents, asysvrg.__file__
@@ -266,7 +266,7 @@ def test_compiler_without_openmp_fails_loudly(copy):
 
 SERIAL_FIT = """
 from asysvrg import AsySVRGClassifier
-from asysvrg._network import build_info
+from asysvrg._network import HAS_TILES, build_info
 from sklearn.datasets import load_digits
 
 assert build_info()["openmp"] == 0
@@ -304,6 +304,21 @@ def sanitizers(tmp_path_factory):
         done = run("gcc", f"-fsanitize={kinds}", "probe.c", "-o", "probe", cwd=folder, check=False)
         if done.returncode:
             pytest.skip(f"gcc has no libraries for -fsanitize={kinds}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(HAS_TILES, reason="this processor has tiles (AMX), and tests/test_tiles.py runs on them")
+@pytest.mark.skipif("x86-64-v4" not in build_info()["simd"], reason="products on tiles need AVX-512")
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_products_on_emulated_tiles(tmp_path):
+    """The package as it is built, but for csrc/tiles.c, of which a copy with emulated instructions is found first."""
+    library = tmp_path / "tiles.so"
+    emulated = ("-include", "tests/sanitize/emulated_tiles.h", "csrc/tiles.c")
+    run("gcc", "-std=gnu11", "-O2", "-fPIC", "-shared", "-Icsrc", *emulated, "-o", library)
+    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_tiles.py")
+    shown = run(sys.executable, *tests, LD_PRELOAD=str(library))
+    assert re.search(r"^\d{3} passed in ", shown, re.MULTILINE), shown[-3000:]
 
 
 @pytest.mark.slow

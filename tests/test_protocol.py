@@ -206,7 +206,7 @@ def test_each_shard_is_counted_once_whatever_happens(seed):
     )
     shards = shards_of(groups, 64)
     for sweep in range(3):
-        job = network.run(FullGradient(network.server, np.zeros(64), shards, sweep=sweep, keep=[False]))
+        job = network.run(FullGradient(network.server, np.zeros(64), shards, sweep=sweep, keep=False))
         assert (job.gradient[: len(shards)] == 1).all()
         assert not job.gradient[len(shards) :].any()
         assert job.loss == 1000
@@ -218,7 +218,7 @@ def test_an_epoch_that_is_cut_short_leaves_nothing_behind():
     first = network.run(updates(network, groups, x, 50), until=0.2)
     assert 0 < first.applied < 50
     assert x.sum() == first.applied
-    gradient = network.run(FullGradient(network.server, x, shards_of(groups, 50), sweep=2, keep=[False]))
+    gradient = network.run(FullGradient(network.server, x, shards_of(groups, 50), sweep=2, keep=False))
     assert gradient.gradient.sum() == len(gradient.shards)
     x[:] = 0
     network.run(updates(network, groups, x, 50, epoch=1))
@@ -345,7 +345,7 @@ def test_a_shard_that_two_deliver_is_counted_once():
         network, groups = accountants(
             3, 64, seed=seed, speeds={1: 0.4, 2: 0.4, 3: 0.01}, faults=[(0.003, 3, "stopped"), (back, 3, "up")]
         )
-        job = network.run(FullGradient(network.server, np.zeros(64), shards_of(groups, 64), sweep=1, keep=[False]))
+        job = network.run(FullGradient(network.server, np.zeros(64), shards_of(groups, 64), sweep=1, keep=False))
         assert (job.gradient[: len(job.shards)] == 1).all()
         assert job.loss == 1000
 
@@ -458,7 +458,7 @@ def test_full_gradient_does_not_depend_on_who_computes_it_and_when(dtype):
         faults = list(some_faults(np.random.default_rng(seed), [1, 2, 3], [1], most=0.02))
         network = trainers(problem, dict.fromkeys([1, 2, 3], problem.samples), seed, faults=faults, duplicates=0.3)
         network.server.group([Group(1500, (1, 2, 3))])
-        job = network.run(FullGradient(network.server, problem.x, shards, sweep=1, keep=[False]))
+        job = network.run(FullGradient(network.server, problem.x, shards, sweep=1, keep=False))
         if expected is None:  # the same shards, one after another
             total, buffer = np.zeros(problem.network.size), problem.vector()[None].copy()
             for _, first, last in shards:
@@ -483,7 +483,8 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     network.server.group(groups)
     _, mu, cache = problem.snapshot(problem.x)
     keep = kind == "svrg"
-    network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=[keep]))
+    network.workers[1].may_keep = keep
+    network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=keep))
     x, serial = problem.vector(problem.x), problem.vector(problem.x)
     svrg = kind != "sgd"
     job = updates(network, groups, x, 40, snap=problem.x, mu=mu if svrg else None, epoch=3, eta=0.05)
@@ -494,10 +495,10 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     assert not job.delays.any()
     assert np.abs(serial - problem.x).max() > 1e-3
     np.testing.assert_allclose(x, serial, rtol=0, atol=1e-12)
-    assert (network.workers[1].swept == n) == keep
+    assert network.workers[1].known.all() == keep
     each = 2 if kind == "svrg-uncached" else 1
     assert network.server.evaluated == n + 40 * 4 * each
-    network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=2, keep=[keep]))  # and another epoch
+    network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=2, keep=keep))  # and another epoch
     mu, again = problem.snapshot(x)[1], problem.vector(x)
     job = updates(network, groups, again, 40, snap=x, mu=mu if svrg else None, sweep=2, epoch=4, eta=0.05)
     network.run(job)
@@ -610,8 +611,9 @@ class Visits:
     """In the place of MPI's communicator and requests: a message after so many looks; in that of a clock and a backoff,
     too."""
 
-    def __init__(self, *looks, failing=False):
+    def __init__(self, *looks, failing=False, sleeps=False):
         self.left, self.now, self.came_after, self.looks, self.failing = list(looks), 0.0, [], 0, failing
+        self.sleeps = sleeps
 
     def Recv_init(self, into, rank, tag):
         self.into = into[0]
@@ -631,6 +633,7 @@ class Visits:
 
     def pause(self):
         self.now += 1e-3
+        return self.sleeps
 
     def came(self):
         self.came_after.append(self.looks)
@@ -766,6 +769,24 @@ def test_blobs():
         unpack(pack({"bad": np.array([print], dtype=object)}))
 
 
+@pytest.mark.parametrize(("sleeps", "pauses"), [(True, 40), (False, 20)])
+@pytest.mark.parametrize("end", ["server", "worker"])
+def test_looks_of_who_waits(end, sleeps, pauses, monkeypatch):
+    """Two at first, and after each pause; one after a sleep."""
+    visits = Visits(42, sleeps=sleeps)
+    visits.Send_init = lambda *what: SimpleNamespace(Start=lambda: None)
+    monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
+    if end == "server":
+        link = ServerLink(FAKE, visits)
+        link.listen([1])
+    else:
+        link = WorkerLink(FAKE, visits, 0)
+        link.ask(Message(Kind.READY), 0, 0)
+    assert link.wait(visits.pause, 1.0)
+    assert visits.looks == 42
+    assert visits.now == pytest.approx(pauses * 1e-3)
+
+
 @pytest.mark.parametrize("wait", ["sleep", "yield", "spin"])
 def test_backoff(wait, monkeypatch):
     """Time passes while the core is given or offered; 20 microseconds at an offer."""
@@ -785,7 +806,8 @@ def test_backoff(wait, monkeypatch):
         end = now[0] + after
         for _ in range(10_000):
             if now[0] < end:
-                backoff.pause()
+                before = len(slept)
+                assert bool(backoff.pause()) == (len(slept) > before)
         backoff.came()
         return bool(slept)
 

@@ -30,6 +30,7 @@ class Accountant(Worker):
         self.codecs = codecs_of(ranges, compress)
         self.parts = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
         self.snap, self.mu, self.x, self.v = np.zeros((4, d))
+        self.known = np.zeros(0, np.int32)
 
     def _direction(self, x, epoch, t, svrg):
         assert x.min() >= 0

@@ -1,4 +1,7 @@
-"""Products on tiles (csrc/tiles.h), which only some processors have, against the NumPy twin."""
+"""Products on tiles (csrc/tiles.h), which only some processors have, against the NumPy twin.
+
+tests/test_package.py runs these tests on others, too, with the instructions in C (tests/sanitize/emulated_tiles.h).
+"""
 
 import os
 import subprocess

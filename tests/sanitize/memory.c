@@ -63,6 +63,14 @@ static void run(setting is) {
         no_nan(&p, v, p.net.d);
         for (int64_t r = 0; r < p.inner.b; r++) p.kernels->direction(&p.inner, t, r, r + 1, v, alone);
     }
+    /* With a cache that has nothing yet. */
+    if (p.inner.cache) {
+        int64_t passes = 0;
+        p.inner.known = array(N * sizeof(int32_t), EXACT);
+        for (int64_t t = 0; t < STEPS; t++) passes += p.kernels->complete(&p.inner, t, 0, p.inner.b, alone);
+        for (int64_t i = 0; i < N; i++) passes -= p.inner.known[i];
+        CHECK(passes == 0, "%d passes more than samples; %s", (int)passes, describe(&p));
+    }
     /* And in half precision. */
     uint16_t *half = array((size_t)p.net.d * sizeof(uint16_t), EXACT);
     p.kernels->to_half(v, p.net.d, 1, half);
