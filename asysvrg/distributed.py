@@ -11,7 +11,10 @@ import numpy as np
 from asysvrg.codec import CODECS
 from asysvrg.jobs import FullGradient, Updates, shards_of
 from asysvrg.objective import Objective, Snapshot
+from asysvrg.server import Group
 from asysvrg.team import Leader
+
+WORTH = 0.5  # of draws that are found in a cache, from which it saves more than it costs (bench/bench_kernels.py)
 
 
 class DistributedExecution:
@@ -56,7 +59,7 @@ class DistributedExecution:
         first = team.ranges[0]
         self.codec = CODECS[compress](first.stop - first.start, objective.network.dtype)
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
-        self.has_cache = has_cache and all(len(group.ranks) == 1 for group in team.groups)
+        self.has_cache = has_cache and all(self._found(group) >= WORTH for group in team.groups)
         self.skips_zeros = skips_zeros
 
     def shortening(self, x: np.ndarray) -> None:
@@ -66,10 +69,16 @@ class DistributedExecution:
         """The full gradient from the workers' shards."""
         team = self.team
         self.sweep += 1
-        shards = shards_of(team.groups, x.size)
-        job = FullGradient(team.server, x, shards, sweep=self.sweep, keep=direction == "svrg")
+        keep = [direction == "svrg" and self._found(group) >= WORTH for group in team.groups]
+        job = FullGradient(team.server, x, shards_of(team.groups, x.size), sweep=self.sweep, keep=keep)
         team.serve(job)
         return self.objective.assembled(x, job.gradient, job.loss, job.errors)
+
+    def _found(self, group: Group) -> float:
+        """Share of draws that a worker will find in its cache: of samples that it sweeps, or draws once more."""
+        workers = max(len({peer.rank for peer in self.team.server.workers}.intersection(group.ranks)), 1)
+        swept, drawn = 1 / workers, self.inner_steps * self.batch_size / (self.objective.n * workers)
+        return swept + (1 - swept) * (1 + math.expm1(-drawn) / drawn)
 
     def inner(
         self,

@@ -9,7 +9,6 @@ import bisect
 import heapq
 import math
 import operator
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -105,10 +104,10 @@ class FullGradient:
     """Shards handed out one by one; their sums added in a fixed order, in float64, whoever sends them, and when."""
 
     def __init__(
-        self, server: Server, x: np.ndarray, shards: Sequence[tuple[int, int, int]], *, sweep: int, keep: bool
+        self, server: Server, x: np.ndarray, shards: Sequence[tuple[int, int, int]], *, sweep: int, keep: Sequence[bool]
     ):
         self.server, self.x, self.shards, self.sweep, self.keep = server, x, shards, sweep, keep
-        self.pools: dict[int, list[int]] = defaultdict(list)  # heaps
+        self.pools: list[list[int]] = [[] for _ in keep]  # heaps
         for number, (group, _, _) in enumerate(shards):
             self.pools[group].append(number)
         self.parts: dict[int, tuple[float, float, np.ndarray]] = {}
@@ -147,8 +146,8 @@ class FullGradient:
         if peer.rank in self.server.servers or peer.task is not None or not self.pools[peer.group]:
             return None
         peer.task = number = heapq.heappop(self.pools[peer.group])
-        _, first, last = self.shards[number]
-        mask, parts = Mask.KEEP if self.keep else 0, ()
+        group, first, last = self.shards[number]
+        mask, parts = Mask.KEEP if self.keep[group] else 0, ()
         if peer.snap != self.sweep:
             peer.snap, mask, parts = self.sweep, mask | Mask.SNAP, (self.x,)
         return Message(Kind.SHARD, mask, a=self.sweep, b=number, c=first, d=last, payload=parts)

@@ -79,7 +79,7 @@ class Worker:
         # From the other servers, in their order; None from one that has been asked.
         self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
         self.may_keep = save_work(network, samples, cache_bytes)
-        self.cache, self.known = None, np.zeros(samples.size, dtype=np.int32)
+        self.cache, self.known, self.keeps = None, np.zeros(samples.size, dtype=np.int32), False
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
             threads=threads, replacement=sampling == "replacement", update="serial" if threads == 1 else "atomic",
@@ -106,7 +106,7 @@ class Worker:
             given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
             if mask & Mask.SNAP:
                 self.snap[:] = given[Mask.SNAP]
-                self.known[:] = 0
+                self.known[:], self.keeps = 0, False
             if mask & Mask.MU:
                 self.mu[:] = given[Mask.MU]
         if kind == Kind.STEP:
@@ -169,7 +169,8 @@ class Worker:
 
     def _full(self, message: Message) -> Message:
         rows = message.c, message.d
-        cache = self._cache() if message.mask & Mask.KEEP else None
+        self.keeps = bool(message.mask & Mask.KEEP) and self.may_keep
+        cache = self._cache() if self.keeps else None
         loss, errors = self.network.sweep(self.samples, self.snap, self.threads, self.gradients, cache, rows=rows)
         with np.errstate(over="ignore", invalid="ignore"):
             np.sum(self.gradients, axis=0, out=self.v)
@@ -177,9 +178,9 @@ class Worker:
         parts = self.v, np.array([loss, errors])
         return Message(Kind.FULL, a=message.a, b=message.b, c=rows[1] - rows[0], payload=parts)
 
-    def _cache(self) -> np.ndarray | None:
+    def _cache(self) -> np.ndarray:
         """Of each sample at x~, where `known`: from the sweep over this rank's shards, and from earlier draws."""
-        if self.may_keep and self.cache is None:
+        if self.cache is None:
             self.cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
         return self.cache
 
@@ -193,7 +194,7 @@ class Worker:
             epoch=epoch,
             mu=self.mu,
             x_snap=self.snap,
-            cache=self._cache() if svrg else None,
+            cache=self._cache() if svrg and self.keeps else None,
             known=self.known,
         )
 

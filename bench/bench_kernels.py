@@ -149,3 +149,25 @@ def test_delay_counters(measure, mnist, tmp_path, threads):
     # A thread's time for one count, by a thread's time for one iteration.
     share = (ratio / times) / (threads / real.steps)
     measure.note(nanoseconds=float(np.median(seconds)) / times * 1e9, share_of_iteration=share)
+
+
+@pytest.mark.parametrize("known", [1, 0])
+@pytest.mark.parametrize("batch", [10, 100, 1000])
+@pytest.mark.parametrize(("inputs", "hidden", "density"), [(784, 100, 0.19), (384, 50, 1.0)])
+def test_completing(measure, inputs, hidden, density, batch, known):
+    """A worker's direction by one without a cache: with one that has all of the mini-batch, or nothing of it yet.
+
+    With a share f of draws in the cache an iteration takes f x the first + (1 - f) x the second.
+    """
+    problem = Problem(*random_samples(10_000, inputs, density), hidden=hidden)
+    loop, x, v = Inner(problem, 1, coordinates="all", batch=batch).loop, problem.start, problem.network.vector()
+    samples = np.zeros(problem.samples.size, np.int32)
+
+    def directions(cache):
+        for t in range(max(2000 // batch, 10)):
+            samples[:] = known
+            how = {"direction": "svrg", "epoch": 0, "mu": problem.mu, "x_snap": problem.start, "cache": cache}
+            loop.direction(x, v, t, known=samples, **how)
+
+    _, ratio = measure(lambda: directions(problem.cache), against=lambda: directions(None), rounds=15)
+    measure.note(batch=batch, known=known, over_none=ratio)

@@ -17,6 +17,7 @@ from conftest import Problem
 
 from asysvrg.codec import CODECS
 from asysvrg.desk import TICK, Desk
+from asysvrg.distributed import DistributedExecution
 from asysvrg.jobs import Exchange, Farewell, FullGradient, Updates, shards_of
 from asysvrg.messages import (
     PIECE,
@@ -206,7 +207,7 @@ def test_each_shard_is_counted_once_whatever_happens(seed):
     )
     shards = shards_of(groups, 64)
     for sweep in range(3):
-        job = network.run(FullGradient(network.server, np.zeros(64), shards, sweep=sweep, keep=False))
+        job = network.run(FullGradient(network.server, np.zeros(64), shards, sweep=sweep, keep=[False]))
         assert (job.gradient[: len(shards)] == 1).all()
         assert not job.gradient[len(shards) :].any()
         assert job.loss == 1000
@@ -218,7 +219,7 @@ def test_an_epoch_that_is_cut_short_leaves_nothing_behind():
     first = network.run(updates(network, groups, x, 50), until=0.2)
     assert 0 < first.applied < 50
     assert x.sum() == first.applied
-    gradient = network.run(FullGradient(network.server, x, shards_of(groups, 50), sweep=2, keep=False))
+    gradient = network.run(FullGradient(network.server, x, shards_of(groups, 50), sweep=2, keep=[False]))
     assert gradient.gradient.sum() == len(gradient.shards)
     x[:] = 0
     network.run(updates(network, groups, x, 50, epoch=1))
@@ -345,7 +346,7 @@ def test_a_shard_that_two_deliver_is_counted_once():
         network, groups = accountants(
             3, 64, seed=seed, speeds={1: 0.4, 2: 0.4, 3: 0.01}, faults=[(0.003, 3, "stopped"), (back, 3, "up")]
         )
-        job = network.run(FullGradient(network.server, np.zeros(64), shards_of(groups, 64), sweep=1, keep=False))
+        job = network.run(FullGradient(network.server, np.zeros(64), shards_of(groups, 64), sweep=1, keep=[False]))
         assert (job.gradient[: len(job.shards)] == 1).all()
         assert job.loss == 1000
 
@@ -458,7 +459,7 @@ def test_full_gradient_does_not_depend_on_who_computes_it_and_when(dtype):
         faults = list(some_faults(np.random.default_rng(seed), [1, 2, 3], [1], most=0.02))
         network = trainers(problem, dict.fromkeys([1, 2, 3], problem.samples), seed, faults=faults, duplicates=0.3)
         network.server.group([Group(1500, (1, 2, 3))])
-        job = network.run(FullGradient(network.server, problem.x, shards, sweep=1, keep=False))
+        job = network.run(FullGradient(network.server, problem.x, shards, sweep=1, keep=[False]))
         if expected is None:  # the same shards, one after another
             total, buffer = np.zeros(problem.network.size), problem.vector()[None].copy()
             for _, first, last in shards:
@@ -469,6 +470,21 @@ def test_full_gradient_does_not_depend_on_who_computes_it_and_when(dtype):
         assert job.loss == expected[1]
     exact = problem.twin.per_sample(problem.x)[1].sum(0)
     np.testing.assert_allclose(job.gradient, exact, rtol=1e-4, atol=1e-9 if dtype == np.float64 else 1e-3)
+
+
+@pytest.mark.parametrize(("workers", "passes"), [(1, 2), (2, 2), (4, 0.5), (10, 5), (10, 1)])
+def test_share_of_draws_that_a_worker_finds_in_its_cache(workers, passes):
+    """Its shard is there, and what it drew before; by drawing."""
+    n, rng = 20_000, np.random.default_rng(0)
+    execution = DistributedExecution.__new__(DistributedExecution)
+    peers = [SimpleNamespace(rank=rank) for rank in range(1, workers + 1)]
+    execution.team = SimpleNamespace(server=SimpleNamespace(workers=peers))
+    execution.objective = SimpleNamespace(n=n)
+    execution.batch_size, execution.inner_steps = 10, round(n * passes / 10)
+    drawn = rng.integers(n, size=round(n * passes / workers))
+    new = np.unique(drawn[drawn >= n / workers])
+    expected = 1 - len(new) / len(drawn)
+    assert execution._found(Group(n, tuple(range(1, 20)))) == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("form", ["dense", "csr"])
@@ -484,7 +500,7 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     _, mu, cache = problem.snapshot(problem.x)
     keep = kind == "svrg"
     network.workers[1].may_keep = keep
-    network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=keep))
+    network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=[keep]))
     x, serial = problem.vector(problem.x), problem.vector(problem.x)
     svrg = kind != "sgd"
     job = updates(network, groups, x, 40, snap=problem.x, mu=mu if svrg else None, epoch=3, eta=0.05)
@@ -498,7 +514,7 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     assert network.workers[1].known.all() == keep
     each = 2 if kind == "svrg-uncached" else 1
     assert network.server.evaluated == n + 40 * 4 * each
-    network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=2, keep=keep))  # and another epoch
+    network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=2, keep=[keep]))  # and another epoch
     mu, again = problem.snapshot(x)[1], problem.vector(x)
     job = updates(network, groups, again, 40, snap=x, mu=mu if svrg else None, sweep=2, epoch=4, eta=0.05)
     network.run(job)
