@@ -114,7 +114,7 @@ def test_one_worker_is_the_serial_run(ranks, servers):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("workers", "servers", "compress"), [(2, 2, None), (4, 1, None), (3, 2, "float16")])
+@pytest.mark.parametrize(("workers", "servers", "compress"), [(1, 1, None), (2, 2, None), (4, 1, None), (8, 1, None), (3, 2, "float16")])
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_ranks(ranks, workers, servers, compress):
     told = ranks(
         f"""
@@ -465,6 +465,6 @@ def test_cifar_reaches_the_same_objective_with_any_number_of_workers(ranks, data
         serial = AsySVRGClassifier(**common, n_jobs=1).fit(X, y).loss_ if RANK == 0 else None
         tell(loss=model.loss_, serial=serial)
         """
-    for workers in (1, 2, 4):
+    for workers in (1, 2, 4, 8):
         told = ranks(program, workers + 1)
         assert told[0]["loss"] == pytest.approx(told[0]["serial"], rel=0.02)
