@@ -122,6 +122,7 @@ def main() -> None:
             if self.first:  # later v stays as it is; what it lies in has had other messages
                 v[:], self.first = 0, False
             burn(args.compute)
+            return 0
 
     worker.InnerLoop = Idle
     rng = np.random.default_rng(0)
