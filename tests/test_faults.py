@@ -58,7 +58,7 @@ def test_another_server_lost(campaign):
 
 
 def test_all_workers_lost(campaign):
-    run = campaign.watch(campaign.new_folder(), *(Fault(2, 0.05 * rank, rank) for rank in range(1, 5)))
+    run = campaign.watch(campaign.new_folder(), *(Fault(1, 0.02 * rank, rank) for rank in range(1, 5)))
     assert run.code == 3
     assert not run.wrong, run
     assert "all workers were lost" in run.said
