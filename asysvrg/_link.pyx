@@ -163,8 +163,12 @@ cdef class ServerLink:
     def wait(self, pause, double until):
         """As `poll`, again and again with `pause()` in between, as long as there is nothing and the clock allows it.
 
+        Parameters
+        ----------
         pause : callable
             Says whether it slept.
+        until : float
+            On the monotonic clock.
         """
         # Twice, since Open MPI may give the core away in a look in vain: what came meanwhile is not to wait for more.
         # After a sleep, once: who wakes now and then is to take little of a core.

@@ -56,8 +56,7 @@ class Deflation:
             self._some.compress(math.inf)
         weight = np.ones(self._some.size) if samples.weight is None else self._some.weight
         self._root_weight = np.sqrt(weight).astype(network.dtype)[:, None]
-        longest = max(ROWS, *(1 + width for width in network.widths[:-1]))
-        self._start = np.random.default_rng(seed).standard_normal((longest, rank + 1 + SPARE), network.dtype)
+        self._start = np.random.default_rng(seed).standard_normal((ROWS, rank + 1 + SPARE), network.dtype)
         self.bases = [self._basis(self._some.X) if first else None, *(None for _ in network.widths[1:-1])]
 
     def look(self, x: np.ndarray) -> None:
@@ -99,7 +98,10 @@ class Deflation:
         return basis
 
     def _leading(self, moments: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The largest eigenvalues, in ascending order, and eigenvectors; of large matrices by orthogonal iteration."""
+        """The largest eigenvalues, in ascending order, and eigenvectors; of large matrices by orthogonal iteration.
+
+        No matrix has more than ROWS rows: moments are those of inputs or of samples, whichever are fewer.
+        """
         size = len(moments)
         if size <= EXACT:
             return linalg.eigh(moments, subset_by_index=(size - count, size - 1))

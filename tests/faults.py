@@ -139,7 +139,7 @@ class Campaign:
         Of each run.
     """
 
-    def __init__(self, folder, epochs=24, steps=600):
+    def __init__(self, folder, epochs=24, steps=3000):
         self.folder, self.epochs, self.count = Path(folder), epochs, 0
         X, y = samples()
         self.network = Network((X.shape[1], HIDDEN, int(y.max()) + 1), "relu", "softmax", np.float64)
