@@ -66,8 +66,9 @@ cdef class InnerLoop:
                              f"got {threads}, {batch_size}, {block}, {coordinates}")
         if update == "serial" and threads > 1:
             raise ValueError("update='serial' loses updates with more than one thread")
-        if update in ("striped", "owned") and 0 < coordinates < network.size:
-            raise ValueError(f"update={update!r} is for updates of all coordinates; a subset takes 'atomic'")
+        if 0 < coordinates < network.size and (update == "owned" or update == "striped" and block == 1):
+            raise ValueError(f"update={update!r} is for updates of all coordinates; a subset takes 'atomic', "
+                             f"and one of whole lines 'striped', too")
         if samples.y is None or samples.data.p != network.widths[0]:
             raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
         self.network, self.samples = network, samples
@@ -81,8 +82,9 @@ cdef class InnerLoop:
         self.inner.max_delay = -1 if max_delay is None else max_delay
         self.inner.seed, self.inner.threads, self.inner.replacement = seed, threads, replacement
         self.inner.control = &self.control
-        stripes = -(-network.size // ASV_STRIPE)
-        self._locks = aligned_zeros((stripes * ASV_LINE // sizeof(int32_t),), np.int32)
+        stripes, blocks = -(-network.size // ASV_STRIPE), -(-network.size // block)
+        locks = blocks if self.inner.subset else stripes * ASV_LINE // sizeof(int32_t)
+        self._locks = aligned_zeros((locks if update == "striped" else 0,), np.int32)
         self.inner.locks = <int32_t *>address(self._locks, np.int32, self._locks.shape)
         if self.inner.subset == 0 and batch_size * samples.density < SPARSE_ENOUGH:
             self._rows = aligned_zeros((2, samples.data.p), np.int32)

@@ -61,10 +61,11 @@ _PARAMETERS = """
         is the same.
     update : {"auto", "serial", "atomic", "striped", "owned"}, default="auto"
         Memory mode. "atomic": a compare-and-swap for each coordinate, no locks. "striped": vector stores under a lock
-        for every 1,024 coordinates, for updates of all coordinates. "owned": threads divide each update of all
-        coordinates and meet twice in it; none is late, and results are bit-repeatable for a number of threads.
-        "serial": plain stores, for one thread. "auto": "serial" with one thread, "atomic" for subsets of coordinates,
-        for all of them "owned" with 80 non-zero inputs a sample or more, and else "striped". No mode loses an update.
+        for each block of a subset (block > 1), or for every 1,024 of all coordinates. "owned": threads divide each
+        update of all coordinates and meet twice in it; none is late, and results are bit-repeatable for a number of
+        threads. "serial": plain stores, for one thread. "auto": "serial" with one thread; "atomic" for subsets of
+        single coordinates, and "striped" for those of blocks; for all coordinates "owned" with 80 non-zero inputs a
+        sample or more, and else "striped". No mode loses an update.
     max_delay : int, default=None
         Delta of Assumption 4: an update computed from an x that more than so many updates have missed is computed
         again from a fresh x before it is applied. None for no bound.

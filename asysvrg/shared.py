@@ -46,8 +46,8 @@ class SharedExecution:
     block : int
         Coordinates drawn together.
     update : {"auto", "serial", "atomic", "striped", "owned"}
-        Memory mode. "auto" is "serial" with one thread; with more, "atomic" for subsets of coordinates, and for all of
-        them "owned" where that suits, else "striped". In none of them is an update lost.
+        Memory mode. "auto" is "serial" with one thread; with more, "atomic" for subsets of single coordinates, and for
+        all of them "owned" where that suits, else "striped", as for subsets of lines. In none is an update lost.
     max_delay : int or None
     seed : int
     sampling : {"replacement", "shuffle", "importance"}, default="replacement"
@@ -75,7 +75,7 @@ class SharedExecution:
             together = suits_a_team(objective.network, objective.samples, objective.threads)
             update = "owned" if together else "striped"
             if 0 < coordinates < objective.d:
-                update = "atomic"
+                update = "striped" if block > 1 else "atomic"
             update = "serial" if objective.threads == 1 else update
         self.update, self.has_cache, self.skips_zeros = update, objective.has_cache, objective.samples.skips_zeros
         self._loop = InnerLoop(

@@ -21,7 +21,7 @@ HOW = [
     for threads in THREADS
     for update in ["serial", "atomic", "striped", "owned"]
     if (update != "serial" or threads == 1)
-    and (update in ("serial", "atomic") or coordinates == "all")
+    and (update in ("serial", "atomic") or coordinates == "all" or (update, coordinates) == ("striped", "lines"))
     and (update == "serial" or direction != "svrg-uncached")
 ]
 

@@ -82,6 +82,10 @@ static inline int asv_try_lock(int32_t *lock) {
     return __atomic_load_n(lock, __ATOMIC_RELAXED) == 0 && __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) == 0;
 }
 
+static inline void asv_lock(int32_t *lock) {
+    for (int64_t looks = 0; !asv_try_lock(lock); looks++) asv_wait(looks, ASV_LOOKS_AT_LOCK);
+}
+
 static inline void asv_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
 static inline int asv_flag_read(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }

@@ -47,10 +47,10 @@ typedef struct {
     const real **next_value; /* of each row */
 } input_t;
 
-/* Where x^ is read: the first layer from the shared x (each coordinate once, in the product), with rows of W_0 that are
- * `apart`; the rest from `rest`, which starts at x's coordinate `offset`: x itself, or a private copy, so that backward
- * sees what forward saw. With a `basis` U of the first layer, the batch's rows times U are wanted, `rank` for each; and
- * U shift, where there is a `shift`, belongs to that layer, too (deflate.h). */
+/* Where x^ is read: the first layer from x itself or a private copy, with rows of W_0 that are `apart`; the rest from
+ * `rest`, which starts at x's coordinate `offset`: x itself, or that copy, so that backward sees what forward saw. With
+ * a `basis` U of the first layer, the batch's rows times U are wanted, `rank` for each; and U shift, where there is a
+ * `shift`, belongs to that layer, too (deflate.h). */
 typedef struct {
     const real *W, *bias, *rest;
     int64_t apart, offset;

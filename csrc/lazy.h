@@ -49,8 +49,7 @@ ASV_INLINE void advance_row(real *x, real sum, const real *mu, real decay, const
 }
 
 ASV_INLINE void lock_row(const asv_inner *p, int64_t i) {
-    if (!shares_rows(p)) return;
-    for (int64_t looks = 0; !asv_try_lock(p->row_locks + i); looks++) asv_wait(looks, ASV_LOOKS_AT_LOCK);
+    if (shares_rows(p)) asv_lock(p->row_locks + i);
 }
 
 ASV_INLINE void unlock_row(const asv_inner *p, int64_t i) {

@@ -170,7 +170,7 @@ ASV_INLINE void shorten_products(const asv_inner *p, step_scratch *s) {
 /* Where x^ is read. */
 ASV_INLINE parameters_t parameters_of(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
-    parameters_t x_hat = parameters_in(net, p->x);
+    parameters_t x_hat = parameters_in(net, s->copied && copied_from(p) == 0 ? s->copied : p->x);
     if (p->wide) {
         x_hat.W = p->wide;
         x_hat.apart = pitch_of(net, 1);
@@ -181,9 +181,9 @@ ASV_INLINE parameters_t parameters_of(const asv_inner *p, step_scratch *s) {
         x_hat.beside = p->wide && p->beside;
         x_hat.shift = shift_of(p, s);
     }
-    if (s->rest) {
-        x_hat.offset = rest_from(net);
-        x_hat.rest = s->rest;
+    if (s->copied) {
+        x_hat.offset = copied_from(p);
+        x_hat.rest = s->copied;
     }
     return x_hat;
 }
@@ -212,9 +212,9 @@ ASV_INLINE void sample_factors(const asv_inner *p, const parameters_t *x_hat, st
 ASV_INLINE void compute_direction(const asv_inner *p, step_scratch *s) {
     const asv_network *net = p->net;
     parameters_t x_hat = parameters_of(p, s);
-    if (s->rest) {
+    if (s->copied) {
         const real *shared = (const real *)p->x + x_hat.offset;
-        for (int64_t k = 0; k < net->d - x_hat.offset; k++) s->rest[k] = load_relaxed(shared + k);
+        for (int64_t k = 0; k < net->d - x_hat.offset; k += VEC) *(vec *)(s->copied + k) = whole_line(shared + k);
     }
     first_sums(p, &x_hat, s, units_of(net, s->acts, 2 * p->b, 1), s->along);
     sample_factors(p, &x_hat, s, 0, p->b);

@@ -18,7 +18,7 @@ enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED, ASV_OWNED };
 enum {
     ASV_LINE = 64, /* bytes of a cache line; parameters, caches and scratch have as many spare behind their end */
     ASV_BLOCK_ROWS = 64, /* samples that a sweep takes through the network at once, unless they are dense */
-    ASV_STRIPE = 1024, /* coordinates that share a lock in ASV_STRIPED */
+    ASV_STRIPE = 1024, /* coordinates that share a lock in ASV_STRIPED, where all are updated */
     ASV_COUNTER_STRIDE = 16, /* int64 between two counters: a pair of lines, so that prefetching does not tie them */
 };
 
@@ -96,7 +96,8 @@ typedef struct {
     uint64_t seed, epoch;
     int direction, update, replacement;
     int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
-    int32_t *locks; /* ASV_STRIPED: one every ASV_LINE bytes, d / ASV_STRIPE rounded up */
+    int32_t *locks; /* ASV_STRIPED: of all coordinates' stripes, one every ASV_LINE bytes, d / ASV_STRIPE rounded up; or
+                       one for each block of which a subset is drawn */
     const int64_t *cuts; /* ASV_OWNED, threads + 1: each thread's rows of W_0, from one to the next; */
     const int32_t
         *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within (team.h) */

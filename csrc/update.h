@@ -22,7 +22,7 @@ typedef struct {
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *sums;          /* in a team, this thread's part of the first layer's sums: at x^, then at x~; */
     real *part_along;    /* and of `along` */
-    real *rest;          /* private copy of all layers but the first */
+    real *copied;        /* private copy of x^ */
     real *product; /* v's data part in these layers, where all coordinates are updated; in a team at first a part */
     real *along; /* b rows of `rank`: the batch along the first layer's basis (deflate.h) */
     real *upper_along; /* 2 b rows of `rank`: an upper layer's left factor along its basis */
@@ -42,6 +42,12 @@ ASV_INLINE int64_t from_part(const step_scratch *s, int64_t count) { return coun
 ASV_INLINE int64_t to_part(const step_scratch *s, int64_t count) { return count * (s->part + 1) / s->parts; }
 
 ASV_INLINE int64_t rest_from(const asv_network *net) { return net->layers > 1 ? net->weight[1] : net->d; }
+
+/* From which coordinate on x^ is copied where several threads write to x. BLAS may read W_0 more than once, and would
+ * wait for each line that another core writes meanwhile; who skips zeros reads only some of it. */
+ASV_INLINE int64_t copied_from(const asv_inner *p) {
+    return p->data->values || on_tiles(p->net, p->data, p->b) ? rest_from(p->net) : 0;
+}
 
 ASV_INLINE int64_t along_pitch(const asv_inner *p) { return (p->rank + VEC - 1) / VEC * VEC; }
 
@@ -67,7 +73,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
         s->sums = carve(base, &used, 2 * b * (size_t)pitch_of(net, 1) * sizeof(real));
         s->part_along = carve(base, &used, along);
     } else if (p->threads > 1) {
-        s->rest = carve(base, &used, rest);
+        s->copied = carve(base, &used, (size_t)(net->d - copied_from(p)) * sizeof(real));
     }
     if (!p->subset) s->product = carve(base, &used, rest);
     if (p->rank) {
@@ -84,7 +90,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
         s->marks = carve(base, &used, (blocks + 63) / 64 * sizeof(uint64_t));
         if (p->block == 1) s->change = carve(base, &used, most * sizeof(real));
     }
-    if (p->update == ASV_STRIPED) s->finished = carve(base, &used, (size_t)stripes_of(net->d));
+    if (p->update == ASV_STRIPED && !p->subset) s->finished = carve(base, &used, (size_t)stripes_of(net->d));
     return used;
 }
 
@@ -184,6 +190,15 @@ ASV_INLINE void prefetch(const void *from, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += ASV_LINE) __builtin_prefetch((const char *)from + at, 0, 2);
 }
 
+/* Asks for a line that is about to be written. (Without -mprfchw, GCC's own would ask for one to be read.) */
+ASV_INLINE void prefetch_to_write(const void *at) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)at));
+#else
+    __builtin_prefetch(at, 1);
+#endif
+}
+
 /* Asks for `count` further samples of this thread's next mini-batch. */
 ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t count) {
     const asv_samples *data = p->data;
@@ -260,7 +275,7 @@ ASV_INLINE real entry(const asv_network *net, const factors_t *f, int64_t l, int
     return sum;
 }
 
-enum { ASV_AHEAD = 16 }; /* how far the writes to come are prefetched */
+enum { ASV_AHEAD = 8 }; /* how far the writes to come are prefetched */
 
 /* B single coordinates. All directions first, then all writes: an atomic write lets nothing behind it start. */
 ASV_PART void update_singles(const asv_inner *p, step_scratch *s, int64_t count, int atomic) {
@@ -277,7 +292,7 @@ ASV_PART void update_singles(const asv_inner *p, step_scratch *s, int64_t count,
         s->change[c] = (real)p->eta * v;
     }
     for (int64_t c = 0; c < count; c++) {
-        if (c + ASV_AHEAD < count) __builtin_prefetch(x + s->chosen[c + ASV_AHEAD], 1);
+        if (c + ASV_AHEAD < count) prefetch_to_write(x + s->chosen[c + ASV_AHEAD]);
         if (atomic)
             atomic_subtract(x + s->chosen[c], s->change[c]);
         else
@@ -322,21 +337,36 @@ ASV_INLINE void update_own(const asv_inner *p, step_scratch *s, int64_t lowest) 
     }
 }
 
-/* A random subset of coordinates. */
+/* One block of coordinates. */
+ASV_INLINE void update_block(const asv_inner *p, step_scratch *s, int64_t c) {
+    int64_t k = c * p->block, end = k + p->block < p->net->d ? k + p->block : p->net->d;
+    if (p->update == ASV_ATOMIC) {
+        update_atomic(p, s, k, end);
+    } else if (p->update == ASV_STRIPED) {
+        asv_lock(p->locks + c);
+        update_plain(p, s, k, end);
+        asv_unlock(p->locks + c);
+    } else {
+        update_plain(p, s, k, end);
+    }
+}
+
+/* A random subset of coordinates. Lines of them may be in another core's cache: they are asked for in time. */
 ASV_INLINE void update_subset(const asv_inner *p, step_scratch *s, int64_t t) {
-    int64_t d = p->net->d;
-    int atomic = p->update != ASV_SERIAL;
-    int64_t count = asv_draw_blocks(p->seed, p->epoch, (uint64_t)t, d, p->subset, p->block, s->chosen, s->marks);
+    int64_t count =
+        asv_draw_blocks(p->seed, p->epoch, (uint64_t)t, p->net->d, p->subset, p->block, s->chosen, s->marks);
     if (p->block == 1) {
-        update_singles(p, s, count, atomic);
+        update_singles(p, s, count, p->update != ASV_SERIAL);
         return;
     }
-    for (int64_t c = 0; c < count; c++) {
-        int64_t k = s->chosen[c] * p->block, end = k + p->block < d ? k + p->block : d;
-        if (atomic)
-            update_atomic(p, s, k, end);
-        else
-            update_plain(p, s, k, end);
+    for (int64_t c = -ASV_AHEAD; c < count; c++) {
+        if (c + ASV_AHEAD < count) {
+            int64_t next = s->chosen[c + ASV_AHEAD];
+            prefetch_to_write((real *)p->x + next * p->block);
+            if (p->mu) __builtin_prefetch((const real *)p->mu + next * p->block);
+            if (p->update == ASV_STRIPED) prefetch_to_write(p->locks + next);
+        }
+        if (c >= 0) update_block(p, s, s->chosen[c]);
     }
 }
 

@@ -59,7 +59,7 @@ def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
     _, mu, cache = problem.snapshot(problem.x)
     expected = problem.twin.epoch(direction, problem.x, 25, 0.02, 4, count, block, seed=7, epoch=3)
     assert np.abs(expected - problem.x).max() > 1e-5
-    updates = ["serial", "atomic"] if count else ["serial", "atomic", "striped", "owned"]
+    updates = ["serial", "atomic"] + ["striped"] * (not count or block > 1) + ["owned"] * (not count)
     for update, kept in itertools.product(updates, [None, cache] if direction == "svrg" else [None]):
         x, x_snap = problem.vector(problem.x), problem.vector(problem.x)
         how = {"direction": direction, "eta": 0.02, "epoch": 3, "mu": mu, "x_snap": x_snap, "cache": kept}

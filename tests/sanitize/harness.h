@@ -281,7 +281,8 @@ static void move_rows(problem *p, int back) {
 static void make_inner(problem *p, int64_t steps) {
     make_network(p);
     make_samples(p);
-    int64_t stripes = (p->net.d + ASV_STRIPE - 1) / ASV_STRIPE;
+    int64_t stripes = (p->net.d + ASV_STRIPE - 1) / ASV_STRIPE, blocks = (p->net.d + p->is.block - 1) / p->is.block;
+    size_t locks = (size_t)(p->is.subset ? blocks : stripes * ASV_LINE / (int64_t)sizeof(int32_t));
     size_t d = (size_t)p->net.d * p->real;
     int32_t *delays = array((size_t)steps * sizeof(int32_t), EXACT);
     for (int64_t t = 0; t < steps; t++) delays[t] = -1;
@@ -306,7 +307,7 @@ static void make_inner(problem *p, int64_t steps) {
         .update = p->is.update,
         .replacement = p->is.weighted,
         .counters = array(2 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
-        .locks = array((size_t)stripes * ASV_LINE, EXACT),
+        .locks = array(locks * sizeof(int32_t), EXACT),
         .delays = delays,
         .control = &p->control,
     };

@@ -102,7 +102,8 @@ int main(void) {
         for (int direction = 0; direction < 3; direction++)
             for (int c = 0; c < 4; c++)
                 for (int update = ASV_SERIAL; update <= ASV_OWNED; update++) {
-                    if (update >= ASV_STRIPED && coordinates[c].subset) continue; /* these are for all of them */
+                    if (update == ASV_OWNED && coordinates[c].subset) continue; /* this is for all of them */
+                    if (update == ASV_STRIPED && coordinates[c].subset && coordinates[c].block == 1) continue;
                     run((setting){
                         .precise = i & 1,
                         .loss = i & 2 ? (count % 7 < 3 ? ASV_BINARY : ASV_SQUARED) : ASV_SOFTMAX,

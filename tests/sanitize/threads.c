@@ -96,8 +96,8 @@ int main(void) {
     static const struct {
         int update;
         int64_t subset, block;
-    } modes[] = {
-        {ASV_ATOMIC, 0, 1}, {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16}, {ASV_STRIPED, 0, 1}, {ASV_OWNED, 0, 1}};
+    } modes[] = {{ASV_ATOMIC, 0, 1},     {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16},
+                 {ASV_STRIPED, 100, 16}, {ASV_STRIPED, 0, 1}, {ASV_OWNED, 0, 1}};
     int count = 0;
     for (int i = 0; i < 2 * 3 * 3; i++)
         for (int m = 0; m < 5; m++, count++)
