@@ -39,21 +39,38 @@ static inline int64_t asv_draw_below(uint64_t key, uint64_t j, int64_t bound) {
 
 enum { ASV_ROUNDS = 8 }; /* fewer are seen to be uneven for a dozen samples */
 
-/* The i-th of 0..n-1 in a random order: a Feistel cipher on the least power of two that holds n (Luby & Rackoff 1988),
- * taken again until its value is below n (Black & Rogaway 2002). */
-static inline int64_t asv_shuffled(uint64_t key, int64_t i, int64_t n) {
-    int bits = n > 1 ? 64 - __builtin_clzll((uint64_t)n - 1) : 0, low = bits / 2;
-    uint64_t z = (uint64_t)i, low_mask = (1ULL << low) - 1, high_mask = (1ULL << (bits - low)) - 1;
-    do {
-        uint64_t high = z >> low;
-        z &= low_mask;
-        for (uint64_t round = 0; round < ASV_ROUNDS; round += 2) {
-            high ^= asv_draw(key, round << 32 | z) & high_mask;
-            z ^= asv_draw(key, (round + 1) << 32 | high) & low_mask;
+/* A Feistel cipher on numbers of so many bits (Luby & Rackoff 1988). */
+static inline uint64_t asv_enciphered(uint64_t key, uint64_t z, int bits) {
+    int low = bits / 2;
+    uint64_t low_mask = (1ULL << low) - 1, high_mask = (1ULL << (bits - low)) - 1, high = z >> low;
+    z &= low_mask;
+    for (uint64_t round = 0; round < ASV_ROUNDS; round += 2) {
+        high ^= asv_draw(key, round << 32 | z) & high_mask;
+        z ^= asv_draw(key, (round + 1) << 32 | high) & low_mask;
+    }
+    return z | high << low;
+}
+
+enum { ASV_AT_ONCE = 64 };
+
+/* Numbers first..first + count of a random order of 0..n-1: enciphered on the least power of two that holds n, again
+ * and again until they are below n (Black & Rogaway 2002). None waits for another: a cipher is one long chain. */
+static inline void asv_shuffled(uint64_t key, int64_t first, int64_t count, int64_t n, int64_t *out) {
+    int bits = n > 1 ? 64 - __builtin_clzll((uint64_t)n - 1) : 0;
+    for (; count > 0; first += ASV_AT_ONCE, count -= ASV_AT_ONCE, out += ASV_AT_ONCE) {
+        int64_t here = count < ASV_AT_ONCE ? count : ASV_AT_ONCE;
+        uint64_t open = 0;
+        for (int64_t r = 0; r < here; r++) {
+            out[r] = (int64_t)asv_enciphered(key, (uint64_t)(first + r), bits);
+            open |= (uint64_t)(out[r] >= n) << r;
         }
-        z |= high << low;
-    } while (z >= (uint64_t)n);
-    return (int64_t)z;
+        while (open)
+            for (uint64_t left = open; left; left &= left - 1) {
+                int r = __builtin_ctzll(left);
+                out[r] = (int64_t)asv_enciphered(key, (uint64_t)out[r], bits);
+                open ^= (uint64_t)(out[r] < n) << r;
+            }
+    }
 }
 
 /* Uniform in [0, 1). */
@@ -70,9 +87,9 @@ static inline void asv_draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int
     }
     uint64_t drawn = t * (uint64_t)b, pass = drawn / (uint64_t)n;
     int64_t at = (int64_t)(drawn % (uint64_t)n);
-    for (int64_t r = 0; r < b; pass++, at = 0) {
-        uint64_t key = asv_key(seed, epoch, pass, ASV_DRAW_ORDER);
-        for (; r < b && at < n; r++, at++) index[r] = asv_shuffled(key, at, n);
+    for (int64_t r = 0, count; r < b; r += count, pass++, at = 0) {
+        count = b - r < n - at ? b - r : n - at;
+        asv_shuffled(asv_key(seed, epoch, pass, ASV_DRAW_ORDER), at, count, n, index + r);
     }
 }
 

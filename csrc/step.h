@@ -52,10 +52,10 @@ ASV_INLINE int by_lot(const asv_inner *p, const step_scratch *s) {
     return p->enough > 0 && s->in.marks && (p->direction == ASV_SGD || p->cache);
 }
 
-/* What sample i, the r-th of iteration t's mini-batch, counts after its lot: with a probability that is its
+/* What sample i, the r-th of the mini-batch, counts after its lot, drawn by `key`: with a probability that is its
  * contribution by what is enough, 1 / probability times its share; else nothing. `length` is that of the derivative by
  * the outputs; under ASV_SVRG the gradient at x~ counts as much, and may be the longer one. */
-ASV_INLINE real after_lot(const asv_inner *p, uint64_t t, int64_t r, int64_t i, real share, real length) {
+ASV_INLINE real after_lot(const asv_inner *p, uint64_t key, int64_t r, int64_t i, real share, real length) {
     const asv_network *net = p->net;
     if (p->direction == ASV_SVRG) {
         int64_t stride = asv_cache_stride(net);
@@ -65,9 +65,7 @@ ASV_INLINE real after_lot(const asv_inner *p, uint64_t t, int64_t r, int64_t i, 
     }
     real probability = share * (real)p->b * length / (real)p->enough;
     if (!(probability < 1)) return share;
-    return asv_draw_unit(asv_key(p->seed, p->epoch, t, ASV_DRAW_LOT), (uint64_t)r) < (double)probability
-               ? share / probability
-               : 0;
+    return asv_draw_unit(key, (uint64_t)r) < (double)probability ? share / probability : 0;
 }
 
 /* What the first look at sample i, the r-th, tells: its length, to be kept; and its share, after the lot. */
@@ -79,7 +77,7 @@ ASV_INLINE void settle_share(const asv_inner *p, step_scratch *s, int64_t r, int
     real length = length_of(net, delta) / share;
     if (isfinite(length)) store_relaxed((real *)p->lengths + i, length);
     if (!by_lot(p, s)) return;
-    s->share[r] = after_lot(p, s->t, r, i, share, length);
+    s->share[r] = after_lot(p, s->lots, r, i, share, length);
     for (int64_t c = 0; c < net->width[net->layers]; c++) delta[c] *= s->share[r] / share;
 }
 
@@ -237,7 +235,7 @@ ASV_INLINE void draw_batch(const asv_inner *p, int64_t t, int64_t *index) {
 
 /* Draws the mini-batch of iteration t, unless that was done by `draw_next`. */
 ASV_INLINE void take_index(const asv_inner *p, step_scratch *s, int64_t t) {
-    s->t = (uint64_t)t;
+    s->lots = asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_LOT);
     if (s->next->before == (uint64_t)t + 1 && s->next->epoch == p->epoch)
         memcpy(s->index, s->next->index, (size_t)p->b * sizeof(int64_t));
     else

@@ -12,7 +12,7 @@ typedef struct {
 } drawn_t;
 
 typedef struct {
-    uint64_t t;   /* the iteration */
+    uint64_t lots; /* key of the draws by which samples are left out (step.h) */
     int64_t seen; /* updates that were complete when x was read */
     int64_t *index; /* b */
     real *share;    /* b: what the gradient of each counts in the mini-batch's; 0: left out (step.h) */
