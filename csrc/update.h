@@ -43,10 +43,13 @@ ASV_INLINE int64_t to_part(const step_scratch *s, int64_t count) { return count 
 
 ASV_INLINE int64_t rest_from(const asv_network *net) { return net->layers > 1 ? net->weight[1] : net->d; }
 
+enum { ASV_COPIED = 512 * 1024 }; /* bytes of x^ that stay in a core's own cache */
+
 /* From which coordinate on x^ is copied where several threads write to x. BLAS may read W_0 more than once, and would
  * wait for each line that another core writes meanwhile; who skips zeros reads only some of it. */
 ASV_INLINE int64_t copied_from(const asv_inner *p) {
-    return p->data->values || on_tiles(p->net, p->data, p->b) ? rest_from(p->net) : 0;
+    const int all = !p->data->values && !on_tiles(p->net, p->data, p->b);
+    return all && p->net->d <= ASV_COPIED / (int64_t)sizeof(real) ? 0 : rest_from(p->net);
 }
 
 ASV_INLINE int64_t along_pitch(const asv_inner *p) { return (p->rank + VEC - 1) / VEC * VEC; }

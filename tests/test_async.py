@@ -137,17 +137,19 @@ def test_no_row_put_off_is_lost(dtype, threads, update):
         np.testing.assert_array_equal(x, -0.5 * mu * 1000 * (epoch + 1))
 
 
-@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
+@pytest.mark.parametrize(
+    ("form", "hidden"), [("dense", 1100), ("dense", 3300), ("zeros", 1100), ("csr", 1100)]
+)  # of the second, W_0 is read where it is
 @pytest.mark.parametrize(
     ("update", "coordinates"),
     [("striped", (0, 1)), ("owned", (0, 1)), ("atomic", (0, 1)), ("atomic", (999, 16)), ("striped", (999, 16))],
 )
-def test_every_update_is_that_of_its_mini_batch(form, update, coordinates):
+def test_every_update_is_that_of_its_mini_batch(form, hidden, update, coordinates):
     """At a rate next to nothing all x^ are x_0, so that the sum of all updates is the twin's in any order.
 
     Rows are wider than a stripe, and mini-batches than a word of marks.
     """
-    problem, eta, steps = Problem(hidden=(1100,), form=form, n=100, density=0.2), 1e-9, 32
+    problem, eta, steps = Problem(hidden=(hidden,), form=form, n=100, density=0.2), 1e-9, 32
     expected = problem.twin.epoch("sgd", problem.x, steps, eta, 70, *coordinates, seed=7, epoch=3) - problem.x
     assert np.abs(expected / eta).max() > 1
     for threads in THREADS:
@@ -245,12 +247,13 @@ def optimum(digits):
         {"coordinates": "all"},
         {"coordinates": 64},
         {"coordinates": 64, "block": "line"},
+        {"coordinates": 64, "block": "line", "update": "atomic"},
         {"coordinates": "all", "update": "atomic"},
         {"coordinates": "all", "update": "owned"},
         {"coordinates": "all", "sparse": True},
         {"coordinates": "all", "sampling": "importance"},
     ],
-    ids=["all", "singles", "lines", "all-atomic", "all-owned", "put-off", "importance"],
+    ids=["all", "singles", "lines", "lines-atomic", "all-atomic", "all-owned", "put-off", "importance"],
 )
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
     digits, optimum, coordinates, threads, monkeypatch

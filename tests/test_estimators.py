@@ -323,7 +323,9 @@ def test_history_says_what_was_chosen():
     assert (config["threads"], config["update"], config["batch_size"], config["inner_steps"]) == (2, "striped", 120, 1)
     assert (config["samples"], config["widths"], config["parameters"]) == (120, [11, 8, 4], 12 * 8 + 9 * 4)
     assert config["skips_zeros"] is False
-    assert small(AsySVRGClassifier, n_jobs=2, coordinates=9).fit(X, y).history_["config"]["update"] == "atomic"
+    for block, update in ((1, "atomic"), ("line", "striped")):
+        subset = small(AsySVRGClassifier, n_jobs=2, coordinates=9, block=block).fit(X, y)
+        assert subset.history_["config"]["update"] == update
     config = small(AsySVRGClassifier).fit(X * (X > 1), y).history_["config"]
     assert (config["threads"], config["update"], config["skips_zeros"]) == (1, "serial", True)
     assert config["inner_steps"] == -(-config["samples"] // 10)
