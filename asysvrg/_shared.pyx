@@ -68,7 +68,7 @@ cdef class InnerLoop:
             raise ValueError("update='serial' loses updates with more than one thread")
         if 0 < coordinates < network.size and (update == "owned" or update == "striped" and block == 1):
             raise ValueError(f"update={update!r} is for updates of all coordinates; a subset takes 'atomic', "
-                             f"and one of whole lines 'striped', too")
+                             f"and one of blocks 'striped', too")
         if samples.y is None or samples.data.p != network.widths[0]:
             raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
         self.network, self.samples = network, samples
