@@ -116,8 +116,10 @@ sanitize-memory: $(SANITIZED)/memory
 # Each report counts, not only the first one at an address; the longest history, since a report whose second stack is
 # lost matches no suppression. ThreadSanitizer may not start where addresses are randomised, hence setarch.
 sanitize-threads: $(SANITIZED)/threads
-	TSAN_OPTIONS="suppressions=tests/sanitize/tsan.supp suppress_equal_addresses=0 history_size=7 $$TSAN_OPTIONS" \
-	    $$(setarch "$$(uname -m)" -R true 2>/dev/null && echo setarch "$$(uname -m)" -R) $<
+	for mode in apart team; do \
+	    TSAN_OPTIONS="suppressions=tests/sanitize/$$mode.supp suppress_equal_addresses=0 history_size=7 $$TSAN_OPTIONS" \
+	        $$(setarch "$$(uname -m)" -R true 2>/dev/null && echo setarch "$$(uname -m)" -R) $< $$mode || exit 1; \
+	done
 
 $(SANITIZED)/memory: $(addprefix $(SANITIZED)/address-,carved32.o carved64.o tiles.o memory.o)
 	$(CHECKED) $(ADDRESS) $^ -lm -o $@

@@ -91,6 +91,7 @@ cdef extern from "types.h":
         int32_t *locks
         const int64_t *cuts
         const int32_t *split
+        int divided
         void *wide
         int beside
         int32_t *done
@@ -134,7 +135,7 @@ cdef extern from "rng.h":
 
     uint64_t asv_key(uint64_t, uint64_t, uint64_t, int) noexcept nogil
     double asv_draw_unit(uint64_t, uint64_t) noexcept nogil
-    void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int, int64_t *) noexcept nogil
+    void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t, int, int64_t *) noexcept nogil
     int64_t asv_most_blocks(int64_t, int64_t, int64_t) noexcept nogil
     int64_t asv_draw_blocks(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t *,
                             uint64_t *) noexcept nogil

@@ -21,6 +21,9 @@ SPARSE_ENOUGH = 0.5  # non-zeros of a mini-batch by inputs: below, other rows ar
 UPDATES = {"serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED, "owned": ASV_OWNED}
 SEEN = 100_000  # entries from which the work on a column is estimated
 ROW_COST = 3  # samples with an entry in a column whose products take as long as the update of its row
+# Products of numbers above the first layer, of one thread's samples, that take as long as to pass samples' deltas on
+# to another; and what a sample takes besides, as so many (bench/bench_kernels.py: test_samples_of_a_team).
+PASSED_ON, EACH_SAMPLE = 75_000, 2000
 
 
 cdef class InnerLoop:
@@ -99,6 +102,7 @@ cdef class InnerLoop:
         self._wide = None
         if in_order and samples.skips_zeros and not self.puts_off and pitch > network.widths[1]:
             self._wide = aligned_zeros((samples.data.p, pitch), network.dtype)
+        self.inner.divided = update == "owned" and self._products() * (threads - 1) >= PASSED_ON * threads
         self._division = divide(samples, batch_size, threads) if update == "owned" else (None, None)
         cuts, split = self._division
         self.inner.cuts = <const int64_t *>address(cuts, np.int64, (threads + 1,))
@@ -124,6 +128,16 @@ cdef class InnerLoop:
         """Whether all rows of the first layer's matrix have the same alpha."""
         alpha = self._alpha[:self.samples.data.p]
         return alpha.min() == alpha.max()
+
+    def _products(self):
+        """Of numbers, for a mini-batch above the first layer."""
+        upper = self.network.widths[1:]
+        return self.inner.b * (EACH_SAMPLE + sum(wide * out for wide, out in zip(upper, upper[1:])))
+
+    @property
+    def divides_samples(self):
+        """Whether the threads of a team divide a mini-batch's samples, or each takes all of them (csrc/team.h)."""
+        return self.inner.divided != 0
 
     @property
     def puts_off(self):
@@ -352,7 +366,7 @@ def divide(Samples samples not None, int batch_size, int parts):
 def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, bint replacement=True):
     """The mini-batch I_t of iteration t: b indices below n."""
     index = np.zeros(b, dtype=np.int64)
-    asv_draw_batch(seed, epoch, t, n, b, replacement, <int64_t *>address(index, np.int64, (b,)))
+    asv_draw_batch(seed, epoch, t, n, b, 0, b, replacement, <int64_t *>address(index, np.int64, (b,)))
     return index
 
 

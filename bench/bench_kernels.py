@@ -101,6 +101,19 @@ def test_team(measure, batch, inputs, density):
     measure.note(together_over_apart=ratio)
 
 
+@pytest.mark.skipif(len(THREADS) == 1, reason="one core")
+@pytest.mark.parametrize(("outputs", "batch"), [(10, 10), (10, 25), (10, 50), (10, 100), (100, 2), (100, 8), (100, 32)])
+def test_samples_of_a_team(measure, monkeypatch, outputs, batch):
+    """Threads together that divide samples, in units of the time where each takes all: below 1, dividing is faster.
+    Earns PASSED_ON and EACH_SAMPLE."""
+    problem, loops = Problem(*random_samples(4000, 784, 0.2, outputs=outputs)), []
+    for passed_on in [0, np.inf]:
+        monkeypatch.setattr(_shared, "PASSED_ON", passed_on)
+        loops.append(Inner(problem, 300, coordinates="all", update="owned", batch=batch, eta=0, threads=2))
+    _, ratio = measure(loops[0].run, against=loops[1].run, rounds=25, threads=2)
+    measure.note(divided_over_each=ratio)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.8, 1.6])
 @pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (5000, 20)])
 def test_putting_off(measure, monkeypatch, inputs, hidden, share):

@@ -75,11 +75,11 @@ class Inner:
         self.delays = self.loop.run(self.x, self.steps, epoch=self.epoch, **self.settings)
 
 
-def random_samples(n, p, density, seed=0):
+def random_samples(n, p, density, seed=0, outputs=10):
     """Uniform entries, the rest zero, and labels of a random linear rule."""
     rng = np.random.default_rng(seed)
     X = np.where(rng.random((n, p)) < density, rng.random((n, p)), 0).astype(np.float32)
-    return X, (X @ rng.normal(size=(p, 10))).argmax(1).astype(np.int32)
+    return X, (X @ rng.normal(size=(p, outputs))).argmax(1).astype(np.int32)
 
 
 @pytest.fixture(scope="session")

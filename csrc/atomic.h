@@ -46,6 +46,10 @@ static inline int64_t asv_count_read(const int64_t *counter) { return __atomic_l
 
 static inline void asv_count_up(int64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELEASE); }
 
+static inline void asv_count_set(int64_t *counter, int64_t value) {
+    __atomic_store_n(counter, value, __ATOMIC_RELEASE);
+}
+
 /* Takes the next number of `counter` unless it is more than `most` above `base`. Returns it, or -1. */
 static inline int64_t asv_claim(int64_t *counter, int64_t base, int64_t most) {
     if (most < 0) return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);

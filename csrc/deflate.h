@@ -47,7 +47,7 @@ ASV_PART void deflate(const asv_inner *p, step_scratch *s, int64_t first, int64_
 
 /* This thread's copy of `shift`. */
 ASV_INLINE real *shift_of(const asv_inner *p, const step_scratch *s) {
-    return p->shift ? (real *)p->shift + s->part * p->rank * pitch_of(p->net, 1) : NULL;
+    return p->shift ? (real *)p->shift + s->member * p->rank * pitch_of(p->net, 1) : NULL;
 }
 
 /* Eq. (4) on `shift`. The bias, whose l2 term is zero, gets back what it lost of it. */
@@ -59,7 +59,7 @@ ASV_INLINE void update_shift(const asv_inner *p, step_scratch *s) {
     int64_t pitch = pitch_of(net, 1);
     for (int64_t k = 0; k < p->rank; k++) {
         real *row = shift + k * pitch;
-        for (int64_t j = 0; j < net->width[1] && s->part == 0; j++) bias[j] += decay * U[k] * row[j];
+        for (int64_t j = 0; j < net->width[1] && s->member == 0; j++) bias[j] += decay * U[k] * row[j];
         for (int64_t j = 0; j < pitch; j++) row[j] -= decay * row[j] + eta * against[k * pitch + j];
     }
 }

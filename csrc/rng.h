@@ -76,19 +76,19 @@ static inline void asv_shuffled(uint64_t key, int64_t first, int64_t count, int6
 /* Uniform in [0, 1). */
 static inline double asv_draw_unit(uint64_t key, uint64_t j) { return (double)(asv_draw(key, j) >> 11) * 0x1p-53; }
 
-/* I_t of Eq. (5), b samples. With replacement: independent of each other (Assumption 1). Without: iterations in their
- * order go through all samples in a random order, then in another one. */
-static inline void asv_draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, int replacement,
-                                  int64_t *index) {
+/* I_t of Eq. (5), b samples, of which first..last are drawn. With replacement: independent of each other (Assumption
+ * 1). Without: iterations in their order go through all samples in a random order, then in another one. */
+static inline void asv_draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, int64_t first,
+                                  int64_t last, int replacement, int64_t *index) {
     if (replacement) {
         uint64_t key = asv_key(seed, epoch, t, ASV_DRAW_BATCH);
-        for (int64_t r = 0; r < b; r++) index[r] = asv_draw_below(key, (uint64_t)r, n);
+        for (int64_t r = first; r < last; r++) index[r] = asv_draw_below(key, (uint64_t)r, n);
         return;
     }
-    uint64_t drawn = t * (uint64_t)b, pass = drawn / (uint64_t)n;
+    uint64_t drawn = t * (uint64_t)b + (uint64_t)first, pass = drawn / (uint64_t)n;
     int64_t at = (int64_t)(drawn % (uint64_t)n);
-    for (int64_t r = 0, count; r < b; r += count, pass++, at = 0) {
-        count = b - r < n - at ? b - r : n - at;
+    for (int64_t r = first, count; r < last; r += count, pass++, at = 0) {
+        count = last - r < n - at ? last - r : n - at;
         asv_shuffled(asv_key(seed, epoch, pass, ASV_DRAW_ORDER), at, count, n, index + r);
     }
 }

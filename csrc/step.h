@@ -75,7 +75,7 @@ ASV_INLINE void settle_share(const asv_inner *p, step_scratch *s, int64_t r, int
     s->share[r] = share;
     if (!p->lengths) return;
     real length = length_of(net, delta) / share;
-    if (isfinite(length)) store_relaxed((real *)p->lengths + i, length);
+    if (isfinite(length) && (p->divided || s->member == 0)) store_relaxed((real *)p->lengths + i, length);
     if (!by_lot(p, s)) return;
     s->share[r] = after_lot(p, s->lots, r, i, share, length);
     for (int64_t c = 0; c < net->width[net->layers]; c++) delta[c] *= s->share[r] / share;
@@ -228,28 +228,39 @@ ASV_INLINE void list_rows(const asv_inner *p, step_scratch *s) {
             s->left[l * capacity + r] = units_of(net, s->acts, capacity, l) + r * pitch_of(net, l);
 }
 
-ASV_INLINE void draw_batch(const asv_inner *p, int64_t t, int64_t *index) {
-    asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, p->replacement, index);
-    for (int64_t r = 0; r < p->b && p->list; r++) index[r] = p->list[index[r]];
+/* Of the mini-batch of iteration t samples first..last. */
+ASV_INLINE void draw_samples(const asv_inner *p, int64_t t, int64_t first, int64_t last, int64_t *index) {
+    asv_draw_batch(p->seed, p->epoch, (uint64_t)t, p->data->n, p->b, first, last, p->replacement, index);
+    for (int64_t r = first; r < last && p->list; r++) index[r] = p->list[index[r]];
+}
+
+ASV_INLINE void draw_batch(const asv_inner *p, int64_t t, int64_t *index) { draw_samples(p, t, 0, p->b, index); }
+
+ASV_INLINE uint64_t lots_of(const asv_inner *p, int64_t t) {
+    return asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_LOT);
 }
 
 /* Draws the mini-batch of iteration t, unless that was done by `draw_next`. */
 ASV_INLINE void take_index(const asv_inner *p, step_scratch *s, int64_t t) {
-    s->lots = asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_LOT);
+    s->lots = lots_of(p, t);
     if (s->next->before == (uint64_t)t + 1 && s->next->epoch == p->epoch)
         memcpy(s->index, s->next->index, (size_t)p->b * sizeof(int64_t));
     else
         draw_batch(p, t, s->index);
 }
 
-/* Draws the mini-batch of iteration t, most likely this thread's next one. Of its samples those that the update, on
- * tiles, does not ask for are asked for now. */
+/* Asks for the samples of `next`, but for those that the update, on tiles, asks for. */
+ASV_INLINE void prefetch_next(const asv_inner *p, step_scratch *s) {
+    s->fetched = 0;
+    if (!s->in.tiles || p->subset) prefetch_samples(p, s, p->b);
+}
+
+/* Draws the mini-batch of iteration t, most likely this thread's next one. */
 ASV_INLINE void draw_next(const asv_inner *p, step_scratch *s, int64_t t) {
     draw_batch(p, t, s->next->index);
     s->next->before = (uint64_t)t + 1;
     s->next->epoch = p->epoch;
-    s->next->fetched = 0;
-    if (!s->in.tiles || p->subset) prefetch_samples(p, s, p->b);
+    prefetch_next(p, s);
 }
 
 /* The mini-batch of iteration t, its samples first..first + p->b: where they stand in the data. */

@@ -9,8 +9,10 @@
  *        through the upper layers and back, and forms their part of these layers' gradients;
  *     3. each thread adds up those parts on its rows, and subtracts eta v there.
  *
- * The threads meet between the parts. They compute the serial iteration, but for the order in which the parts are added
- * up: no update is ever late, and for a number of threads results are bit-repeatable. */
+ * The threads meet between the parts. Where there is little to divide in 2, each thread takes all samples instead and
+ * updates a copy of the upper layers, which is the same in all threads: what moves is the sums alone, and the threads
+ * meet once. They compute the serial iteration, but for the order in which the parts are added up: no update is ever
+ * late, and for a number of threads results are bit-repeatable. */
 #ifndef ASYSVRG_TEAM_H
 #define ASYSVRG_TEAM_H
 
@@ -24,19 +26,20 @@ ASV_INLINE const real *of_part(const real *mine, int64_t apart, size_t stride) {
 /* Rows first..last of the sum of all threads' parts. */
 ASV_INLINE void gather(const step_scratch *s, const real *part, size_t stride, int64_t first, int64_t last,
                        int64_t pitch, real *out) {
-    for (int64_t k = 0; k < s->parts; k++) {
-        const real *from = of_part(part, k - s->part, stride);
+    for (int64_t k = 0; k < s->members; k++) {
+        const real *from = of_part(part, k - s->member, stride);
         for (int64_t j = first * pitch; j < last * pitch; j++) out[j] = k ? out[j] + from[j] : from[j];
     }
 }
 
 /* The parts' sums of this thread's samples, at x^, and where they are not in the cache at x~. */
-ASV_PART void gather_sums(const asv_inner *p, step_scratch *s, size_t stride, int64_t first, int64_t last) {
+ASV_PART void gather_sums(const asv_inner *p, step_scratch *s, const real *sums, const real *along, size_t stride,
+                          int64_t first, int64_t last) {
     int64_t pitch = pitch_of(p->net, 1), b = p->b;
     real *out = units_of(p->net, s->acts, 2 * b, 1);
-    gather(s, s->sums, stride, first, last, pitch, out);
-    if (p->direction == ASV_SVRG && !p->cache) gather(s, s->sums, stride, b + first, b + last, pitch, out);
-    if (p->rank && p->basis[0]) gather(s, s->part_along, stride, first, last, along_pitch(p), s->along);
+    gather(s, sums, stride, first, last, pitch, out);
+    if (p->direction == ASV_SVRG && !p->cache) gather(s, sums, stride, b + first, b + last, pitch, out);
+    if (p->rank && p->basis[0]) gather(s, along, stride, first, last, along_pitch(p), s->along);
 }
 
 /* The parts' sums of what all samples add to: U' v, and the upper layers' products in this thread's rows. */
@@ -46,64 +49,80 @@ ASV_PART void gather_products(const asv_inner *p, step_scratch *s, size_t stride
     for (int64_t l = 1; l < net->layers; l++) {
         int64_t v = net->width[l + 1], first = from_part(s, net->width[l]) * v, last = to_part(s, net->width[l]) * v;
         real *product = s->product + (net->weight[l] - rest_from(net));
-        for (int64_t k = 0; k < s->parts; k++) {
-            const real *from = of_part(product, k - s->part, stride);
-            for (int64_t j = first; j < last && k != s->part; j++) product[j] += from[j];
+        for (int64_t k = 0; k < s->members; k++) {
+            const real *from = of_part(product, k - s->member, stride);
+            for (int64_t j = first; j < last && k != s->member; j++) product[j] += from[j];
         }
     }
 }
 
-/* This thread's scratch, with the columns that it owns; what all write to is the first thread's. */
-ASV_INLINE void carve_part(step_scratch *s, const asv_inner *p, char *scratch, size_t stride, int64_t part,
-                           int64_t parts) {
+/* This thread's scratch, with the columns that it owns. Where samples are divided, what all write to is the first
+ * thread's; else the upper layers are this thread's copy. */
+ASV_INLINE void carve_part(step_scratch *s, const asv_inner *p, char *scratch, size_t stride, int64_t member,
+                           int64_t members) {
     step_scratch first = {0};
     carve_step(&first, scratch, p);
-    carve_step(s, scratch + (size_t)part * stride, p);
-    s->acts = first.acts;
-    s->deltas = first.deltas;
-    s->along = first.along;
-    s->share = first.share;
-    s->part = part;
-    s->parts = parts;
-    int64_t n = p->data->n, from = from_part(s, p->threads), to = to_part(s, p->threads);
+    carve_step(s, scratch + (size_t)member * stride, p);
+    s->member = member;
+    s->members = members;
+    if (p->divided) {
+        s->part = member;
+        s->parts = members;
+        s->acts = first.acts;
+        s->deltas = first.deltas;
+        s->along = first.along;
+        s->share = first.share;
+        s->next = first.next;
+    }
+    int64_t n = p->data->n, from = p->threads * member / members, to = p->threads * (member + 1) / members;
     s->in.begin = p->cuts[from];
     s->in.end = p->cuts[to];
-    s->in.bias = part == 0;
+    s->in.bias = member == 0;
     if (p->split && from > 0) s->in.low = p->split + (from - 1) * n;
     if (p->split && to < p->threads) s->in.high = p->split + (to - 1) * n;
 }
 
-/* m iterations by thread `part` of `parts`, of whom there may be fewer than were asked for. All of them call this; each
- * has its scratch, `stride` bytes behind that of the one before. */
-ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scratch, size_t stride, int64_t part,
-                                   int64_t parts) {
+/* m iterations by thread `member` of `members`, of whom there may be fewer than were asked for. All of them call this;
+ * each has its scratch, `stride` bytes behind that of the one before. */
+ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scratch, size_t stride, int64_t member,
+                                   int64_t members) {
     step_scratch s = {0};
-    carve_part(&s, p, scratch, stride, part, parts);
+    carve_part(&s, p, scratch, stride, member, members);
     const parameters_t x_hat = parameters_of(p, &s);
-    const int64_t first = from_part(&s, p->b), last = to_part(&s, p->b);
-    int64_t *arrivals = p->counters, *over = p->counters + ASV_COUNTER_STRIDE, meetings = 0;
+    const int64_t first = from_part(&s, p->b), last = to_part(&s, p->b), rest = rest_from(p->net);
+    const size_t bytes = (size_t)(p->net->d - rest) * sizeof(real);
+    int64_t *arrivals = p->counters, *over = p->counters + ASV_COUNTER_STRIDE, meetings = 0; /* over: before t + 1 */
+    if (s.copied) memcpy(s.copied, (const real *)p->x + rest, bytes);
+    draw_samples(p, 0, first, last, s.next->index);
+    asv_meet(arrivals, ++meetings * members);
     for (int64_t t = 0; t < steps; t++) {
-        if (part == 0 && asv_stopped(p->control, 0)) asv_count_up(over);
-        take_index(p, &s, t);
+        if (member == 0 && asv_stopped(p->control, 0)) asv_count_set(over, t + 1);
+        memcpy(s.index, s.next->index, (size_t)p->b * sizeof(int64_t));
+        s.lots = lots_of(p, t);
         take_batch(p, &s, 0);
         s.seen = t;
         if (p->done) settle_batch(p, &s);
-        first_sums(p, &x_hat, &s, s.sums, s.part_along);
-        asv_meet(arrivals, ++meetings * parts);
-        if (asv_count_read(over)) {
+        real *sums = s.sums + t % 2 * s.behind, *along = s.part_along + t % 2 * s.along_behind;
+        first_sums(p, &x_hat, &s, sums, along);
+        asv_meet(arrivals, ++meetings * members);
+        if (asv_count_read(over) == t + 1) {
             forget_columns(&s.in);
-            return;
+            break;
         }
-        gather_sums(p, &s, stride, first, last);
+        gather_sums(p, &s, sums, along, stride, first, last);
         sample_factors(p, &x_hat, &s, first, last);
-        asv_meet(arrivals, ++meetings * parts);
-        gather_products(p, &s, stride);
+        draw_samples(p, t + 1, first, last, s.next->index);
+        if (p->divided) {
+            asv_meet(arrivals, ++meetings * members);
+            gather_products(p, &s, stride);
+        }
         shorten_products(p, &s);
-        draw_next(p, &s, t + 1);
+        prefetch_next(p, &s);
         update(p, &s, t);
-        if (part == 0) p->delays[t] = 0;
+        if (member == 0) p->delays[t] = 0;
         forget_columns(&s.in);
     }
+    if (s.copied && member == 0) memcpy((real *)p->x + rest, s.copied, bytes);
 }
 
 #endif

@@ -101,6 +101,7 @@ typedef struct {
     const int64_t *cuts; /* ASV_OWNED, threads + 1: each thread's rows of W_0, from one to the next; */
     const int32_t
         *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within (team.h) */
+    int divided; /* ASV_OWNED: whether threads divide a mini-batch's samples, or each takes all of them (team.h) */
     void *wide; /* W_0 with its rows on whole lines, in place of that in x; or NULL */
     int beside; /* whether in these lines there are those of U_0 (see rank), too */
     int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */

@@ -7,7 +7,6 @@
 
 typedef struct {
     uint64_t epoch, before; /* of the iteration in front of `before`; 0: none yet */
-    int64_t fetched;        /* samples that have been asked for */
     int64_t index[];
 } drawn_t;
 
@@ -16,13 +15,15 @@ typedef struct {
     int64_t seen; /* updates that were complete when x was read */
     int64_t *index; /* b */
     real *share;    /* b: what the gradient of each counts in the mini-batch's; 0: left out (step.h) */
-    drawn_t *next;  /* most likely this thread's next mini-batch */
+    drawn_t *next;  /* most likely this thread's next mini-batch, */
+    int64_t fetched; /* of which so many samples have been asked for */
     input_t in;
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *sums;          /* in a team, this thread's part of the first layer's sums: at x^, then at x~; */
-    real *part_along;    /* and of `along` */
-    real *copied;        /* private copy of x^ */
+    real *part_along;    /* and of `along`; the next iteration's are */
+    int64_t behind, along_behind; /* so far behind them; and then here again */
+    real *copied; /* private copy of x^; in a team it is updated, too */
     real *product; /* v's data part in these layers, where all coordinates are updated; in a team at first a part */
     real *along; /* b rows of `rank`: the batch along the first layer's basis (deflate.h) */
     real *upper_along; /* 2 b rows of `rank`: an upper layer's left factor along its basis */
@@ -32,12 +33,13 @@ typedef struct {
     uint64_t *marks; /* a bit a block */
     char *finished; /* a stripe each */
     real *change; /* eta v of the chosen coordinates, block == 1 */
-    int64_t part, parts; /* this thread's share of a team's work (team.h): 0 of 1 where a thread works alone */
+    int64_t member, members; /* this thread in its team (team.h): 0 of 1 where it works alone; */
+    int64_t part, parts; /* and its share of the samples and of the upper layers' rows: where it has all, 0 of 1 */
 } step_scratch;
 
 ASV_INLINE int64_t stripes_of(int64_t d) { return (d + ASV_STRIPE - 1) / ASV_STRIPE; }
 
-/* What a thread has of `count` things that the threads of its team divide. */
+/* What a thread has of `count` samples, or rows of an upper layer. */
 ASV_INLINE int64_t from_part(const step_scratch *s, int64_t count) { return count * s->part / s->parts; }
 ASV_INLINE int64_t to_part(const step_scratch *s, int64_t count) { return count * (s->part + 1) / s->parts; }
 
@@ -48,7 +50,7 @@ enum { ASV_COPIED = 512 * 1024 }; /* bytes of x^ that stay in a core's own cache
 /* From which coordinate on x^ is copied where several threads write to x. BLAS may read W_0 more than once, and would
  * wait for each line that another core writes meanwhile; who skips zeros reads only some of it. */
 ASV_INLINE int64_t copied_from(const asv_inner *p) {
-    const int all = !p->data->values && !on_tiles(p->net, p->data, p->b);
+    const int all = p->update != ASV_OWNED && !p->data->values && !on_tiles(p->net, p->data, p->b);
     return all && p->net->d <= ASV_COPIED / (int64_t)sizeof(real) ? 0 : rest_from(p->net);
 }
 
@@ -61,7 +63,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     const asv_network *net = p->net;
     size_t used = 0, b = (size_t)p->b, units = 2 * b * (size_t)net->unit[net->layers + 1] * sizeof(real);
     size_t along = b * (size_t)along_pitch(p) * sizeof(real);
-    s->parts = 1;
+    s->members = s->parts = 1;
     s->index = carve(base, &used, b * sizeof(int64_t));
     s->share = carve(base, &used, b * sizeof(real));
     s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
@@ -73,18 +75,20 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     s->left = carve(base, &used, 2 * b * (size_t)net->layers * sizeof(real *));
     size_t rest = (size_t)(net->d - rest_from(net)) * sizeof(real);
     if (p->update == ASV_OWNED) {
-        s->sums = carve(base, &used, 2 * b * (size_t)pitch_of(net, 1) * sizeof(real));
-        s->part_along = carve(base, &used, along);
-    } else if (p->threads > 1) {
-        s->copied = carve(base, &used, (size_t)(net->d - copied_from(p)) * sizeof(real));
+        s->behind = p->divided ? 0 : 2 * p->b * pitch_of(net, 1);
+        s->along_behind = p->divided ? 0 : p->b * along_pitch(p);
+        s->sums = carve(base, &used, (size_t)(2 * p->b * pitch_of(net, 1) + s->behind) * sizeof(real));
+        s->part_along = carve(base, &used, along + (size_t)s->along_behind * sizeof(real));
     }
+    if (p->update == ASV_OWNED ? s->behind > 0 : p->threads > 1)
+        s->copied = carve(base, &used, (size_t)(net->d - copied_from(p)) * sizeof(real));
     if (!p->subset) s->product = carve(base, &used, rest);
     if (p->rank) {
         s->along = carve(base, &used, along);
         s->upper_along = carve(base, &used, 2 * along);
         size_t against = (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real);
         s->part_against = s->against = carve(base, &used, against);
-        if (p->update == ASV_OWNED) s->part_against = carve(base, &used, against);
+        if (p->update == ASV_OWNED && p->divided) s->part_against = carve(base, &used, against);
     }
     if (p->subset) {
         size_t blocks = (size_t)((net->d + p->block - 1) / p->block);
@@ -206,8 +210,8 @@ ASV_INLINE void prefetch_to_write(const void *at) {
 ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t count) {
     const asv_samples *data = p->data;
     int64_t stride = asv_cache_stride(p->net);
-    for (; count > 0 && s->next->fetched < p->b; count--) {
-        int64_t i = s->next->index[s->next->fetched++];
+    for (; count > 0 && s->fetched < p->b; count--) {
+        int64_t r = s->fetched++, i = s->next->index[r];
         if (data->values && !s->in.tiles) {
             int64_t from = entries_from(&s->in, data, i), entries = entries_to(&s->in, data, i) - from;
             prefetch(data->columns + from, entries * (int64_t)sizeof(int32_t));
@@ -216,7 +220,8 @@ ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t co
         if (by_rows(p, s))
             prefetch((const real *)data->rows + i * data->p + s->in.begin,
                      (s->in.end - s->in.begin) * (int64_t)sizeof(real));
-        if (p->cache) prefetch((const real *)p->cache + i * stride, stride * (int64_t)sizeof(real));
+        if (p->cache && r >= from_part(s, p->b) && r < to_part(s, p->b))
+            prefetch((const real *)p->cache + i * stride, stride * (int64_t)sizeof(real));
     }
 }
 
@@ -225,6 +230,12 @@ ASV_INLINE void take_gradient(const asv_inner *p, step_scratch *s, factors_t *f,
     int64_t columns = s->in.end - s->in.begin;
     if (s->in.first != panels_of(&s->in, i)) prefetch_samples(p, s, p->b * ASV_PANELS / columns + 1);
     take_panels(&s->in, f, i);
+}
+
+/* Where coordinate k, of layer l, is updated. */
+ASV_INLINE real *target_of(const asv_inner *p, const step_scratch *s, int64_t l, int64_t k) {
+    if (l && p->update == ASV_OWNED && s->copied) return s->copied + (k - rest_from(p->net));
+    return (real *)p->x + k;
 }
 
 /* The update on the range k..end of coordinates, row by row of each layer's matrix. */
@@ -236,7 +247,7 @@ ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int
         int64_t v = f.product ? net->bias[l] - net->weight[l] : f.width_out; /* one long row */
         if (k >= net->bias[l]) {
             int64_t layer_end = net->bias[l] + f.width_out < end ? net->bias[l] + f.width_out : end;
-            subtract(p, &f, BIAS, k - net->bias[l], (real *)p->x + k, k, 0, layer_end - k, atomic);
+            subtract(p, &f, BIAS, k - net->bias[l], target_of(p, s, l, k), k, 0, layer_end - k, atomic);
             k = layer_end;
             continue;
         }
@@ -245,7 +256,7 @@ ASV_INLINE void update_range(const asv_inner *p, step_scratch *s, int64_t k, int
         for (; k < layer_end; i++, j = 0) {
             int64_t length = v - j < layer_end - k ? v - j : layer_end - k;
             if (l == 0 && s->in.tiles && !p->subset) take_gradient(p, s, &f, i);
-            real *x = l == 0 && p->wide ? (real *)p->wide + i * f.pitch + j : (real *)p->x + k;
+            real *x = l == 0 && p->wide ? (real *)p->wide + i * f.pitch + j : target_of(p, s, l, k);
             subtract(p, &f, i, j, x, k, l2_of(p, l, i), length, atomic);
             k += length;
         }
@@ -329,14 +340,14 @@ ASV_INLINE void update_striped(const asv_inner *p, step_scratch *s, int64_t t, i
     }
 }
 
-/* This thread's rows of W_l, l >= lowest, with plain stores; the first thread's are the biases, too. */
+/* This thread's rows of W_l, l >= lowest, with plain stores; the first one's are the biases, too. */
 ASV_INLINE void update_own(const asv_inner *p, step_scratch *s, int64_t lowest) {
     const asv_network *net = p->net;
     for (int64_t l = 0; l < net->layers; l++) {
         int64_t v = net->width[l + 1], first = l ? from_part(s, net->width[l]) : s->in.begin;
         int64_t last = l ? to_part(s, net->width[l]) : s->in.end;
         if (l >= lowest) update_plain(p, s, net->weight[l] + first * v, net->weight[l] + last * v);
-        if (s->part == 0) update_plain(p, s, net->bias[l], net->bias[l] + v);
+        if ((l ? s->part : s->member) == 0) update_plain(p, s, net->bias[l], net->bias[l] + v);
     }
 }
 

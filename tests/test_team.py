@@ -15,11 +15,22 @@ from conftest import Problem
 from test_kernels import TOLERANCE, shortened
 
 from asysvrg import AsySVRGClassifier, _shared, shared
+from asysvrg.importance import Importance
 
 directions = pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
 forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
 dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 threads = pytest.mark.parametrize("threads", [1, 2, 5, 16])
+
+
+@pytest.fixture(params=["each", "divided"])
+def samples_are(request, monkeypatch):
+    """Each thread takes all samples through the upper layers; or they divide them."""
+    monkeypatch.setattr(_shared, "PASSED_ON", np.inf if request.param == "each" else 0)
+    return request.param
+
+
+divided = pytest.mark.usefixtures("samples_are")
 
 
 def at_snapshot(problem, direction):
@@ -34,6 +45,7 @@ def at_snapshot(problem, direction):
 @dtypes
 @pytest.mark.parametrize("hidden", [(), (7,), (19, 6)], ids=str)
 @pytest.mark.parametrize("rank", [0, 3])
+@divided
 def test_a_team_against_the_twin(rank, hidden, dtype, form, direction, threads):
     """With more threads than samples in a mini-batch, or units in a layer, some have nothing to do there."""
     problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)
@@ -50,6 +62,7 @@ def test_a_team_against_the_twin(rank, hidden, dtype, form, direction, threads):
 
 @threads
 @forms
+@divided
 def test_large_mini_batches_and_wide_layers(form, threads):
     problem = Problem(hidden=(150, 40), form=form, n=200, p=90, density=0.3)
     problem.x[:] *= 0.2
@@ -63,6 +76,7 @@ def test_large_mini_batches_and_wide_layers(form, threads):
 
 @threads
 @pytest.mark.parametrize("alpha", [0.03, "rows"])
+@divided
 def test_rows_put_off(monkeypatch, alpha, threads):
     monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
     if alpha == "rows":
@@ -78,6 +92,7 @@ def test_rows_put_off(monkeypatch, alpha, threads):
 
 @forms
 @dtypes
+@divided
 def test_results_are_bit_repeatable(dtype, form):
     problem = Problem(hidden=(40,), form=form, dtype=dtype, n=300, p=50, density=0.3)
     how, results = at_snapshot(problem, "svrg"), []
@@ -112,24 +127,44 @@ def test_columns_are_divided_by_their_work(form, parts):
 
 
 FEWER = """
+import sys
 import numpy as np
+from asysvrg import _shared
 from conftest import Problem
 from test_team import at_snapshot
 problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
+_shared.PASSED_ON, how = float(sys.argv[1]), at_snapshot(problem, "svrg")
 expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, 0, 1, seed=7, epoch=3)
 x = problem.vector(problem.x)
-problem.inner_loop(update="owned", threads=5).run(x, 25, eta=0.02, epoch=3, **at_snapshot(problem, "svrg"))
+problem.inner_loop(update="owned", threads=5).run(x, 25, eta=0.02, epoch=3, **how)
 np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
 """
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_fewer_threads_than_asked_for_do_all_of_it(limit):
+@pytest.mark.parametrize("passed_on", ["0", "inf"])
+def test_fewer_threads_than_asked_for_do_all_of_it(passed_on, limit):
     """OpenMP need not give as many."""
-    env = os.environ | {"OMP_THREAD_LIMIT": str(limit)}
-    subprocess.run([sys.executable, "-c", FEWER], cwd=Path(__file__).parent, env=env, check=True, timeout=60)
+    command, env = [sys.executable, "-c", FEWER, passed_on], os.environ | {"OMP_THREAD_LIMIT": str(limit)}
+    subprocess.run(command, cwd=Path(__file__).parent, env=env, check=True, timeout=60)
 
 
+@divided
+def test_the_lengths_that_importance_goes_by_are_those_of_one_thread():
+    problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
+    steps, written = 40, []
+    for update, threads in (("serial", 1), ("owned", 3)):
+        importance = Importance(60, problem.x.dtype, 0)
+        importance.lengths[:] = np.linspace(0.1, 2, 60)
+        how = {"update": update, "threads": threads, "replacement": False}
+        x, loop = problem.vector(problem.x), problem.inner_loop(**how)
+        loop.run(x, steps, eta=0.02, epoch=3, draws=importance.draws(3), **at_snapshot(problem, "sgd"))
+        written.append((importance.lengths, x))
+    np.testing.assert_allclose(*(lengths for lengths, _ in written), rtol=1e-10)
+    np.testing.assert_allclose(*(x for _, x in written), rtol=1e-10, atol=1e-10)
+
+
+@divided
 def test_a_deadline_leaves_whole_iterations():
     problem = Problem(hidden=(200,), n=500, p=40)
     how, steps = at_snapshot(problem, "svrg"), 10**6
@@ -143,6 +178,7 @@ def test_a_deadline_leaves_whole_iterations():
     np.testing.assert_array_equal(x, again)
 
 
+@divided
 def test_ctrl_c_is_heard():
     problem = Problem(hidden=(200,), n=500, p=40)
     loop = problem.inner_loop(update="owned", threads=3, batch=10)
@@ -157,6 +193,18 @@ def test_ctrl_c_is_heard():
 def test_subsets_of_coordinates_are_refused():
     with pytest.raises(ValueError, match="update='owned' is for updates of all coordinates"):
         Problem().inner_loop(10, update="owned")
+
+
+def test_samples_are_divided_where_they_are_much_work():
+    def divides(hidden, batch, threads, update="owned"):
+        return Problem(hidden=hidden).inner_loop(update=update, threads=threads, batch=batch).divides_samples
+
+    assert not divides((100,), 10, 2)
+    assert divides((100,), 100, 2)
+    assert divides((100, 100), 20, 2)
+    assert not divides((), 10, 2)
+    assert not divides((100,), 10_000, 1)
+    assert not divides((100,), 10_000, 2, "striped")
 
 
 def chosen(X, hidden, n_jobs, **more):

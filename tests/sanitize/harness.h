@@ -92,7 +92,7 @@ typedef struct {
     int depth;   /* hidden layers: 0, 1 or 2 */
     int activation, loss, form, weighted, direction, cached, update;
     int64_t subset, block, max_delay, threads;
-    int tiles;
+    int tiles, divided;
 } setting;
 
 /* More than one sweep's block of samples, more than one stripe of coordinates, rows longer than four cache lines,
@@ -309,6 +309,7 @@ static void make_inner(problem *p, int64_t steps) {
         .counters = array(2 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
         .locks = array(locks * sizeof(int32_t), EXACT),
         .delays = delays,
+        .divided = p->is.divided,
         .control = &p->control,
     };
     if (p->is.form == SPARSE && !p->is.subset) { /* ZEROS: the same without putting off */
@@ -334,9 +335,9 @@ static const char *describe(const problem *p) {
     const setting *s = &p->is;
     snprintf(text, sizeof(text),
              "float%d, %d hidden layers, activation %d, loss %d, form %d, weighted %d, direction %d, cached %d, "
-             "update %d, subset %d, block %d, max_delay %d, tiles %d",
+             "update %d, subset %d, block %d, max_delay %d, tiles %d, divided %d",
              s->precise ? 64 : 32, s->depth, s->activation, s->loss, s->form, s->weighted, s->direction, s->cached,
-             s->update, (int)s->subset, (int)s->block, (int)s->max_delay, s->tiles);
+             s->update, (int)s->subset, (int)s->block, (int)s->max_delay, s->tiles, s->divided);
     return text;
 }
 

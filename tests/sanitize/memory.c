@@ -119,6 +119,7 @@ int main(void) {
                         .block = coordinates[c].block,
                         .max_delay = count % 7 ? -1 : 0,
                         .tiles = count / 2 % 2,
+                        .divided = update == ASV_OWNED && count % 11 < 5,
                         .threads = update == ASV_SERIAL ? 1 : 2, /* 2: with a private copy of the upper layers */
                     });
                     count++;

@@ -2,7 +2,10 @@
  *
  * All samples weigh nothing, so that grad f_i is zero and v = mu, a constant: every update subtracts exactly eta mu_k
  * from each of its coordinates, and x ends where the number of updates says, whatever the threads read in between.
- * eta and mu are such that the sums are exact in either precision. */
+ * eta and mu are such that the sums are exact in either precision.
+ *
+ * The argument is "team" for threads that carry out iterations together, and "apart" for all others: these read x while
+ * it is written, and in a team nobody does. */
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -91,30 +94,33 @@ static void run(setting is) {
     release_all();
 }
 
-int main(void) {
+int main(int count_of_arguments, char **arguments) {
+    const int team = count_of_arguments == 2 && strcmp(arguments[1], "team") == 0;
     alarm(MOST_SECONDS);
     static const struct {
         int update;
         int64_t subset, block;
-    } modes[] = {{ASV_ATOMIC, 0, 1},     {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16},
-                 {ASV_STRIPED, 100, 16}, {ASV_STRIPED, 0, 1}, {ASV_OWNED, 0, 1}};
+    } modes[] = {
+        {ASV_ATOMIC, 0, 1}, {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16}, {ASV_STRIPED, 100, 16}, {ASV_STRIPED, 0, 1}};
+    enum { MODES = sizeof(modes) / sizeof(modes[0]) };
     int count = 0;
     for (int i = 0; i < 2 * 3 * 3; i++)
-        for (int m = 0; m < 5; m++, count++)
+        for (int m = 0; m < (team ? 2 : MODES); m++, count++)
             run((setting){
                 .precise = i & 1,
                 .depth = i / 2 % 3,
                 .form = i / 6,
                 .activation = ASV_RELU,
-                .loss = count / 5 % 2 ? ASV_SQUARED : ASV_SOFTMAX,
+                .loss = i % 3 == 0 ? ASV_SQUARED : ASV_SOFTMAX,
                 .direction = ASV_SVRG,
                 .cached = count / 3 % 2,
-                .update = modes[m].update,
-                .subset = modes[m].subset,
-                .block = modes[m].block,
+                .update = team ? ASV_OWNED : modes[m].update,
+                .subset = team ? 0 : modes[m].subset,
+                .block = team ? 1 : modes[m].block,
                 .max_delay = count % 5 ? -1 : 2,
                 .threads = THREADS,
                 .tiles = count / 2 % 2,
+                .divided = team && m,
             });
     printf("threads: %d settings, %d steps by %d threads each; no update lost\n", count, STEPS, THREADS);
     return 0;
