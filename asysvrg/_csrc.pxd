@@ -46,6 +46,7 @@ cdef extern from "types.h":
         const int32_t *columns
         const int64_t *start
         int64_t longest
+        const uint64_t *bits
         const int32_t *labels
         const void *targets
         const void *weight
@@ -117,7 +118,7 @@ cdef extern from "types.h":
         void (*team)(const asv_inner *, int64_t, char *, size_t, int64_t, int64_t) noexcept nogil
         void (*settle)(const asv_inner *, int64_t, int64_t, int64_t) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
-        void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
+        void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *, uint64_t *) noexcept nogil
         void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
         int64_t (*complete)(const asv_inner *, int64_t, int64_t, int64_t, void *) noexcept nogil
         void (*to_half)(const void *, int64_t, double, uint16_t *) noexcept nogil

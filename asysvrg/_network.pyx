@@ -4,7 +4,7 @@
 from cython.parallel cimport prange
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint16_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
@@ -308,21 +308,23 @@ cdef class Samples:
         bytes : int
             That were taken.
         """
-        cdef int64_t n = self.data.n, p = self.data.p
+        cdef int64_t n = self.data.n, p = self.data.p, words = (p + 63) // 64
         if self.data.values != NULL or most < (n + 1) * 8:
             return 0
         dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
-        taken = entries * (dtype.itemsize + 4) + (n + 1) * 8
+        taken = entries * (dtype.itemsize + 4) + (n + 1) * 8 + n * words * 8
         if entries >= DENSE_ENOUGH * n * p or taken > most:
             return 0
         values, columns = aligned_zeros((entries,), dtype), aligned_zeros((entries,), np.int32)
-        start = np.empty(n + 1, dtype=np.int64)
+        start, self._bits = np.empty(n + 1, dtype=np.int64), np.empty((n, words), dtype=np.uint64)
         cdef const asv_kernels *kernels = kernels_of(dtype)
         cdef void *to = address(values, dtype, (entries,))
         cdef int32_t *column = <int32_t *>address(columns, np.int32, (entries,))
         cdef int64_t *first = <int64_t *>address(start, np.int64, (n + 1,))
+        cdef uint64_t *bits = <uint64_t *>address(self._bits, np.uint64, (n, words))
         with nogil:
-            kernels.nonzeros(self.data.rows, n, p, to, column, first)
+            kernels.nonzeros(self.data.rows, n, p, to, column, first, bits)
+        self.data.bits = bits
         self._use_entries(values, columns, start)
         return taken
 

@@ -42,8 +42,9 @@ typedef struct {
     entry_t *entry;   /* from 1 on, row by row */
     int32_t *next;    /* of each entry: the next one of its column, or 0; apart, since a chain is as slow as these */
     int32_t *head;    /* p: first entry of the column, or 0; zero between batches */
-    uint64_t *marks; /* p x words: a bit for each row with an entry in the column, zero between batches; or NULL */
+    uint64_t *marks; /* p x words: a bit for each row with an entry in the column; or NULL: */
     int64_t words;
+    const uint64_t **bits; /* from these, of each row; or NULL: marks are zero between batches */
     const real **next_value; /* of each row */
 } input_t;
 
@@ -99,8 +100,9 @@ ASV_INLINE void carve_input(input_t *in, char *base, size_t *used, const asv_net
     in->count = carve(base, used, count * sizeof(int64_t));
     in->start = carve(base, used, (size_t)(net->unit[2] - net->unit[1]) * sizeof(real));
     if (order == ASV_IN_ORDER) {
-        in->words = (rows + 63) / 64;
-        in->marks = carve(base, used, (size_t)(data->p * in->words) * sizeof(uint64_t));
+        in->words = ASV_WORDS(rows);
+        in->marks = carve(base, used, (size_t)(ASV_WORDS(data->p) * 64 * in->words) * sizeof(uint64_t));
+        if (data->bits) in->bits = carve(base, used, count * sizeof(uint64_t *));
         in->next_value = carve(base, used, count * sizeof(real *));
     } else if (order == ASV_CHAINED) {
         in->entry = carve(base, used, (size_t)(rows * data->longest + 1) * sizeof(entry_t));
@@ -143,6 +145,7 @@ ASV_INLINE void take_rows(input_t *in, const asv_samples *data, const int64_t *i
             in->column[r] = data->columns + from;
             in->value[r] = (const real *)data->values + from;
             in->count[r] = entries_to(in, data, i) - from;
+            if (in->bits) in->bits[r] = data->bits + i * ASV_WORDS(data->p);
         }
     }
     if (data->values || in->tiles) return;
@@ -178,9 +181,41 @@ ASV_INLINE void seek_column(input_t *in, int64_t column) {
     }
 }
 
+/* Bit k of word j becomes bit j of word k, for 64 words (Warren, "Hacker's Delight", 2012, section 7-3). */
+ASV_INLINE void turn_words(uint64_t *word) {
+#define ASV_TURN(apart, mask) /* squares of so many bits, of which two change places */                                \
+    for (int first = 0; first < 64; first += 2 * (apart))                                                              \
+        for (int k = first; k < first + (apart); k++) {                                                                \
+            uint64_t differ = (word[k] >> (apart) ^ word[k + (apart)]) & (mask);                                       \
+            word[k] ^= differ << (apart);                                                                              \
+            word[k + (apart)] ^= differ;                                                                               \
+        }
+    ASV_TURN(32, 0x00000000ffffffffULL)
+    ASV_TURN(16, 0x0000ffff0000ffffULL)
+    ASV_TURN(8, 0x00ff00ff00ff00ffULL)
+    ASV_TURN(4, 0x0f0f0f0f0f0f0f0fULL)
+    ASV_TURN(2, 0x3333333333333333ULL)
+    ASV_TURN(1, 0x5555555555555555ULL)
+#undef ASV_TURN
+}
+
+ASV_INLINE void turn_bits(input_t *in, const real *share) {
+    for (int64_t w = 0; w < in->words; w++) {
+        const int64_t first = w * 64, rows = in->rows - first < 64 ? in->rows - first : 64;
+        uint64_t word[64], with = 0;
+        for (int64_t k = 0; k < rows; k++) with |= (uint64_t)(!share || share[first + k] != 0) << k;
+        for (int64_t j = in->begin / 64; j < ASV_WORDS(in->end); j++) {
+            for (int64_t k = 0; k < 64; k++) word[k] = k < rows ? in->bits[first + k][j] : 0;
+            turn_words(word);
+            for (int64_t k = 0; k < 64; k++) in->marks[(j * 64 + k) * in->words + w] = word[k] & with;
+        }
+    }
+}
+
 /* Makes the entries of all rows ready to be taken by column; or of those alone that have a share. */
 ASV_PART void mark_columns(input_t *in, const real *share) {
-    for (int64_t r = 0; r < in->rows; r++) {
+    if (in->bits) turn_bits(in, share);
+    for (int64_t r = 0; r < in->rows && !in->bits; r++) {
         if (share && share[r] == 0) continue;
         const int32_t *column = in->column[r];
         uint64_t *marks = in->marks + (r >> 6), bit = 1ULL << (r & 63);
@@ -190,7 +225,7 @@ ASV_PART void mark_columns(input_t *in, const real *share) {
 }
 
 ASV_INLINE void forget_columns(input_t *in) {
-    if (in->marks)
+    if (in->marks && !in->bits)
         memset(in->marks + in->begin * in->words, 0, (size_t)((in->end - in->begin) * in->words) * sizeof(uint64_t));
     for (int64_t r = 0; in->head && r < in->rows; r++)
         for (int64_t c = 0; c < in->count[r]; c++) in->head[in->column[r][c]] = 0;

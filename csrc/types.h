@@ -40,6 +40,8 @@ typedef struct {
     int64_t tiles; /* dense samples of a batch from which its products with W_0 are formed on tiles; 0: never */
 } asv_network;
 
+#define ASV_WORDS(bits) (((bits) + 63) / 64)
+
 /* n samples: dense rows, or CSR with sorted column indices, none twice in a row; or both, the same numbers twice: then
  * the products skip the zeros. */
 typedef struct {
@@ -49,6 +51,7 @@ typedef struct {
     const int32_t *columns;
     const int64_t *start; /* n + 1, CSR */
     int64_t longest; /* most entries in a row, CSR */
+    const uint64_t *bits; /* both: n x ASV_WORDS(p), a bit for each column that has an entry in the row; or NULL */
     const int32_t *labels; /* n, ASV_SOFTMAX */
     const void *targets; /* n x width[L], ASV_SQUARED; ASV_BINARY: 0 or 1 */
     const void *weight; /* n, mean 1, or NULL */
@@ -131,7 +134,8 @@ typedef struct {
     void (*team)(const asv_inner *, int64_t steps, char *scratch, size_t stride, int64_t part, int64_t parts);
     void (*settle)(const asv_inner *, int64_t done, int64_t first, int64_t last);
     void (*atomic_subtract)(void *x, int64_t k, double delta);
-    void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start);
+    void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start,
+                     uint64_t *bits);
     void (*direction)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *v, void *scratch);
     int64_t (*complete)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *scratch);
     void (*to_half)(const void *u, int64_t n, double scale, uint16_t *half);

@@ -216,6 +216,8 @@ ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t co
             int64_t from = entries_from(&s->in, data, i), entries = entries_to(&s->in, data, i) - from;
             prefetch(data->columns + from, entries * (int64_t)sizeof(int32_t));
             prefetch((const real *)data->values + from, entries * (int64_t)sizeof(real));
+            if (data->bits)
+                prefetch(data->bits + i * ASV_WORDS(data->p), ASV_WORDS(data->p) * (int64_t)sizeof(uint64_t));
         }
         if (by_rows(p, s))
             prefetch((const real *)data->rows + i * data->p + s->in.begin,

@@ -177,13 +177,15 @@ static void make_samples(problem *p) {
         void *values = array((size_t)(entries + 1) * p->real, EXACT);
         int32_t *columns = array((size_t)(entries + 1) * sizeof(int32_t), EXACT);
         int64_t *found = array((N + 1) * sizeof(int64_t), EXACT);
-        p->kernels->nonzeros(rows, N, P, values, columns, found);
+        uint64_t *bits = array(N * ASV_WORDS(P) * sizeof(uint64_t), EXACT);
+        p->kernels->nonzeros(rows, N, P, values, columns, found, bits);
+        data->bits = bits;
         CHECK(!memcmp(found, start, (N + 1) * sizeof(int64_t)), "nonzeros: rows start elsewhere");
         data->values = values;
         data->columns = columns;
         data->start = start;
     }
-    if (p->is.form == SPARSE) data->rows = NULL;
+    if (p->is.form == SPARSE) data->rows = data->bits = NULL;
     if (p->is.loss == ASV_SOFTMAX) {
         int32_t *labels = array(N * sizeof(int32_t), EXACT);
         for (int64_t i = 0; i < N; i++) labels[i] = (int32_t)asv_draw_below(3, (uint64_t)i, OUTPUTS);
