@@ -21,8 +21,8 @@ ASV_CLONES int64_t ASV_NAME(asv_complete)(const asv_inner *p, int64_t t, int64_t
     first_layer(net, &x_snap, &s.in, units_of(net, s.acts, capacity, 1), NULL, 0);
     upper_layers(net, &x_snap, rows, s.acts, capacity, 0);
     real *z = units_of(net, s.acts, capacity, net->layers), *delta = units_of(net, s.deltas, capacity, net->layers);
-    for (int64_t r = 0; r < rows; r++)
-        output_delta(net, p->data, s.index[r], z + r * pitch, delta + r * pitch, 1, NULL, NULL);
+    take_outputs(net, p->data, 0, z, rows, NULL);
+    for (int64_t r = 0; r < rows; r++) output_delta(net, p->data, s.index[r], z + r * pitch, delta + r * pitch, 1);
     backward(net, &x_snap, rows, s.acts, s.deltas, capacity, 0);
     for (int64_t r = 0; r < rows; r++)
         keep_row(net, s.acts, s.deltas, capacity, r, (real *)p->cache + s.index[r] * stride);

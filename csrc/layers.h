@@ -1,4 +1,4 @@
-/* The network on a batch of rows: forward, loss, backward, and the gradient's factors.
+/* The network on a batch of rows: forward, backward, and the gradient's factors; in between, outputs.h.
  *
  * For every layer l the gradient of sum_r loss_r is a sum of outer products,
  *
@@ -346,76 +346,6 @@ ASV_PART void upper_layers(const asv_network *net, const parameters_t *x, int64_
     }
 }
 
-/* Softmax in place over one row of sums; returns log of the sum of exponentials, so that -log p_y = it - z_y. */
-ASV_INLINE double softmax(real *z, int64_t classes) {
-    real top = z[0], sum = 0;
-    for (int64_t c = 1; c < classes; c++) top = z[c] > top ? z[c] : top;
-    for (int64_t c = 0; c < classes; c++) sum += z[c] = ASV_EXP(z[c] - top);
-    for (int64_t c = 0; c < classes; c++) z[c] /= sum;
-    return (double)top + log((double)sum);
-}
-
-/* Logistic function in place over one row of sums; returns the sum of log(1 + exp(z)). */
-ASV_INLINE double sigmoids(real *z, int64_t outputs) {
-    double sum = 0;
-    for (int64_t c = 0; c < outputs; c++) {
-        double s = (double)z[c];
-        sum += (s > 0 ? s : 0) + log1p(exp(s > 0 ? -s : s));
-        z[c] = 1 / (1 + ASV_EXP(-z[c]));
-    }
-    return sum;
-}
-
-/* Outputs of one row from its sums, in place. */
-ASV_INLINE void output(const asv_network *net, real *z) {
-    if (net->loss == ASV_SOFTMAX) softmax(z, net->width[net->layers]);
-    if (net->loss == ASV_BINARY) sigmoids(z, net->width[net->layers]);
-}
-
-/* D_L for one sample i: scale * weight_i * d loss / d sums, from the sums in z. Its loss (and error) are added to
- * *loss and *error, with the sample's weight, where those are not NULL. z: overwritten by the probabilities. */
-ASV_INLINE void output_delta(const asv_network *net, const asv_samples *data, int64_t i, real *z, real *delta,
-                             real scale, double *loss, double *error) {
-    int64_t outputs = net->width[net->layers];
-    real weight = data->weight ? ((const real *)data->weight)[i] : 1;
-    if (net->loss == ASV_SOFTMAX) {
-        int32_t label = data->labels[i];
-        if (loss) {
-            int64_t best = 0;
-            for (int64_t c = 1; c < outputs; c++) best = z[c] > z[best] ? c : best;
-            *error += best == label ? 0 : (double)weight;
-        }
-        double z_label = (double)z[label], all = softmax(z, outputs);
-        if (loss) *loss += (double)weight * (all - z_label);
-        for (int64_t c = 0; c < outputs; c++) delta[c] = scale * weight * (z[c] - (c == label));
-    } else if (net->loss == ASV_BINARY) {
-        const real *y = (const real *)data->targets + i * outputs;
-        double chosen = 0, wrong = 0;
-        for (int64_t c = 0; c < outputs; c++) chosen += (double)y[c] * (double)z[c];
-        double all = sigmoids(z, outputs);
-        for (int64_t c = 0; c < outputs; c++) {
-            if ((z[c] > (real)0.5) != (y[c] > (real)0.5)) wrong = 1;
-            delta[c] = scale * weight * (z[c] - y[c]);
-        }
-        if (loss) {
-            *loss += (double)weight * (all - chosen);
-            *error += (double)weight * wrong;
-        }
-    } else {
-        const real *y = (const real *)data->targets + i * outputs;
-        double squares = 0;
-        for (int64_t c = 0; c < outputs; c++) {
-            real residual = z[c] - y[c];
-            squares += (double)residual * (double)residual;
-            delta[c] = scale * weight * residual;
-        }
-        if (loss) {
-            *loss += (double)weight * squares / 2;
-            *error += (double)weight * squares;
-        }
-    }
-}
-
 /* D_{L-1} .. D_1 from D_L, rows row..row + rows. */
 ASV_PART void backward(const asv_network *net, const parameters_t *x, int64_t rows, real *acts, real *deltas,
                        int64_t capacity, int64_t row) {
@@ -448,7 +378,7 @@ typedef struct {
     const real *const *left; /* rows pointers; or NULL: the columns of `input` */
     const input_t *input;
     const real *right; /* rows x width_out, `pitch` apart */
-    int64_t rank;      /* further terms: sum over k < rank of basis[i][k] against[k, j] (deflate.h) */
+    int64_t rank; /* further terms: sum over k < rank of basis[i][k] against[k, j] (deflate.h) */
     const real *basis, *against;
 } factors_t;
 

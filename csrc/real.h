@@ -12,11 +12,13 @@
 
 #if ASV_DOUBLE
 typedef double real;
+typedef uint64_t bits_t; /* of as many bits */
 #define ASV_NAME(name) name##_f64
 #define ASV_EXP exp
 #define ASV_TANH_FUNCTION tanh
 #else
 typedef float real;
+typedef uint32_t bits_t;
 #define ASV_NAME(name) name##_f32
 #define ASV_EXP expf
 #define ASV_TANH_FUNCTION tanhf
@@ -30,6 +32,26 @@ ASV_DEFINE_RELAXED_STORE(store_relaxed, real)
 /* A cache line of reals; the compiler splits it where registers are narrower. */
 typedef real vec __attribute__((vector_size(64), aligned(__alignof__(real)), may_alias));
 enum { VEC = ASV_LINE / (int)sizeof(real) };
+
+typedef bits_t bits_vec __attribute__((vector_size(64), aligned(__alignof__(real)), may_alias));
+
+/* a where `mask` has ones, else b. */
+ASV_INLINE vec chosen_by(bits_vec mask, vec a, vec b) { return (vec)((mask & (bits_vec)a) | (~mask & (bits_vec)b)); }
+
+/* e^x, x <= 0: 2^n e^r with x = n log 2 + r, and Taylor's series for e^r. NaN for NaN; where e^x is next to nothing,
+ * what it is at `lowest`. */
+ASV_INLINE vec exp_of(vec x) {
+    enum { TERMS = ASV_DOUBLE ? 13 : 7, MANTISSA = ASV_DOUBLE ? 52 : 23 };
+    const real lowest = ASV_DOUBLE ? -708 : -87, to_whole = ASV_DOUBLE ? 0x1.8p52 : 0x1.8p23; /* adding it rounds */
+    const real log_2 = ASV_DOUBLE ? (real)0x1.62e42feep-1 : (real)0x1.62e4p-1; /* n times it is exact */
+    const real rest = ASV_DOUBLE ? (real)0x1.a39ef35793c76p-33 : (real)0x1.7f7d1cf79abcap-20;
+    const vec one = (vec){0} + 1;
+    x = chosen_by((bits_vec)(x < lowest), (vec){0} + lowest, x);
+    vec rounded = x * (real)1.4426950408889634 + to_whole, n = rounded - to_whole, power = one;
+    vec r = x - n * log_2 - n * rest;
+    for (int k = TERMS; k > 0; k--) power = power * r * (1 / (real)k) + 1;
+    return power * (vec)(((bits_vec)rounded << MANTISSA) + (bits_vec)one); /* n is in the last bits of `rounded` */
+}
 
 typedef void gemm_t(char *, char *, int *, int *, int *, real *, real *, int *, real *, int *, real *, real *, int *);
 

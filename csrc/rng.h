@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "clones.h"
+
 enum asv_stream {
     ASV_DRAW_BATCH,
     ASV_DRAW_COORDINATES,
@@ -40,7 +42,7 @@ static inline int64_t asv_draw_below(uint64_t key, uint64_t j, int64_t bound) {
 enum { ASV_ROUNDS = 8 }; /* fewer are seen to be uneven for a dozen samples */
 
 /* A Feistel cipher on numbers of so many bits (Luby & Rackoff 1988). */
-static inline uint64_t asv_enciphered(uint64_t key, uint64_t z, int bits) {
+ASV_INLINE uint64_t asv_enciphered(uint64_t key, uint64_t z, int bits) {
     int low = bits / 2;
     uint64_t low_mask = (1ULL << low) - 1, high_mask = (1ULL << (bits - low)) - 1, high = z >> low;
     z &= low_mask;
@@ -55,15 +57,13 @@ enum { ASV_AT_ONCE = 64 };
 
 /* Numbers first..first + count of a random order of 0..n-1: enciphered on the least power of two that holds n, again
  * and again until they are below n (Black & Rogaway 2002). None waits for another: a cipher is one long chain. */
-static inline void asv_shuffled(uint64_t key, int64_t first, int64_t count, int64_t n, int64_t *out) {
+ASV_PART void asv_shuffled(uint64_t key, int64_t first, int64_t count, int64_t n, int64_t *out) {
     int bits = n > 1 ? 64 - __builtin_clzll((uint64_t)n - 1) : 0;
     for (; count > 0; first += ASV_AT_ONCE, count -= ASV_AT_ONCE, out += ASV_AT_ONCE) {
         int64_t here = count < ASV_AT_ONCE ? count : ASV_AT_ONCE;
         uint64_t open = 0;
-        for (int64_t r = 0; r < here; r++) {
-            out[r] = (int64_t)asv_enciphered(key, (uint64_t)(first + r), bits);
-            open |= (uint64_t)(out[r] >= n) << r;
-        }
+        for (int64_t r = 0; r < here; r++) out[r] = (int64_t)asv_enciphered(key, (uint64_t)(first + r), bits);
+        for (int64_t r = 0; r < here; r++) open |= (uint64_t)(out[r] >= n) << r;
         while (open)
             for (uint64_t left = open; left; left &= left - 1) {
                 int r = __builtin_ctzll(left);

@@ -16,6 +16,7 @@
 #include "control.h"
 #include "deflate.h"
 #include "lazy.h"
+#include "outputs.h"
 
 /* As if one thread updated all coordinates of a vector of its own, which is how a direction is formed (direction.h). */
 ASV_INLINE asv_inner alone(const asv_inner *p) {
@@ -43,6 +44,7 @@ ASV_INLINE real share_of(const asv_inner *p, int64_t i) {
 /* |d l_i / d outputs| from a row of output deltas. */
 ASV_INLINE real length_of(const asv_network *net, const real *delta) {
     double squares = 0;
+#pragma omp simd reduction(+ : squares)
     for (int64_t c = 0; c < net->width[net->layers]; c++) squares += (double)delta[c] * (double)delta[c];
     return (real)sqrt(squares);
 }
@@ -93,11 +95,12 @@ ASV_INLINE void batch_gradient(const asv_inner *p, const parameters_t *x, step_s
         matmul(net, 0, 0, last - first, net->width[1], x->rank, 1, s->along + first * along_pitch(p), along_pitch(p),
                x->shift, sums, 1, units_of(net, s->acts, capacity, 1) + row * sums, sums);
     upper_layers(net, x, last - first, s->acts, capacity, row);
+    real *z = units_of(net, s->acts, capacity, net->layers);
+    take_outputs(net, p->data, 0, z + row * pitch, last - first, NULL);
     for (int64_t r = first; r < last; r++, row++) {
         int64_t i = s->index[r];
         real *delta = units_of(net, s->deltas, capacity, net->layers) + row * pitch;
-        output_delta(net, p->data, i, units_of(net, s->acts, capacity, net->layers) + row * pitch, delta,
-                     sign > 0 ? share_of(p, i) : -s->share[r], NULL, NULL);
+        output_delta(net, p->data, i, z + row * pitch, delta, sign > 0 ? share_of(p, i) : -s->share[r]);
         if (sign > 0) settle_share(p, s, r, i, delta);
     }
     backward(net, x, last - first, s->acts, s->deltas, capacity, row - (last - first));

@@ -4,12 +4,13 @@
 #define ASYSVRG_SWEEP_H
 
 #include "control.h"
-#include "layers.h"
+#include "outputs.h"
 
 typedef struct {
     input_t in;
     int64_t block;       /* samples that are taken through the network at once */
     real *acts, *deltas; /* so many rows of every layer's units */
+    double *losses;      /* as many */
 } sweep_scratch;
 
 /* Dense samples at once, since to begin with a matrix costs BLAS as much as some rows do; of them, those whose
@@ -34,6 +35,7 @@ ASV_INLINE size_t carve_sweep(sweep_scratch *s, char *base, const asv_network *n
     carve_input(&s->in, base, &used, net, data, s->block, 0, 0, fills_columns(data) ? ASV_IN_ORDER : ASV_EACH);
     s->acts = carve(base, &used, block);
     s->deltas = carve(base, &used, block);
+    s->losses = carve(base, &used, (size_t)s->block * sizeof(double));
     return used;
 }
 
@@ -99,6 +101,7 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
     carve_sweep(&s, scratch, net, data);
     sweep->loss = sweep->errors = 0;
     sweep->evaluated = 0;
+    const int wanted = sweep->gradient || sweep->cache; /* derivatives are */
     for (int64_t at = first; at < last && !asv_stopped(control, thread); at += s.block) {
         int64_t rows = last - at < s.block ? last - at : s.block;
         real *z = units_of(net, s.acts, s.block, net->layers);
@@ -106,15 +109,17 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
         take_rows(&s.in, data, NULL, at, rows);
         first_layer(net, &x, &s.in, units_of(net, s.acts, s.block, 1), NULL, 0);
         upper_layers(net, &x, rows, s.acts, s.block, 0);
-        for (int64_t r = 0; r < rows; r++) {
-            if (data->labels || data->targets)
-                output_delta(net, data, at + r, z + r * pitch, delta + r * pitch, 1, &sweep->loss, &sweep->errors);
-            else
-                output(net, z + r * pitch);
+        const int known = data->labels || data->targets;
+        take_outputs(net, data, at, z, rows, known ? s.losses : NULL);
+        for (int64_t r = 0; r < rows && known; r++) {
+            double weight = (double)weight_of(data, at + r);
+            sweep->loss += weight * s.losses[r];
+            sweep->errors += weight * error_of(net, data, at + r, z + r * pitch, s.losses[r]);
+            if (wanted) output_delta(net, data, at + r, z + r * pitch, delta + r * pitch, 1);
         }
         for (int64_t r = 0; r < rows && sweep->outputs; r++)
             memcpy((real *)sweep->outputs + (at + r) * outputs, z + r * pitch, (size_t)outputs * sizeof(real));
-        if (sweep->gradient || sweep->cache) backward(net, &x, rows, s.acts, s.deltas, s.block, 0);
+        if (wanted) backward(net, &x, rows, s.acts, s.deltas, s.block, 0);
         if (sweep->gradient) add_gradient(net, &s, sweep->gradient);
         if (sweep->cache)
             for (int64_t r = 0; r < rows; r++)

@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from asysvrg._network import Samples, aligned_zeros
+from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import draw_batch
 from conftest import Problem
+from scipy import special
 
 from asysvrg import _shared
 from asysvrg.importance import Draws
@@ -24,6 +25,31 @@ def test_gradient_of_the_twin_by_finite_differences(setting):
         e = step * (np.arange(len(x)) == k)
         slope = (problem.twin.loss(x + e) - problem.twin.loss(x - e)) / (2 * step)
         assert gradient[k] == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 16, 37])
+@pytest.mark.parametrize("classes", [2, 10, 17])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_probabilities_of_any_sums(dtype, classes, rows):
+    """Samples are the sums: from next to each other to further apart than any exponential has numbers for."""
+    network = Network((classes, classes), "relu", "softmax", dtype)
+    x = network.vector(np.r_[np.eye(classes).ravel(), np.zeros(classes)])
+    rng = np.random.default_rng(0)
+    spread = rng.choice([1e-3, 1, 10, 80, 1000], size=(rows, 1))
+    sums = (spread * rng.standard_normal((rows, classes))).astype(dtype)
+    labels = rng.integers(classes, size=rows, dtype=np.int32)
+    found = aligned_zeros((rows, classes), dtype)
+    loss, errors = network.sweep(Samples(sums, labels), x, 1, outputs=found)
+    below = (sums - sums.max(1, keepdims=True)).astype(np.float64)  # what rounds first
+    expected = special.softmax(below, axis=1)
+    np.testing.assert_allclose(found, expected, rtol=8 * np.finfo(dtype).eps, atol=1e-37)
+    losses = -special.log_softmax(below, axis=1)[np.arange(rows), labels]
+    assert loss == pytest.approx(losses.sum(), rel=4 * float(np.finfo(dtype).eps))
+    assert errors == np.count_nonzero(expected.argmax(1) != labels)
+    sums[rows // 2, 0] = np.nan
+    network.sweep(Samples(sums), x, 1, outputs=found)
+    np.testing.assert_array_equal(np.isnan(found).all(1), np.arange(rows) == rows // 2)
+    np.testing.assert_array_equal(np.isnan(found).any(1), np.arange(rows) == rows // 2)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
