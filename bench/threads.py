@@ -97,7 +97,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     powers = [1 << k for k in range(cores.bit_length())]
     parser.add_argument("--threads", type=int, nargs="+", default=powers, help="default: 1, 2, 4, ... up to the cores")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     given = parser.parse_args()
     content: dict[str, Any] = {"environment": environment(), "rounds": given.rounds, "problems": {}}
     for (name, X, y), hidden in ((mnist_or_random(), 100), (dense_problem(), 50)):

@@ -15,15 +15,15 @@ typedef struct {
     int64_t seen; /* updates that were complete when x was read */
     int64_t *index; /* b */
     real *share;    /* b: what the gradient of each counts in the mini-batch's; 0: left out (step.h) */
-    drawn_t *next;  /* most likely this thread's next mini-batch, */
+    drawn_t *next;   /* most likely this thread's next mini-batch, */
     int64_t fetched; /* of which so many samples have been asked for */
     input_t in;
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
     const real **left;   /* L x 2 b: where those rows start, layer by layer; layer 0: the input's */
     real *sums;          /* in a team, this thread's part of the first layer's sums: at x^, then at x~; */
-    real *part_along;    /* and of `along`; the next iteration's are */
-    int64_t behind, along_behind; /* so far behind them; and then here again */
-    real *copied; /* private copy of x^; in a team it is updated, too */
+    real *part_along;    /* and of `along`; */
+    int64_t behind, along_behind; /* where those of every other iteration are: so far behind them */
+    real *copied; /* private copy of x^; in a team of the upper layers, and updated, too */
     real *product; /* v's data part in these layers, where all coordinates are updated; in a team at first a part */
     real *along; /* b rows of `rank`: the batch along the first layer's basis (deflate.h) */
     real *upper_along; /* 2 b rows of `rank`: an upper layer's left factor along its basis */
@@ -80,7 +80,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
         s->sums = carve(base, &used, (size_t)(2 * p->b * pitch_of(net, 1) + s->behind) * sizeof(real));
         s->part_along = carve(base, &used, along + (size_t)s->along_behind * sizeof(real));
     }
-    if (p->update == ASV_OWNED ? s->behind > 0 : p->threads > 1)
+    if (p->update == ASV_OWNED ? !p->divided : p->threads > 1)
         s->copied = carve(base, &used, (size_t)(net->d - copied_from(p)) * sizeof(real));
     if (!p->subset) s->product = carve(base, &used, rest);
     if (p->rank) {
