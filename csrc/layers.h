@@ -199,6 +199,7 @@ ASV_INLINE void turn_words(uint64_t *word) {
 #undef ASV_TURN
 }
 
+/* Marks of the rows that have a share, from their bits: 64 rows and 64 columns at a time. */
 ASV_INLINE void turn_bits(input_t *in, const real *share) {
     for (int64_t w = 0; w < in->words; w++) {
         const int64_t first = w * 64, rows = in->rows - first < 64 ? in->rows - first : 64;
@@ -212,15 +213,22 @@ ASV_INLINE void turn_bits(input_t *in, const real *share) {
     }
 }
 
-/* Makes the entries of all rows ready to be taken by column; or of those alone that have a share. */
-ASV_PART void mark_columns(input_t *in, const real *share) {
-    if (in->bits) turn_bits(in, share);
-    for (int64_t r = 0; r < in->rows && !in->bits; r++) {
+/* The same from their entries. */
+ASV_INLINE void mark_entries(input_t *in, const real *share) {
+    for (int64_t r = 0; r < in->rows; r++) {
         if (share && share[r] == 0) continue;
         const int32_t *column = in->column[r];
         uint64_t *marks = in->marks + (r >> 6), bit = 1ULL << (r & 63);
         for (int64_t c = 0; c < in->count[r]; c++) marks[column[c] * in->words] |= bit;
     }
+}
+
+/* Makes the entries of all rows ready to be taken by column; or of those alone that have a share. */
+ASV_PART void mark_columns(input_t *in, const real *share) {
+    if (in->bits)
+        turn_bits(in, share);
+    else
+        mark_entries(in, share);
     seek_column(in, 0);
 }
 

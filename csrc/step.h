@@ -22,6 +22,7 @@
 ASV_INLINE asv_inner alone(const asv_inner *p) {
     asv_inner result = *p;
     result.threads = 1; /* x^ is read in place */
+    result.divided = 0;
     result.subset = 0;
     result.shift = result.wide = NULL;
     result.done = NULL;

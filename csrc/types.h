@@ -131,7 +131,7 @@ typedef struct {
     void (*sweep)(asv_sweep *, int64_t first, int64_t last, void *scratch, int thread, asv_control *);
     size_t (*step_scratch)(const asv_inner *);
     void (*step)(const asv_inner *, int64_t t, void *scratch, int thread);
-    void (*team)(const asv_inner *, int64_t steps, char *scratch, size_t stride, int64_t part, int64_t parts);
+    void (*team)(const asv_inner *, int64_t steps, char *scratch, size_t stride, int64_t member, int64_t members);
     void (*settle)(const asv_inner *, int64_t done, int64_t first, int64_t last);
     void (*atomic_subtract)(void *x, int64_t k, double delta);
     void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start,

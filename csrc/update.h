@@ -88,13 +88,13 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
         s->upper_along = carve(base, &used, 2 * along);
         size_t against = (size_t)(p->rank * net->unit[net->layers + 1]) * sizeof(real);
         s->part_against = s->against = carve(base, &used, against);
-        if (p->update == ASV_OWNED && p->divided) s->part_against = carve(base, &used, against);
+        if (p->divided) s->part_against = carve(base, &used, against);
     }
     if (p->subset) {
         size_t blocks = (size_t)((net->d + p->block - 1) / p->block);
         size_t most = (size_t)asv_most_blocks(net->d, p->subset, p->block);
         s->chosen = carve(base, &used, most * sizeof(int64_t));
-        s->marks = carve(base, &used, (blocks + 63) / 64 * sizeof(uint64_t));
+        s->marks = carve(base, &used, ASV_WORDS(blocks) * sizeof(uint64_t));
         if (p->block == 1) s->change = carve(base, &used, most * sizeof(real));
     }
     if (p->update == ASV_STRIPED && !p->subset) s->finished = carve(base, &used, (size_t)stripes_of(net->d));
