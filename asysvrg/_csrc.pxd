@@ -18,6 +18,7 @@ cdef extern from "types.h":
         ASV_ATOMIC
         ASV_STRIPED
         ASV_OWNED
+        ASV_REPLICATED
         ASV_LINE
         ASV_BLOCK_ROWS
         ASV_STRIPE
@@ -94,6 +95,10 @@ cdef extern from "types.h":
         const int32_t *split
         int divided
         void *wide
+        void *const *replicas
+        void *const *bases
+        int64_t parts
+        int64_t *counts
         int beside
         int32_t *done
         int32_t *row_locks
@@ -114,7 +119,7 @@ cdef extern from "types.h":
         size_t (*sweep_scratch)(const asv_network *, const asv_samples *) noexcept nogil
         void (*sweep)(asv_sweep *, int64_t, int64_t, void *, int, asv_control *) noexcept nogil
         size_t (*step_scratch)(const asv_inner *) noexcept nogil
-        void (*step)(const asv_inner *, int64_t, void *, int) noexcept nogil
+        void (*work)(const asv_inner *, int64_t, void *, int) noexcept nogil
         void (*team)(const asv_inner *, int64_t, char *, size_t, int64_t, int64_t) noexcept nogil
         void (*settle)(const asv_inner *, int64_t, int64_t, int64_t) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil

@@ -8,9 +8,9 @@ from libc.string cimport memset
 import numpy as np
 
 from asysvrg._csrc cimport (
-    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DRAW_LOT, ASV_INTERRUPTED, ASV_LINE, ASV_OWNED, ASV_SERIAL, ASV_SGD, ASV_STRIPE,
-    ASV_STRIPED, ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_draw_unit, asv_inner, asv_kernels, asv_key,
-    asv_most_blocks, asv_samples, asv_take_seat, asv_team_size, asv_thread_number,
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DRAW_LOT, ASV_INTERRUPTED, ASV_LINE, ASV_OWNED, ASV_REPLICATED, ASV_SERIAL,
+    ASV_SGD, ASV_STRIPE, ASV_STRIPED, ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_draw_unit, asv_inner,
+    asv_kernels, asv_key, asv_most_blocks, asv_samples, asv_take_seat, asv_team_size, asv_thread_number,
 )
 from asysvrg._network cimport Network, Samples, address, kernels_of, start_control
 
@@ -18,7 +18,13 @@ from asysvrg._network import aligned_zeros, reraise
 
 DIRECTIONS = {"sgd": ASV_SGD, "svrg": ASV_SVRG}
 SPARSE_ENOUGH = 0.5  # non-zeros of a mini-batch by inputs: below, other rows are put off (bench/bench_kernels.py)
-UPDATES = {"serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED, "owned": ASV_OWNED}
+UPDATES = {
+    "serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED, "owned": ASV_OWNED,
+    "replicated": ASV_REPLICATED,
+}
+# Entries of a column in as many mini-batches as x has parts for its replicas, and the most parts: so that exchanging
+# one is a small share of an iteration (bench/bench_kernels.py: test_exchange).
+EXCHANGED, MOST_PARTS = 80, 12
 SEEN = 100_000  # entries from which the work on a column is estimated
 ROW_COST = 3  # samples with an entry in a column whose products take as long as the update of its row
 # Products of numbers above the first layer, of one thread's samples, that take as long as to pass samples' deltas on
@@ -43,8 +49,8 @@ cdef class InnerLoop:
         B, the coordinates an update touches; 0 for all.
     block : int
         Coordinates drawn together, aligned to a multiple of it.
-    update : {"serial", "atomic", "striped", "owned"}
-        Memory mode, see csrc/update.h and csrc/team.h. "serial" is for one thread.
+    update : {"serial", "atomic", "striped", "owned", "replicated"}
+        Memory mode, see csrc/update.h, team.h and replica.h. "serial" is for one thread.
     max_delay : int or None
         Delta of Assumption 4.
     seed : int
@@ -53,6 +59,8 @@ cdef class InnerLoop:
         Whether mini-batches are drawn with replacement (Assumption 1), or go through the samples in random orders.
     rank : int, default=0
         Directions of each layer's input along which steps are shortened (csrc/deflate.h).
+    spare : sequence of array of shape (size,)
+        Vectors that `run` may overwrite; "replicated" needs some.
     """
 
     cdef asv_inner inner
@@ -61,15 +69,17 @@ cdef class InnerLoop:
     cdef readonly Network network
     cdef readonly Samples samples
     cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide, _seats
+    cdef object _replicas, _where, _counts
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
-                 update, max_delay, seed, threads, replacement=True, rank=0):
+                 update, max_delay, seed, threads, replacement=True, rank=0, spare=()):
         if threads < 1 or batch_size < 1 or coordinates < 0 or block < 1:
             raise ValueError(f"threads, batch_size and block must be positive and coordinates not negative, "
                              f"got {threads}, {batch_size}, {block}, {coordinates}")
         if update == "serial" and threads > 1:
             raise ValueError("update='serial' loses updates with more than one thread")
-        if 0 < coordinates < network.size and (update == "owned" or update == "striped" and block == 1):
+        if 0 < coordinates < network.size and (
+                update in ("owned", "replicated") or update == "striped" and block == 1):
             raise ValueError(f"update={update!r} is for updates of all coordinates; a subset takes 'atomic', "
                              f"and one of blocks 'striped', too")
         if samples.y is None or samples.data.p != network.widths[0]:
@@ -85,37 +95,55 @@ cdef class InnerLoop:
         self.inner.max_delay = -1 if max_delay is None else max_delay
         self.inner.seed, self.inner.threads, self.inner.replacement = seed, threads, replacement
         self.inner.control = &self.control
-        stripes, blocks = -(-network.size // ASV_STRIPE), -(-network.size // block)
-        locks = blocks if self.inner.subset else stripes * ASV_LINE // sizeof(int32_t)
-        self._locks = aligned_zeros((locks if update == "striped" else 0,), np.int32)
+        self.inner.parts = min(max(round(EXCHANGED / max(batch_size * samples.density, 1)), 1), MOST_PARTS)
+        stripes = self.inner.parts if update == "replicated" else -(-network.size // ASV_STRIPE)
+        locks = -(-network.size // block) if self.inner.subset else stripes * ASV_LINE // sizeof(int32_t)
+        self._locks = aligned_zeros((locks if update in ("striped", "replicated") else 0,), np.int32)
         self.inner.locks = <int32_t *>address(self._locks, np.int32, self._locks.shape)
-        if self.inner.subset == 0 and batch_size * samples.density < SPARSE_ENOUGH:
+        if self.inner.subset == 0 and update != "replicated" and batch_size * samples.density < SPARSE_ENOUGH:
             self._rows = aligned_zeros((2, samples.data.p), np.int32)
             self.inner.done = <int32_t *>address(self._rows, np.int32, self._rows.shape)
             self.inner.row_locks = self.inner.done + samples.data.p
         self.inner.rank = rank
         self._shift = None
-        in_order = self.inner.subset == 0 and update in ("serial", "owned")
+        in_order = self.inner.subset == 0 and update in ("serial", "owned", "replicated")
         pitch = network.net.unit[2] - network.net.unit[1]
         if rank and in_order and self._same_alpha():
             self._shift = aligned_zeros((threads, rank, pitch), network.dtype)
         self._wide = None
         if in_order and samples.skips_zeros and not self.puts_off and pitch > network.widths[1]:
-            self._wide = aligned_zeros((samples.data.p, pitch), network.dtype)
+            rows = samples.data.p * (threads if update == "replicated" else 1)
+            self._wide = aligned_zeros((rows, pitch), network.dtype)
         self.inner.divided = update == "owned" and self._products() * (threads - 1) >= PASSED_ON * threads
         self._division = divide(samples, batch_size, threads) if update == "owned" else (None, None)
         cuts, split = self._division
         self.inner.cuts = <const int64_t *>address(cuts, np.int64, (threads + 1,))
         self.inner.split = <const int32_t *>address(split, np.int32, (threads - 1, samples.size))
+        self._replicas = None
+        if update == "replicated":
+            self._make_replicas(spare[:threads - 1])
         self._turned = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
         self.inner.fixed = self.inner.basis + len(network.slices)
-        self._counters = aligned_zeros((2 * ASV_COUNTER_STRIDE,), np.int64)
+        self._counters = aligned_zeros((3 * ASV_COUNTER_STRIDE,), np.int64)
         self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.step_scratch(&self.inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
         self._parts, self._seats = None, aligned_zeros((threads,), np.int32)
+
+    cdef _make_replicas(self, spare):
+        """A replica of x for each thread, and its base; without W_0's where W_0 is wide: a replica has room for it."""
+        cdef int64_t threads = self.inner.threads
+        dtype, size = self.network.dtype, self.network.size
+        base = size - (0 if self._wide is None else self.network.net.bias[0])
+        self._replicas = [*spare, *(aligned_zeros((size,), dtype) for _ in range(threads - len(spare)))]
+        self._replicas += [aligned_zeros((base,), dtype) for _ in range(threads)]
+        self._where = np.array([each.ctypes.data for each in self._replicas], dtype=np.uintp)
+        self.inner.replicas = <void *const *>address(self._where, np.uintp, (2 * threads,))
+        self.inner.bases = self.inner.replicas + threads
+        self._counts = aligned_zeros((threads, 3 * ASV_COUNTER_STRIDE), np.int64)
+        self.inner.counts = <int64_t *>address(self._counts, np.int64, self._counts.shape)
 
     def _geometric_sums(self, int64_t steps, double eta):
         """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all that is put off has the same r = 1 - eta alpha."""
@@ -198,17 +226,15 @@ cdef class InnerLoop:
             self._seat_threads()
         self._counters.fill(0)
         start_control(&self.control, deadline)
-        if self._wide is not None:
-            weights = self._widen(x, None if deflation is None else deflation[0])
-        if inner.update == ASV_OWNED:
-            with nogil, parallel(num_threads=inner.threads):
+        weights = None if self._wide is None else self._widen(x, None if deflation is None else deflation[0])
+        with nogil, parallel(num_threads=inner.threads):
+            if inner.update == ASV_OWNED:
                 kernels.team(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
-        else:
-            for t in prange(steps, num_threads=inner.threads, schedule="dynamic", chunksize=1, nogil=True):
-                kernels.step(inner, t, scratch + asv_thread_number() * stride, asv_thread_number())
-        if self._wide is not None:
+            else:
+                kernels.work(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
+        if weights is not None:
             weights[:] = self._wide[:, :weights.shape[1]]
-        if inner.done != NULL or inner.shift != NULL:
+        if inner.done != NULL or inner.shift != NULL and inner.update != ASV_REPLICATED:
             done = np.count_nonzero(delays >= 0)
             for t in prange(inner.threads, num_threads=inner.threads, schedule="static", chunksize=1, nogil=True):
                 kernels.settle(inner, done, p * t // inner.threads, p * (t + 1) // inner.threads)
@@ -229,14 +255,16 @@ cdef class InnerLoop:
             asv_take_seat(seats, inner.counters, asv_thread_number(), asv_team_size())
 
     cdef _widen(self, x, pair):
-        """Copies W_0 to rows on whole lines, and what stands beside it; returns where it is in x."""
+        """Copies W_0 to rows on whole lines, and what stands beside it; returns where it is in x. Replicas do this."""
         weights = x[self.network.slices[0][0]].reshape(self.samples.data.p, -1)
         v, rank = weights.shape[1], 0 if pair is None else pair[0].shape[1]
-        self._wide[:, :v] = weights
+        self.inner.wide = address(self._wide, self.network.dtype, self._wide.shape)
         self.inner.beside = pair is not None and v + rank <= self._wide.shape[1]
+        if self.inner.update == ASV_REPLICATED:
+            return None
+        self._wide[:, :v] = weights
         if self.inner.beside:
             self._wide[:, v:v + rank] = pair[0][1:]
-        self.inner.wide = address(self._wide, self.network.dtype, self._wide.shape)
         return weights
 
     def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None, known=None,

@@ -59,11 +59,13 @@ _PARAMETERS = """
         With a subset: coordinates drawn together, aligned. 1 for single ones, as in the paper; "line" for those of a
         cache line (16 in float32, 8 in float64), which is faster with several threads. Each coordinate's probability
         is the same.
-    update : {"auto", "serial", "atomic", "striped", "owned"}, default="auto"
+    update : {"auto", "serial", "atomic", "striped", "owned", "replicated"}, default="auto"
         Memory mode. "atomic": a compare-and-swap for each coordinate, no locks. "striped": vector stores under a lock
         for each block of a subset (block > 1), or for every 1,024 of all coordinates. "owned": threads divide each
         update of all coordinates and meet twice in it; none is late, and results are bit-repeatable for a number of
-        threads. "serial": plain stores, for one thread. "auto": "serial" with one thread; "atomic" for subsets of
+        threads. "replicated": each thread updates all coordinates of a replica, and exchanges it with the others' part
+        by part; faster than "owned" at rates well below the largest that one thread bears, above them divergent.
+        "serial": plain stores, for one thread. "auto": "serial" with one thread; "atomic" for subsets of
         single coordinates, and "striped" for those of blocks; for all coordinates "owned" with 80 non-zero inputs a
         sample or more, and else "striped". No mode loses an update.
     max_delay : int, default=None

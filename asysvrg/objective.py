@@ -81,6 +81,7 @@ class Objective:
         self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
         self._mu = self._gradients[0]
+        self.spare = self._gradients[1:]  # what nobody needs but while there is a sweep
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """Loss, error and full gradient at x; overwrites the mu and the cache of the snapshot before."""

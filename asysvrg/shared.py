@@ -91,6 +91,7 @@ class SharedExecution:
             threads=objective.threads,
             replacement=sampling == "replacement",
             rank=deflation,
+            spare=objective.spare,
         )
         self._importance = None
         if sampling == "importance":

@@ -290,7 +290,7 @@ def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
 
 def _threads(settings: Settings, network: Network, samples: Samples, batch_size: int) -> int:
     may = settings.update in ("auto", "owned") and not 0 < settings.coordinates < network.size
-    together = may and suits_a_team(network, samples, settings.threads)
+    together = settings.update == "replicated" or (may and suits_a_team(network, samples, settings.threads))
     enough = ENOUGH_FOR_A_TEAM if together else ENOUGH_FOR_THREADS
     if not settings.threads_chosen and samples.density * network.size * batch_size < enough:
         return 1

@@ -19,7 +19,7 @@ HOW = [
     for direction in ["sgd", "svrg", "svrg-uncached"]
     for coordinates in ["all", "single", "lines"]
     for threads in THREADS
-    for update in ["serial", "atomic", "striped", "owned"]
+    for update in ["serial", "atomic", "striped", "owned", "replicated"]
     if (update != "serial" or threads == 1)
     and (update in ("serial", "atomic") or coordinates == "all" or (update, coordinates) == ("striped", "lines"))
     and (update == "serial" or direction != "svrg-uncached")

@@ -114,6 +114,18 @@ def test_samples_of_a_team(measure, monkeypatch, outputs, batch):
     measure.note(divided_over_each=ratio)
 
 
+@pytest.mark.parametrize("parts", [1, 4, 8, 12])
+@pytest.mark.parametrize("batch", [10, 50, 100])
+def test_exchange(measure, monkeypatch, batch, parts):
+    """Iterations of one thread on a replica, in units of its time without one. Earns EXCHANGED and MOST_PARTS."""
+    monkeypatch.setattr(_shared, "EXCHANGED", 1e9)
+    monkeypatch.setattr(_shared, "MOST_PARTS", parts)
+    problem, how = Problem(*random_samples(4000, 784, 0.2)), {"coordinates": "all", "batch": batch, "eta": 0}
+    replicated, serial = (Inner(problem, 300, update=update, **how) for update in ["replicated", "serial"])
+    _, ratio = measure(replicated.run, against=serial.run, rounds=15)
+    measure.note(replicated_over_serial=ratio)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.8, 1.6])
 @pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (5000, 20)])
 def test_putting_off(measure, monkeypatch, inputs, hidden, share):
@@ -134,7 +146,7 @@ void count(int64_t *claimed, int64_t *completed, int32_t *delays, int64_t times)
     for (int64_t t = 0; t < times; t++) {
         int64_t read_at = asv_count_read(completed);
         int64_t turn = asv_claim(claimed, read_at, -1);
-        asv_count_up(completed);
+        asv_count_up(completed, 1);
         delays[t & 1023] = (int32_t)(turn - read_at);
     }
 }

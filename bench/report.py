@@ -79,7 +79,7 @@ def of_iterations(found: dict[str, Any]) -> Iterator[Bar]:
 def of_threads(content: dict[str, Any]) -> Iterator[Bar]:
     for name, modes in content.get("problems", {}).items():
         if name.startswith(("mnist", "random, 19%")):
-            for mode in [mode for mode in modes if mode.startswith("all")]:
+            for mode in [mode for mode in modes if mode.startswith(("all", "replicas"))]:
                 yield Bar(2, f"{mode}: two threads / one, {name}", 1.8, modes[mode]["speedup"].get("2"))
     for name, modes in content.get("problems", {}).items():
         for mode in [mode for mode in modes if mode.startswith("lines")]:
@@ -189,7 +189,8 @@ def tables(peers: dict[str, Any], threads: dict[str, Any], linear: dict[str, Any
     for name, modes in threads.get("problems", {}).items():
         for mode, found in modes.items():
             for k, seconds in found["seconds"].items():
-                numbers = f"{seconds:.3f} | {found['speedup'][k]:.2f} | {found['microseconds_per_update'][k]:.1f}"
+                reached = [f"{seconds:.3f}", f"{found['speedup'][k]:.2f}"] if seconds < float("inf") else ["never", "-"]
+                numbers = " | ".join([*reached, f"{found['microseconds_per_update'][k]:.1f}"])
                 yield f"| {name}, to {found['objective']:.4f} | {mode} | {k} | {numbers} | {found['delay_max'][k]} |"
     if linear:
         yield "\n## No hidden layer\n"

@@ -44,7 +44,9 @@ enum { ASV_WORD = (int)sizeof(asv_word) };
 
 static inline int64_t asv_count_read(const int64_t *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
 
-static inline void asv_count_up(int64_t *counter) { __atomic_fetch_add(counter, 1, __ATOMIC_RELEASE); }
+static inline void asv_count_up(int64_t *counter, int64_t by) {
+    if (by) __atomic_fetch_add(counter, by, __ATOMIC_RELEASE);
+}
 
 static inline void asv_count_set(int64_t *counter, int64_t value) {
     __atomic_store_n(counter, value, __ATOMIC_RELEASE);

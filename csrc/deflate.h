@@ -64,15 +64,22 @@ ASV_INLINE void update_shift(const asv_inner *p, step_scratch *s) {
     }
 }
 
+/* U shift, of W~_0's rows. */
+ASV_INLINE factors_t shift_factors(const asv_inner *p) {
+    const asv_network *net = p->net;
+    factors_t f = {.width_out = net->width[1], .pitch = pitch_of(net, 1)};
+    if (p->shift) {
+        f.rank = p->rank;
+        f.basis = (const real *)p->basis[0] + p->rank;
+        f.against = p->shift;
+    }
+    return f;
+}
+
 /* Row i of W_0 or its bias += that of U shift. */
 ASV_INLINE void settle_shift(const asv_inner *p, int64_t i) {
-    const asv_network *net = p->net;
-    factors_t f = {.width_out = net->width[1],
-                   .pitch = pitch_of(net, 1),
-                   .rank = p->rank,
-                   .basis = (const real *)p->basis[0] + p->rank,
-                   .against = p->shift};
-    add_terms_to((real *)p->x + (i == BIAS ? net->bias[0] : net->weight[0] + i * f.width_out), &f, i);
+    factors_t f = shift_factors(p);
+    add_terms_to((real *)p->x + (i == BIAS ? p->net->bias[0] : p->net->weight[0] + i * f.width_out), &f, i);
 }
 
 #endif

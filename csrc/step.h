@@ -17,6 +17,7 @@
 #include "deflate.h"
 #include "lazy.h"
 #include "outputs.h"
+#include "replica.h"
 
 /* As if one thread updated all coordinates of a vector of its own, which is how a direction is formed (direction.h). */
 ASV_INLINE asv_inner alone(const asv_inner *p) {
@@ -244,35 +245,25 @@ ASV_INLINE uint64_t lots_of(const asv_inner *p, int64_t t) {
     return asv_key(p->seed, p->epoch, (uint64_t)t, ASV_DRAW_LOT);
 }
 
-/* Draws the mini-batch of iteration t, unless that was done by `draw_next`. */
-ASV_INLINE void take_index(const asv_inner *p, step_scratch *s, int64_t t) {
-    s->lots = lots_of(p, t);
-    if (s->next->before == (uint64_t)t + 1 && s->next->epoch == p->epoch)
-        memcpy(s->index, s->next->index, (size_t)p->b * sizeof(int64_t));
-    else
-        draw_batch(p, t, s->index);
-}
-
 /* Asks for the samples of `next`, but for those that the update, on tiles, asks for. */
 ASV_INLINE void prefetch_next(const asv_inner *p, step_scratch *s) {
     s->fetched = 0;
     if (!s->in.tiles || p->subset) prefetch_samples(p, s, p->b);
 }
 
-/* Draws the mini-batch of iteration t, most likely this thread's next one. */
-ASV_INLINE void draw_next(const asv_inner *p, step_scratch *s, int64_t t) {
-    draw_batch(p, t, s->next->index);
-    s->next->before = (uint64_t)t + 1;
-    s->next->epoch = p->epoch;
-    prefetch_next(p, s);
-}
-
-/* The mini-batch of iteration t, its samples first..first + p->b: where they stand in the data. */
+/* The mini-batch in `index`, its samples first..first + p->b: where they stand in the data. */
 ASV_INLINE void take_batch(const asv_inner *p, step_scratch *s, int64_t first) {
     s->index += first;
     take_rows(&s->in, p->data, s->index, 0, p->b);
     if (s->in.head) chain_columns(&s->in);
     list_rows(p, s);
+}
+
+/* The mini-batch of iteration t, which was drawn before. */
+ASV_INLINE void take_next(const asv_inner *p, step_scratch *s, int64_t t) {
+    memcpy(s->index, s->next, (size_t)p->b * sizeof(int64_t));
+    s->lots = lots_of(p, t);
+    take_batch(p, s, 0);
 }
 
 /* Eq. (4) on the coordinates of iteration t. */
@@ -291,33 +282,55 @@ ASV_INLINE void update(const asv_inner *p, step_scratch *s, int64_t t) {
     if (p->shift) update_shift(p, s);
 }
 
-/* Iteration t, the body of Algorithm 1's loop. Its delay is the number of updates that were claimed before its own
- * and not complete when it read x: |J(t)| of Eq. (6), never counted too low. Where that would exceed max_delay, x^ is
- * read again, with the same draws, so that max_delay holds for every update carried out. */
-ASV_CLONES void ASV_NAME(asv_step)(const asv_inner *p, int64_t t, void *scratch, int thread) {
-    if (asv_stopped(p->control, thread)) return;
-    step_scratch s = {0};
-    carve_step(&s, scratch, p);
-    take_index(p, &s, t);
-    take_batch(p, &s, 0);
+/* The next of `steps` iterations that nobody has; its mini-batch is drawn. */
+ASV_INLINE int64_t take_iteration(const asv_inner *p, step_scratch *s, int64_t steps) {
+    int64_t t = asv_claim(p->counters + 2 * ASV_COUNTER_STRIDE, 0, -1);
+    if (t < steps) draw_batch(p, t, s->next);
+    return t;
+}
+
+/* Computes the direction at an x^ that fewer than max_delay updates are missing from, and claims the update. Returns
+ * its delay: the number of updates that were claimed before it and not complete when it read x, |J(t)| of Eq. (6),
+ * never counted too low. Where that would exceed max_delay, x^ is read again, with the same draws, so that max_delay
+ * holds for every update carried out. -1: stopped. */
+ASV_INLINE int64_t claim_update(const asv_inner *p, const asv_inner *mine, step_scratch *s, int thread) {
+    const int replicated = p->update == ASV_REPLICATED;
     int64_t *claimed = p->counters, *completed = p->counters + ASV_COUNTER_STRIDE;
-    for (;;) {
-        int64_t read_at = asv_count_read(completed);
-        s.seen = read_at;
-        if (p->done) settle_batch(p, &s);
-        compute_direction(p, &s);
-        int64_t turn = asv_claim(claimed, read_at, p->max_delay);
-        if (turn >= 0) {
-            draw_next(p, &s, t + p->threads);
-            update(p, &s, t);
-            asv_count_up(completed);
-            p->delays[t] = (int32_t)(turn - read_at);
-            break;
-        }
-        if (asv_stopped(p->control, thread)) break;
+    do {
+        const int64_t read_at = s->seen = replicated ? seen_by(p, thread) : asv_count_read(completed);
+        if (p->done) settle_batch(p, s);
+        compute_direction(mine, s);
+        const int64_t turn = asv_claim(claimed, read_at, p->max_delay);
+        if (turn >= 0) return turn - read_at;
+        if (replicated) exchange_all(p, mine, thread);
         sched_yield();
+    } while (!asv_stopped(p->control, thread));
+    return -1;
+}
+
+/* Algorithm 1's loop, by a thread that does not wait for others: iterations are handed out one by one. */
+ASV_CLONES void ASV_NAME(asv_work)(const asv_inner *p, int64_t steps, void *scratch, int thread) {
+    const int replicated = p->update == ASV_REPLICATED;
+    const asv_inner mine = replicated ? in_replica(p, thread) : *p;
+    step_scratch s = {0};
+    carve_step(&s, scratch, &mine);
+    if (replicated) replicate(p, &mine, thread);
+    for (int64_t t = take_iteration(p, &s, steps), next; t < steps && !asv_stopped(p->control, thread); t = next) {
+        take_next(p, &s, t);
+        const int64_t delay = claim_update(p, &mine, &s, thread);
+        next = delay < 0 ? steps : take_iteration(p, &s, steps);
+        if (next < steps) prefetch_next(p, &s);
+        if (delay >= 0) {
+            update(&mine, &s, t);
+            p->delays[t] = (int32_t)delay;
+            if (replicated)
+                take_turn(p, &mine, thread);
+            else
+                asv_count_up(p->counters + ASV_COUNTER_STRIDE, 1);
+        }
+        forget_columns(&s.in);
     }
-    forget_columns(&s.in);
+    if (replicated) exchange_all(p, &mine, thread);
 }
 
 /* After `done` iterations: rows first..last of W_0, with row 0 the bias, get what waited. */

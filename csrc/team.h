@@ -93,13 +93,11 @@ ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scra
     const size_t bytes = (size_t)(p->net->d - rest) * sizeof(real);
     int64_t *arrivals = p->counters, *over = p->counters + ASV_COUNTER_STRIDE, meetings = 0; /* over: before t + 1 */
     if (s.copied) memcpy(s.copied, (const real *)p->x + rest, bytes);
-    draw_samples(p, 0, first, last, s.next->index);
+    draw_samples(p, 0, first, last, s.next);
     asv_meet(arrivals, ++meetings * members);
     for (int64_t t = 0; t < steps; t++) {
         if (member == 0 && asv_stopped(p->control, 0)) asv_count_set(over, t + 1);
-        memcpy(s.index, s.next->index, (size_t)p->b * sizeof(int64_t));
-        s.lots = lots_of(p, t);
-        take_batch(p, &s, 0);
+        take_next(p, &s, t);
         s.seen = t;
         if (p->done) settle_batch(p, &s);
         real *sums = s.sums + t % 2 * s.behind, *along = s.part_along + t % 2 * s.along_behind;
@@ -111,7 +109,7 @@ ASV_CLONES void ASV_NAME(asv_team)(const asv_inner *p, int64_t steps, char *scra
         }
         gather_sums(p, &s, sums, along, stride, first, last);
         sample_factors(p, &x_hat, &s, first, last);
-        draw_samples(p, t + 1, first, last, s.next->index);
+        draw_samples(p, t + 1, first, last, s.next);
         if (p->divided) {
             asv_meet(arrivals, ++meetings * members);
             gather_products(p, &s, stride);

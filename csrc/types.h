@@ -13,7 +13,7 @@
 enum asv_activation { ASV_RELU, ASV_TANH, ASV_LOGISTIC, ASV_IDENTITY };
 enum asv_loss { ASV_SOFTMAX, ASV_SQUARED, ASV_BINARY };
 enum asv_direction { ASV_SGD, ASV_SVRG };
-enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED, ASV_OWNED };
+enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED, ASV_OWNED, ASV_REPLICATED };
 
 enum {
     ASV_LINE = 64, /* bytes of a cache line; parameters, caches and scratch have as many spare behind their end */
@@ -98,14 +98,19 @@ typedef struct {
     int64_t threads;
     uint64_t seed, epoch;
     int direction, update, replacement;
-    int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE] */
-    int32_t *locks; /* ASV_STRIPED: of all coordinates' stripes, one every ASV_LINE bytes, d / ASV_STRIPE rounded up; or
-                       one for each block of which a subset is drawn */
+    int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE], handed out at [2 ASV_COUNTER_STRIDE] */
+    int32_t *locks; /* ASV_REPLICATED: of each part; ASV_STRIPED: of all coordinates' stripes, one every ASV_LINE bytes,
+                       d / ASV_STRIPE rounded up; or one for each block of which a subset is drawn */
     const int64_t *cuts; /* ASV_OWNED, threads + 1: each thread's rows of W_0, from one to the next; */
     const int32_t
         *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within (team.h) */
     int divided; /* ASV_OWNED: whether threads divide a mini-batch's samples, or each takes all of them (team.h) */
-    void *wide; /* W_0 with its rows on whole lines, in place of that in x; or NULL */
+    void
+        *wide; /* W_0 with its rows on whole lines, in place of that in x, in ASV_REPLICATED of each replica; or NULL */
+    void *const *replicas; /* ASV_REPLICATED, for each thread: its replica of x, */
+    void *const *bases; /* and its base, where W_0 is in `wide` that of the coordinates behind it (replica.h); */
+    int64_t parts; /* in which x is exchanged with them, */
+    int64_t *counts; /* and what each thread counts: 1 + 2 parts, 3 ASV_COUNTER_STRIDE apart */
     int beside; /* whether in these lines there are those of U_0 (see rank), too */
     int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */
     const double
@@ -130,7 +135,7 @@ typedef struct {
     size_t (*sweep_scratch)(const asv_network *, const asv_samples *);
     void (*sweep)(asv_sweep *, int64_t first, int64_t last, void *scratch, int thread, asv_control *);
     size_t (*step_scratch)(const asv_inner *);
-    void (*step)(const asv_inner *, int64_t t, void *scratch, int thread);
+    void (*work)(const asv_inner *, int64_t steps, void *scratch, int thread);
     void (*team)(const asv_inner *, int64_t steps, char *scratch, size_t stride, int64_t member, int64_t members);
     void (*settle)(const asv_inner *, int64_t done, int64_t first, int64_t last);
     void (*atomic_subtract)(void *x, int64_t k, double delta);

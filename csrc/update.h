@@ -6,16 +6,11 @@
 #include "rng.h"
 
 typedef struct {
-    uint64_t epoch, before; /* of the iteration in front of `before`; 0: none yet */
-    int64_t index[];
-} drawn_t;
-
-typedef struct {
     uint64_t lots; /* key of the draws by which samples are left out (step.h) */
     int64_t seen; /* updates that were complete when x was read */
     int64_t *index; /* b */
     real *share;    /* b: what the gradient of each counts in the mini-batch's; 0: left out (step.h) */
-    drawn_t *next;   /* most likely this thread's next mini-batch, */
+    int64_t *next;  /* this thread's next mini-batch, */
     int64_t fetched; /* of which so many samples have been asked for */
     input_t in;
     real *acts, *deltas; /* 2 b rows of every layer's units: at x^, then at x~ */
@@ -66,7 +61,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
     s->members = s->parts = 1;
     s->index = carve(base, &used, b * sizeof(int64_t));
     s->share = carve(base, &used, b * sizeof(real));
-    s->next = carve(base, &used, sizeof(drawn_t) + b * sizeof(int64_t));
+    s->next = carve(base, &used, b * sizeof(int64_t));
     order_t order = !p->done ? ASV_IN_ORDER : shares_rows(p) ? ASV_CHAINED : ASV_EACH;
     if (p->subset) order = p->data->rows ? ASV_EACH : ASV_CHAINED;
     carve_input(&s->in, base, &used, net, p->data, p->b, p->rank, 1, order);
@@ -80,7 +75,7 @@ ASV_INLINE size_t carve_step(step_scratch *s, char *base, const asv_inner *p) {
         s->sums = carve(base, &used, (size_t)(2 * p->b * pitch_of(net, 1) + s->behind) * sizeof(real));
         s->part_along = carve(base, &used, along + (size_t)s->along_behind * sizeof(real));
     }
-    if (p->update == ASV_OWNED ? !p->divided : p->threads > 1)
+    if (p->update == ASV_OWNED ? !p->divided : p->threads > 1 && shares_rows(p))
         s->copied = carve(base, &used, (size_t)(net->d - copied_from(p)) * sizeof(real));
     if (!p->subset) s->product = carve(base, &used, rest);
     if (p->rank) {
@@ -211,7 +206,7 @@ ASV_INLINE void prefetch_samples(const asv_inner *p, step_scratch *s, int64_t co
     const asv_samples *data = p->data;
     int64_t stride = asv_cache_stride(p->net);
     for (; count > 0 && s->fetched < p->b; count--) {
-        int64_t r = s->fetched++, i = s->next->index[r];
+        int64_t r = s->fetched++, i = s->next[r];
         if (data->values && !s->in.tiles) {
             int64_t from = entries_from(&s->in, data, i), entries = entries_to(&s->in, data, i) - from;
             prefetch(data->columns + from, entries * (int64_t)sizeof(int32_t));

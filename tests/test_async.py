@@ -101,7 +101,7 @@ def drift(dtype, threads, update, coordinates, block, steps=3000):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("update", "coordinates", "block"),
-    [(update, 0, 1) for update in ("atomic", "striped", "owned")]
+    [(update, 0, 1) for update in ("atomic", "striped", "owned", "replicated")]
     + [("atomic", 200, 1), ("atomic", 200, 16), ("striped", 200, 16)],
 )
 def test_no_update_is_lost(dtype, threads, update, coordinates, block):
@@ -142,7 +142,8 @@ def test_no_row_put_off_is_lost(dtype, threads, update):
 )  # of the second, W_0 is read where it is
 @pytest.mark.parametrize(
     ("update", "coordinates"),
-    [("striped", (0, 1)), ("owned", (0, 1)), ("atomic", (0, 1)), ("atomic", (999, 16)), ("striped", (999, 16))],
+    [(update, (0, 1)) for update in ("striped", "owned", "atomic", "replicated")]
+    + [("atomic", (999, 16)), ("striped", (999, 16))],
 )
 def test_every_update_is_that_of_its_mini_batch(form, hidden, update, coordinates):
     """At a rate next to nothing all x^ are x_0, so that the sum of all updates is the twin's in any order.
@@ -193,7 +194,7 @@ def test_sweeps_are_bit_repeatable_for_a_number_of_threads(threads):
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("max_delay", [0, 1, 3])
-@pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (40, "atomic")])
+@pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (0, "replicated"), (40, "atomic")])
 def test_max_delay_bounds_the_delay_of_every_update(threads, max_delay, coordinates, update):
     problem = Problem(hidden=(30,), n=500)
     _, mu, cache = problem.snapshot(problem.x)
@@ -204,11 +205,12 @@ def test_max_delay_bounds_the_delay_of_every_update(threads, max_delay, coordina
     assert delays.max() <= max_delay
 
 
-def test_delays_are_seen_when_threads_share_an_epoch():
+@pytest.mark.parametrize("update", ["striped", "replicated"])
+def test_delays_are_seen_when_threads_share_an_epoch(update):
     """With more threads than one, some updates do come between a read and its own update."""
     problem = Problem(hidden=(200,), n=500)
     _, mu, cache = problem.snapshot(problem.x)
-    delays = problem.inner_loop(threads=4, update="striped").run(
+    delays = problem.inner_loop(threads=4, update=update).run(
         problem.vector(problem.x), 3000, direction="svrg", eta=0.01, epoch=0, mu=mu, cache=cache
     )
     assert 0 < delays.mean() < 50
@@ -250,10 +252,11 @@ def optimum(digits):
         {"coordinates": 64, "block": "line", "update": "atomic"},
         {"coordinates": "all", "update": "atomic"},
         {"coordinates": "all", "update": "owned"},
+        {"coordinates": "all", "update": "replicated"},
         {"coordinates": "all", "sparse": True},
         {"coordinates": "all", "sampling": "importance"},
     ],
-    ids=["all", "singles", "lines", "lines-atomic", "all-atomic", "all-owned", "put-off", "importance"],
+    ids=["all", "singles", "lines", "lines-atomic", "all-atomic", "all-owned", "replicated", "put-off", "importance"],
 )
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
     digits, optimum, coordinates, threads, monkeypatch

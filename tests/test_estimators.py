@@ -652,7 +652,7 @@ BAD_PARAMETERS = [
     ({"block": 10**20}, ValueError, "block"),
     ({"activation": "sine"}, ValueError, "activation is one of relu, tanh, logistic, identity; got 'sine'"),
     ({"solver": "adam"}, ValueError, "solver is one of svrg, sgd; got 'adam'"),
-    ({"update": "wild"}, ValueError, "update is one of auto, serial, atomic, striped, owned; got 'wild'"),
+    ({"update": "wild"}, ValueError, "update is one of auto, serial, atomic, striped, owned, replicated; got 'wild'"),
     ({"update": "serial", "n_jobs": 2}, ValueError, "loses updates"),
     ({"dtype": "float16"}, ValueError, "dtype is float32 or float64; got 'float16'"),
     ({"dtype": "no such type"}, ValueError, "dtype is float32 or float64"),

@@ -85,7 +85,7 @@ def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
     _, mu, cache = problem.snapshot(problem.x)
     expected = problem.twin.epoch(direction, problem.x, 25, 0.02, 4, count, block, seed=7, epoch=3)
     assert np.abs(expected - problem.x).max() > 1e-5
-    updates = ["serial", "atomic"] + ["striped"] * (not count or block > 1) + ["owned"] * (not count)
+    updates = ["serial", "atomic"] + ["striped"] * (not count or block > 1) + ["owned", "replicated"] * (not count)
     for update, kept in itertools.product(updates, [None, cache] if direction == "svrg" else [None]):
         x, x_snap = problem.vector(problem.x), problem.vector(problem.x)
         how = {"direction": direction, "eta": 0.02, "epoch": 3, "mu": mu, "x_snap": x_snap, "cache": kept}
@@ -239,7 +239,8 @@ def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
     assert np.abs(expected - without).max() > 5 * TOLERANCE[dtype]
     how = {"direction": kind, "eta": 0.1, "epoch": 3, "mu": mu, "draws": draws, "deflation": pairs}
     how |= {"cache": cache if direction != "svrg-uncached" else None, "x_snap": problem.vector(problem.x)}
-    for update, threads in [("serial", 1), ("atomic", 1)] + [("striped", 1), ("owned", 1), ("owned", 3)] * (not subset):
+    of_all = [("striped", 1), ("owned", 1), ("owned", 3), ("replicated", 1)]
+    for update, threads in [("serial", 1), ("atomic", 1)] + of_all * (not subset):
         x = problem.vector(problem.x)
         loop = problem.inner_loop(*coordinates, update, threads=threads, replacement=False, rank=rank)
         loop.run(x, 40, **how)
@@ -276,7 +277,7 @@ def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordi
     expected = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, **how)
     plain = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, replacement=False)
     assert np.abs(expected - plain).max() > 0.002
-    for update in ["serial", "atomic"] if count else ["serial", "striped"]:
+    for update in ["serial", "atomic"] if count else ["serial", "striped", "replicated"]:
         x, loop = problem.vector(problem.x), problem.inner_loop(count, block, update, replacement=False, rank=rank)
         at_snapshot = {"mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if direction == "svrg" else None}
         loop.run(x, 25, direction=kind, eta=0.02, epoch=3, deflation=pairs, **at_snapshot)
@@ -304,7 +305,7 @@ def test_rows_put_off_below_shortened_layers(monkeypatch, direction):
             loop.run(x, 100, deflation=wrong, **how)
 
 
-@pytest.mark.parametrize("update", ["serial", "striped", "owned"])
+@pytest.mark.parametrize("update", ["serial", "striped", "owned", "replicated"])
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("hidden", [(), (7, 6)], ids=str)
 def test_shortened_steps_with_a_large_l2_term(hidden, same, update):

@@ -339,8 +339,9 @@ def test_kernels_are_clean(tmp_path):
         ("sanitize-memory", "update.h", "s->left = carve(base, &used, 2 * b *", "s->left = carve(base, &used, b *"),
         ("sanitize-threads", "update.h", "!asv_try_lock(lock)", "0"),
         ("sanitize-threads", "team.h", "s.sums + t % 2 * s.behind", "s.sums"),
+        ("sanitize-threads", "replica.h", "    asv_lock(lock);", ""),
     ],
-    ids=["short scratch", "no lock", "sums not yet read"],
+    ids=["short scratch", "no lock", "sums not yet read", "no lock of a part"],
 )
 def test_sanitizers_see_a_planted_bug(tmp_path, target, header, right, wrong):
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")

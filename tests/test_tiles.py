@@ -58,7 +58,7 @@ def test_inner_loop(p, hidden, batch, form, direction, rank, coordinates):
     how["cache"] = cache if direction == "svrg" else None
     expected = problem.twin.epoch(kind, problem.x, 12, 0.05, batch, count, block, seed=7, epoch=3, bases=bases)
     assert np.abs(expected - problem.x).max() > 1e-4
-    for update in ["serial", "atomic"] if count else ["serial", "atomic", "striped", "owned"]:
+    for update in ["serial", "atomic"] if count else ["serial", "atomic", "striped", "owned", "replicated"]:
         threads = 3 if update == "owned" else 1
         loop = problem.inner_loop(count, block, update, threads, batch, rank=pairs[0][0].shape[1] if rank else 0)
         x = problem.vector(problem.x)

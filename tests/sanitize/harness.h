@@ -97,7 +97,7 @@ typedef struct {
 
 /* More than one sweep's block of samples, more than one stripe of coordinates, rows longer than four cache lines,
  * and nothing a multiple of anything. */
-enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAYERS = 3, RANK = 3 };
+enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAYERS = 3, RANK = 3, PARTS = 5 };
 
 typedef struct {
     setting is;
@@ -212,7 +212,7 @@ static problem make_problem(setting is) {
 
 /* Whether updates of all coordinates come one after the other. */
 static int goes_in_order(const problem *p) {
-    return !p->is.subset && (p->is.update == ASV_SERIAL || p->is.update == ASV_OWNED);
+    return !p->is.subset && (p->is.update == ASV_SERIAL || p->is.update >= ASV_OWNED);
 }
 
 /* Steps that are shortened along any directions, but for rows that are put off. */
@@ -237,6 +237,11 @@ static void make_deflation(problem *p) {
     int64_t pitch = p->net.unit[2] - p->net.unit[1];
     if (goes_in_order(p) && !p->inner.done)
         p->inner.shift = array((size_t)(p->is.threads * RANK * pitch) * p->real, EXACT);
+    int64_t v = p->net.width[1];
+    p->inner.beside = p->inner.wide && v + RANK <= pitch;
+    for (int64_t i = 0; i < P && p->inner.beside; i++) /* replicas do it by themselves */
+        for (int64_t k = 0; k < RANK && p->is.update != ASV_REPLICATED; k++)
+            put(p, p->inner.wide, i * pitch + v + k, get(p, basis[0], (i + 1) * RANK + k));
 }
 
 /* Passes over some samples, twice and more, and not over others. */
@@ -269,10 +274,22 @@ static void make_team(problem *p) {
     p->inner.split = split;
 }
 
-/* W_0 to rows of whole lines, or back. */
+/* A replica of x for each thread, and its base. */
+static void make_replicas(problem *p) {
+    int64_t threads = p->is.threads, first = p->inner.wide ? p->net.bias[0] : 0;
+    void **where = array((size_t)(2 * threads) * sizeof(void *), EXACT);
+    for (int64_t k = 0; k < 2 * threads; k++)
+        where[k] = array((size_t)(p->net.d - (k < threads ? 0 : first)) * p->real, SPARE);
+    p->inner.replicas = where;
+    p->inner.bases = where + threads;
+    p->inner.parts = PARTS;
+    p->inner.counts = array((size_t)(3 * ASV_COUNTER_STRIDE * threads) * sizeof(int64_t), EXACT);
+}
+
+/* W_0 to rows of whole lines, or back; replicas do it by themselves. */
 static void move_rows(problem *p, int back) {
     int64_t v = p->net.width[1], pitch = p->net.unit[2] - p->net.unit[1];
-    for (int64_t i = 0; i < P && p->inner.wide; i++) {
+    for (int64_t i = 0; i < P && p->inner.wide && p->is.update != ASV_REPLICATED; i++) {
         char *row = (char *)p->inner.x + (size_t)(i * v) * p->real;
         char *wide = (char *)p->inner.wide + (size_t)(i * pitch) * p->real;
         memcpy(back ? row : wide, back ? wide : row, (size_t)v * p->real);
@@ -283,7 +300,8 @@ static void move_rows(problem *p, int back) {
 static void make_inner(problem *p, int64_t steps) {
     make_network(p);
     make_samples(p);
-    int64_t stripes = (p->net.d + ASV_STRIPE - 1) / ASV_STRIPE, blocks = (p->net.d + p->is.block - 1) / p->is.block;
+    int64_t stripes = p->is.update == ASV_REPLICATED ? PARTS : (p->net.d + ASV_STRIPE - 1) / ASV_STRIPE;
+    int64_t blocks = (p->net.d + p->is.block - 1) / p->is.block;
     size_t locks = (size_t)(p->is.subset ? blocks : stripes * ASV_LINE / (int64_t)sizeof(int32_t));
     size_t d = (size_t)p->net.d * p->real;
     int32_t *delays = array((size_t)steps * sizeof(int32_t), EXACT);
@@ -308,21 +326,24 @@ static void make_inner(problem *p, int64_t steps) {
         .direction = p->is.direction,
         .update = p->is.update,
         .replacement = p->is.weighted,
-        .counters = array(2 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
+        .counters = array(3 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
         .locks = array(locks * sizeof(int32_t), EXACT),
         .delays = delays,
         .divided = p->is.divided,
         .control = &p->control,
     };
-    if (p->is.form == SPARSE && !p->is.subset) { /* ZEROS: the same without putting off */
+    if (p->is.form == SPARSE && !p->is.subset &&
+        p->is.update != ASV_REPLICATED) { /* ZEROS: the same without putting off */
         p->inner.done = array(2 * P * sizeof(int32_t), EXACT);
         p->inner.row_locks = p->inner.done + P;
     }
     if (p->is.update == ASV_OWNED) make_team(p);
     if (p->is.form == ZEROS && goes_in_order(p)) {
         int64_t pitch = p->net.unit[2] - p->net.unit[1];
-        p->inner.wide = array((size_t)(P * pitch) * p->real, SPARE);
+        int64_t copies = p->is.update == ASV_REPLICATED ? p->is.threads : 1;
+        p->inner.wide = array((size_t)(copies * P * pitch) * p->real, SPARE);
     }
+    if (p->is.update == ASV_REPLICATED) make_replicas(p);
     if (p->is.weighted) make_deflation(p);
     if (!p->inner.replacement) make_list(p);
     if (p->is.direction == ASV_SVRG) {

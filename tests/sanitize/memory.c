@@ -38,6 +38,14 @@ static void sweep(problem *p, int64_t first, int64_t last) {
             put(p, (void *)p->inner.mu, k, get(p, p->inner.mu, k) + get(p, gradient, k) / N);
 }
 
+/* By one thread: fewer than columns were divided among, or than there are replicas. */
+static void iterate(const problem *p, int64_t steps, void *scratch) {
+    if (p->is.update == ASV_OWNED)
+        p->kernels->team(&p->inner, steps, scratch, 0, 0, 1);
+    else
+        p->kernels->work(&p->inner, steps, scratch, 0);
+}
+
 static void run(setting is) {
     problem p = make_problem(is);
     make_inner(&p, STEPS);
@@ -48,11 +56,9 @@ static void run(setting is) {
     sweep(&p, N - 1, N);
     void *scratch = array(p.kernels->step_scratch(&p.inner), EXACT);
     move_rows(&p, 0);
-    if (is.update == ASV_OWNED)
-        p.kernels->team(&p.inner, STEPS, scratch, 0, 0, 1); /* fewer threads than columns were divided among */
-    for (int64_t t = 0; t < STEPS && is.update != ASV_OWNED; t++) p.kernels->step(&p.inner, t, scratch, 0);
+    iterate(&p, STEPS, scratch);
     move_rows(&p, 1);
-    if (p.inner.done || p.inner.shift) p.kernels->settle(&p.inner, STEPS, 0, P);
+    if (is.update != ASV_REPLICATED && (p.inner.done || p.inner.shift)) p.kernels->settle(&p.inner, STEPS, 0, P);
     no_nan(&p, p.inner.x, p.net.d);
     for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
     CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
@@ -82,11 +88,8 @@ static void run(setting is) {
     /* A stopped loop touches nothing. */
     p.control.deadline = 0;
     p.inner.delays[0] = -1;
-    memset(p.inner.counters, 0, 2 * ASV_COUNTER_STRIDE * sizeof(int64_t));
-    if (is.update == ASV_OWNED)
-        p.kernels->team(&p.inner, 1, scratch, 0, 0, 1);
-    else
-        p.kernels->step(&p.inner, 0, scratch, 0);
+    memset(p.inner.counters, 0, 3 * ASV_COUNTER_STRIDE * sizeof(int64_t));
+    iterate(&p, 1, scratch);
     CHECK(p.inner.delays[0] == -1 && p.control.stop == ASV_OUT_OF_TIME, "%s", describe(&p));
     p.kernels->atomic_subtract(p.inner.x, p.net.d - 1, 1);
     release_all();
@@ -101,8 +104,8 @@ int main(void) {
     for (int i = 0; i < 2 * 2 * 3 * 3; i++)
         for (int direction = 0; direction < 3; direction++)
             for (int c = 0; c < 4; c++)
-                for (int update = ASV_SERIAL; update <= ASV_OWNED; update++) {
-                    if (update == ASV_OWNED && coordinates[c].subset) continue; /* this is for all of them */
+                for (int update = ASV_SERIAL; update <= ASV_REPLICATED; update++) {
+                    if (update >= ASV_OWNED && coordinates[c].subset) continue; /* these are for all of them */
                     if (update == ASV_STRIPED && coordinates[c].subset && coordinates[c].block == 1) continue;
                     run((setting){
                         .precise = i & 1,

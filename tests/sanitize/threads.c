@@ -7,7 +7,6 @@
  * The argument is "team" for threads that carry out iterations together, and "apart" for all others: these read x while
  * it is written, and in a team nobody does. */
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "harness.h"
 
@@ -20,7 +19,6 @@ typedef struct {
     int number;
 } worker;
 
-static atomic_llong next_step;
 static pthread_barrier_t start;
 
 static void *work(void *argument) {
@@ -31,11 +29,8 @@ static void *work(void *argument) {
         p->kernels->team(&p->inner, STEPS, w->all, w->stride, w->number, THREADS);
         return NULL;
     }
-    for (;;) {
-        int64_t t = atomic_fetch_add(&next_step, 1);
-        if (t >= STEPS) return NULL;
-        p->kernels->step(&p->inner, t, w->all + (size_t)w->number * w->stride, w->number);
-    }
+    p->kernels->work(&p->inner, STEPS, w->all + (size_t)w->number * w->stride, w->number);
+    return NULL;
 }
 
 static double mu_of(int64_t k) { return 1 + (double)(k % 7); }
@@ -72,7 +67,6 @@ static void run(setting is) {
     char *all = array(THREADS * stride, EXACT);
     worker workers[THREADS];
     pthread_t handles[THREADS];
-    atomic_store(&next_step, 0);
     pthread_barrier_init(&start, NULL, THREADS);
     for (int i = 0; i < THREADS; i++) {
         workers[i] = (worker){&p, all, stride, i};
@@ -100,8 +94,8 @@ int main(int count_of_arguments, char **arguments) {
     static const struct {
         int update;
         int64_t subset, block;
-    } modes[] = {
-        {ASV_ATOMIC, 0, 1}, {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16}, {ASV_STRIPED, 100, 16}, {ASV_STRIPED, 0, 1}};
+    } modes[] = {{ASV_ATOMIC, 0, 1},     {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16},
+                 {ASV_STRIPED, 100, 16}, {ASV_STRIPED, 0, 1}, {ASV_REPLICATED, 0, 1}};
     enum { MODES = sizeof(modes) / sizeof(modes[0]) };
     int count = 0;
     for (int i = 0; i < 2 * 3 * 3; i++)
