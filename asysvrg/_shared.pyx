@@ -69,7 +69,7 @@ cdef class InnerLoop:
     cdef readonly Network network
     cdef readonly Samples samples
     cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide, _seats
-    cdef object _replicas, _where, _counts
+    cdef object _spare, _where, _counts
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads, replacement=True, rank=0, spare=()):
@@ -119,9 +119,7 @@ cdef class InnerLoop:
         cuts, split = self._division
         self.inner.cuts = <const int64_t *>address(cuts, np.int64, (threads + 1,))
         self.inner.split = <const int32_t *>address(split, np.int32, (threads - 1, samples.size))
-        self._replicas = None
-        if update == "replicated":
-            self._make_replicas(spare[:threads - 1])
+        self._spare = spare[:threads - 1]
         self._turned = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
@@ -132,18 +130,22 @@ cdef class InnerLoop:
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
         self._parts, self._seats = None, aligned_zeros((threads,), np.int32)
 
-    cdef _make_replicas(self, spare):
-        """A replica of x for each thread, and its base; without W_0's where W_0 is wide: a replica has room for it."""
+    cdef _make_replicas(self):
+        """A replica of x for each thread, and its base; without W_0's where W_0 is wide: a replica has room for it.
+
+        Returns what is to be kept while they are used. Not longer, since a new snapshot takes as much memory.
+        """
         cdef int64_t threads = self.inner.threads
         dtype, size = self.network.dtype, self.network.size
         base = size - (0 if self._wide is None else self.network.net.bias[0])
-        self._replicas = [*spare, *(aligned_zeros((size,), dtype) for _ in range(threads - len(spare)))]
-        self._replicas += [aligned_zeros((base,), dtype) for _ in range(threads)]
-        self._where = np.array([each.ctypes.data for each in self._replicas], dtype=np.uintp)
+        made = [*self._spare, *(aligned_zeros((size,), dtype) for _ in range(threads - len(self._spare)))]
+        made += [aligned_zeros((base,), dtype) for _ in range(threads)]
+        self._where = np.array([each.ctypes.data for each in made], dtype=np.uintp)
         self.inner.replicas = <void *const *>address(self._where, np.uintp, (2 * threads,))
         self.inner.bases = self.inner.replicas + threads
         self._counts = aligned_zeros((threads, 3 * ASV_COUNTER_STRIDE), np.int64)
         self.inner.counts = <int64_t *>address(self._counts, np.int64, self._counts.shape)
+        return made
 
     def _geometric_sums(self, int64_t steps, double eta):
         """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all that is put off has the same r = 1 - eta alpha."""
@@ -227,11 +229,13 @@ cdef class InnerLoop:
         self._counters.fill(0)
         start_control(&self.control, deadline)
         weights = None if self._wide is None else self._widen(x, None if deflation is None else deflation[0])
+        replicas = self._make_replicas() if inner.update == ASV_REPLICATED else None
         with nogil, parallel(num_threads=inner.threads):
             if inner.update == ASV_OWNED:
                 kernels.team(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
             else:
                 kernels.work(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
+        del replicas
         if weights is not None:
             weights[:] = self._wide[:, :weights.shape[1]]
         if inner.done != NULL or inner.shift != NULL and inner.update != ASV_REPLICATED:

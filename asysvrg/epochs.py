@@ -367,8 +367,8 @@ def minimize(
             reason = stopped or run.reason_to_stop(epoch, snapshot)
             if reason:
                 return run.outcome(epoch, reason, snapshot)
+            previous = snapshot  # and the one before is given back
             more = run.inner(epoch, snapshot)
-            previous = snapshot
             epoch += 1
     except KeyboardInterrupt:
         if run.best_loss == math.inf:
