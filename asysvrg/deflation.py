@@ -19,7 +19,7 @@ from scipy import linalg, sparse
 
 from asysvrg._network import Network, Samples, aligned_zeros
 
-ROWS = 256  # samples that second moments are taken from
+ROWS = 128  # samples that second moments are taken from
 EXACT = 64  # rows of moments up to which eigenvectors are exact; beyond, that would take a large part of an epoch
 SPARE, TIMES = 7, 2  # columns more than are asked for, and iterations, of those that are not
 
