@@ -289,10 +289,9 @@ ASV_INLINE int64_t take_iteration(const asv_inner *p, step_scratch *s, int64_t s
     return t;
 }
 
-/* Computes the direction at an x^ that fewer than max_delay updates are missing from, and claims the update. Returns
- * its delay: the number of updates that were claimed before it and not complete when it read x, |J(t)| of Eq. (6),
- * never counted too low. Where that would exceed max_delay, x^ is read again, with the same draws, so that max_delay
- * holds for every update carried out. -1: stopped. */
+/* Computes the direction, and claims the update. Returns its delay: the number of updates that were claimed before it
+ * and not complete when it read x, |J(t)| of Eq. (6), never counted too low. Where that would exceed max_delay, x^ is
+ * read again, with the same draws, so that max_delay holds for every update carried out. -1: stopped. */
 ASV_INLINE int64_t claim_update(const asv_inner *p, const asv_inner *mine, step_scratch *s, int thread) {
     const int replicated = p->update == ASV_REPLICATED;
     int64_t *claimed = p->counters, *completed = p->counters + ASV_COUNTER_STRIDE;
