@@ -238,7 +238,7 @@ cdef class InnerLoop:
         del replicas
         if weights is not None:
             weights[:] = self._wide[:, :weights.shape[1]]
-        if inner.done != NULL or inner.shift != NULL and inner.update != ASV_REPLICATED:
+        if inner.done != NULL or inner.shift != NULL:
             done = np.count_nonzero(delays >= 0)
             for t in prange(inner.threads, num_threads=inner.threads, schedule="static", chunksize=1, nogil=True):
                 kernels.settle(inner, done, p * t // inner.threads, p * (t + 1) // inner.threads)
@@ -259,7 +259,10 @@ cdef class InnerLoop:
             asv_take_seat(seats, inner.counters, asv_thread_number(), asv_team_size())
 
     cdef _widen(self, x, pair):
-        """Copies W_0 to rows on whole lines, and what stands beside it; returns where it is in x. Replicas do this."""
+        """Copies W_0 to rows on whole lines, and what stands beside it; returns where it is in x.
+
+        Replicas are filled by the threads that have them: None.
+        """
         weights = x[self.network.slices[0][0]].reshape(self.samples.data.p, -1)
         v, rank = weights.shape[1], 0 if pair is None else pair[0].shape[1]
         self.inner.wide = address(self._wide, self.network.dtype, self._wide.shape)

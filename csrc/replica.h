@@ -15,10 +15,18 @@
 
 #include "deflate.h"
 
-/* A thread's counts: of its own updates; then for each part, of the others' updates that were in x when it was
- * exchanged last; then for each part, of its own that are in x since. */
-ASV_INLINE int64_t *counts_of(const asv_inner *p, int64_t thread) {
-    return p->counts + 3 * ASV_COUNTER_STRIDE * thread;
+/* The same iterations on a thread's replica, with its base and its counts: of its own updates; then for each part, of
+ * the others' updates that were in x when it was exchanged last; then for each part, of its own that are in x since. */
+ASV_INLINE asv_inner in_replica(const asv_inner *p, int64_t thread) {
+    asv_inner mine = *p;
+    int64_t pitch = pitch_of(p->net, 1);
+    mine.update = ASV_SERIAL;
+    mine.x = p->replicas[thread];
+    mine.bases = p->bases + thread;
+    mine.counts = p->counts + 3 * ASV_COUNTER_STRIDE * thread;
+    if (p->wide) mine.wide = (real *)p->wide + thread * p->net->width[0] * pitch;
+    if (p->shift) mine.shift = (real *)p->shift + thread * p->rank * pitch;
+    return mine;
 }
 
 ASV_INLINE int64_t least(const int64_t *counts, int64_t parts) {
@@ -27,22 +35,9 @@ ASV_INLINE int64_t least(const int64_t *counts, int64_t parts) {
     return result;
 }
 
-/* Updates that a thread's replica has, at least: all of its own, and those of the others that it has in every part. */
-ASV_INLINE int64_t seen_by(const asv_inner *p, int64_t thread) {
-    const int64_t *counts = counts_of(p, thread);
-    return counts[0] + least(counts + 1, p->parts);
-}
-
-/* The same iterations on this thread's replica. */
-ASV_INLINE asv_inner in_replica(const asv_inner *p, int64_t thread) {
-    asv_inner mine = *p;
-    int64_t pitch = pitch_of(p->net, 1);
-    mine.update = ASV_SERIAL;
-    mine.x = p->replicas[thread];
-    if (p->wide) mine.wide = (real *)p->wide + thread * p->net->width[0] * pitch;
-    if (p->shift) mine.shift = (real *)p->shift + thread * p->rank * pitch;
-    return mine;
-}
+/* Updates that the replica `mine` has, at least: all of its thread's, and those of the others that are in every part.
+ */
+ASV_INLINE int64_t seen_in(const asv_inner *mine) { return mine->counts[0] + least(mine->counts + 1, mine->parts); }
 
 /* Where part j begins: rows of W~_0 = (W_0; b_0) are whole. */
 ASV_INLINE int64_t part_from(const asv_inner *p, int64_t j) {
@@ -75,12 +70,12 @@ ASV_INLINE void exchange(real *x, real *own, real *base, const factors_t *f, int
 enum { ASV_ROWS_AHEAD = 3 }; /* how far the rows to come are asked for */
 
 /* Part j of x and of the replica `mine`. */
-ASV_PART void exchange_part(const asv_inner *p, const asv_inner *mine, int64_t thread, int64_t j) {
+ASV_PART void exchange_part(const asv_inner *p, const asv_inner *mine, int64_t j) {
     const asv_network *net = p->net;
     const factors_t f = shift_factors(mine);
     const int64_t v = f.width_out, bias = net->bias[0], end = part_from(p, j + 1);
     const int64_t rows_end = end < bias + v ? end : bias + v;
-    real *x = p->x, *own = mine->x, *base = (real *)p->bases[thread] - (mine->wide ? bias : 0);
+    real *x = p->x, *own = mine->x, *base = (real *)mine->bases[0] - (mine->wide ? bias : 0);
     int32_t *lock = p->locks + j * (ASV_LINE / (int64_t)sizeof(int32_t));
     asv_lock(lock);
     int64_t k = part_from(p, j);
@@ -96,40 +91,38 @@ ASV_PART void exchange_part(const asv_inner *p, const asv_inner *mine, int64_t t
 }
 
 /* The same, and what this thread knows of the others, and they of it. */
-ASV_INLINE void exchange_counted(const asv_inner *p, const asv_inner *mine, int64_t thread, int64_t j) {
-    int64_t *completed = p->counters + ASV_COUNTER_STRIDE, *counts = counts_of(p, thread);
-    int64_t *seen = counts + 1, *pushed = seen + p->parts, before = least(pushed, p->parts);
+ASV_INLINE void exchange_counted(const asv_inner *p, const asv_inner *mine, int64_t j) {
+    int64_t *completed = p->counters + ASV_COUNTER_STRIDE;
+    int64_t *seen = mine->counts + 1, *pushed = seen + p->parts, before = least(pushed, p->parts);
     seen[j] = asv_count_read(completed) - before;
-    exchange_part(p, mine, thread, j);
-    pushed[j] = counts[0];
+    exchange_part(p, mine, j);
+    pushed[j] = mine->counts[0];
     asv_count_up(completed, least(pushed, p->parts) - before);
 }
 
 /* After this thread's update: the next part. Threads begin far from each other. */
 ASV_INLINE void take_turn(const asv_inner *p, const asv_inner *mine, int64_t thread) {
-    int64_t turn = counts_of(p, thread)[0]++ + thread * p->parts / p->threads;
-    exchange_counted(p, mine, thread, turn % p->parts);
+    int64_t turn = mine->counts[0]++ + thread * p->parts / p->threads;
+    exchange_counted(p, mine, turn % p->parts);
 }
 
 /* All parts: before the first iteration; where x^ is to be read again, for being too late; after the last. */
-ASV_INLINE void exchange_all(const asv_inner *p, const asv_inner *mine, int64_t thread) {
-    for (int64_t j = 0; j < p->parts; j++) exchange_counted(p, mine, thread, j);
+ASV_INLINE void exchange_all(const asv_inner *p, const asv_inner *mine) {
+    for (int64_t j = 0; j < p->parts; j++) exchange_counted(p, mine, j);
 }
 
 /* The replica becomes x: one that is zero, as its base is, has gained nothing. */
-ASV_PART void replicate(const asv_inner *p, const asv_inner *mine, int64_t thread) {
+ASV_PART void replicate(const asv_inner *p, const asv_inner *mine) {
     const asv_network *net = p->net;
     const int64_t v = net->width[1], pitch = pitch_of(net, 1), first = mine->wide ? net->bias[0] : 0;
-    memset(counts_of(p, thread), 0, (size_t)(1 + 2 * p->parts) * sizeof(int64_t));
+    memset(mine->counts, 0, (size_t)(1 + 2 * p->parts) * sizeof(int64_t));
     memset(mine->x, 0, (size_t)net->d * sizeof(real));
-    memset(p->bases[thread], 0, (size_t)(net->d - first) * sizeof(real));
-    if (mine->shift) memset(mine->shift, 0, (size_t)(p->rank * pitch) * sizeof(real));
-    for (int64_t i = 0; i < net->width[0] && mine->wide; i++) {
-        real *row = (real *)mine->wide + i * pitch;
-        memset(row, 0, (size_t)pitch * sizeof(real));
-        if (p->beside) memcpy(row + v, (const real *)p->basis[0] + (i + 1) * p->rank, (size_t)p->rank * sizeof(real));
-    }
-    exchange_all(p, mine, thread);
+    memset(mine->bases[0], 0, (size_t)(net->d - first) * sizeof(real));
+    if (mine->wide) memset(mine->wide, 0, (size_t)(net->width[0] * pitch) * sizeof(real));
+    for (int64_t i = 0; i < net->width[0] && p->beside; i++)
+        memcpy((real *)mine->wide + i * pitch + v, (const real *)p->basis[0] + (i + 1) * p->rank,
+               (size_t)p->rank * sizeof(real));
+    exchange_all(p, mine);
 }
 
 #endif

@@ -296,12 +296,12 @@ ASV_INLINE int64_t claim_update(const asv_inner *p, const asv_inner *mine, step_
     const int replicated = p->update == ASV_REPLICATED;
     int64_t *claimed = p->counters, *completed = p->counters + ASV_COUNTER_STRIDE;
     do {
-        const int64_t read_at = s->seen = replicated ? seen_by(p, thread) : asv_count_read(completed);
+        const int64_t read_at = s->seen = replicated ? seen_in(mine) : asv_count_read(completed);
         if (p->done) settle_batch(p, s);
         compute_direction(mine, s);
         const int64_t turn = asv_claim(claimed, read_at, p->max_delay);
         if (turn >= 0) return turn - read_at;
-        if (replicated) exchange_all(p, mine, thread);
+        if (replicated) exchange_all(p, mine);
         sched_yield();
     } while (!asv_stopped(p->control, thread));
     return -1;
@@ -313,7 +313,7 @@ ASV_CLONES void ASV_NAME(asv_work)(const asv_inner *p, int64_t steps, void *scra
     const asv_inner mine = replicated ? in_replica(p, thread) : *p;
     step_scratch s = {0};
     carve_step(&s, scratch, &mine);
-    if (replicated) replicate(p, &mine, thread);
+    if (replicated) replicate(p, &mine);
     for (int64_t t = take_iteration(p, &s, steps), next; t < steps && !asv_stopped(p->control, thread); t = next) {
         take_next(p, &s, t);
         const int64_t delay = claim_update(p, &mine, &s, thread);
@@ -329,11 +329,13 @@ ASV_CLONES void ASV_NAME(asv_work)(const asv_inner *p, int64_t steps, void *scra
         }
         forget_columns(&s.in);
     }
-    if (replicated) exchange_all(p, &mine, thread);
+    if (replicated) exchange_all(p, &mine);
 }
 
-/* After `done` iterations: rows first..last of W_0, with row 0 the bias, get what waited. */
+/* After `done` iterations: rows first..last of W_0, with row 0 the bias, get what waited. Replicas' has been exchanged.
+ */
 ASV_CLONES void ASV_NAME(asv_settle)(const asv_inner *p, int64_t done, int64_t first, int64_t last) {
+    if (p->update == ASV_REPLICATED) return;
     for (int64_t i = first; i < last; i++) {
         if (p->done) settle_row(p, i, done);
         if (p->shift) settle_shift(p, i);

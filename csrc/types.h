@@ -105,8 +105,7 @@ typedef struct {
     const int32_t
         *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within (team.h) */
     int divided; /* ASV_OWNED: whether threads divide a mini-batch's samples, or each takes all of them (team.h) */
-    void
-        *wide; /* W_0 with its rows on whole lines, in place of that in x, in ASV_REPLICATED of each replica; or NULL */
+    void *wide; /* W_0 with its rows on whole lines, in place of that in x or in each replica; or NULL */
     void *const *replicas; /* ASV_REPLICATED, for each thread: its replica of x, */
     void *const *bases; /* and its base, where W_0 is in `wide` that of the coordinates behind it (replica.h); */
     int64_t parts; /* in which x is exchanged with them, */
@@ -119,8 +118,8 @@ typedef struct {
     const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
     const void *turned; /* U_0' without the bias's column, rank x width[0], where there is U_0 */
     const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
-    void *shift; /* rank rows of layer 1's units, for each thread the same: U_0 times them is added to b_0 and W_0 by
-                    `settle`; or NULL */
+    void *shift; /* rank rows of layer 1's units, for each thread the same, or its replica's: U_0 times them is added to
+                    b_0 and W_0 by `settle`; or NULL */
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (importance.py); or NULL */
     const void *ratio; /* with a list, n: 1 / (n p_i), what the gradient of sample i is multiplied by */
     void *lengths; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */

@@ -6,11 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples, aligned_zeros
-from asysvrg._shared import InnerLoop
 from conftest import Problem
 from scipy import sparse
-from test_kernels import TOLERANCE
+from test_kernels import TOLERANCE, shortened
 from test_team import at_snapshot
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, _shared
@@ -18,29 +16,17 @@ from asysvrg import AsySVRGClassifier, AsySVRGRegressor, _shared
 RANK, STEPS = 3, 600
 
 
-def constant(dtype, form, threads, hidden=(90,), alpha=0.0):
+def constant(dtype, form, threads, hidden=(90,)):
     """A loop in which every direction is P mu, whatever x is: samples have no weight. And what it is given."""
-    n, p = 50, 31
-    rng = np.random.default_rng(0)
-    X = (rng.standard_normal((n, p)) * (1 if form == "dense" else rng.random((n, p)) < 0.3)).astype(dtype)
-    network = Network((p, *hidden, 9), "relu", "squared", dtype)
-    samples = Samples(sparse.csr_array(X) if form == "csr" else X, np.zeros((n, 9), dtype), np.zeros(n, dtype))
-    if form == "zeros":
-        assert samples.compress(np.inf)
-    loop = InnerLoop(
-        network, samples, alpha=alpha, batch_size=4, coordinates=0, block=1, update="replicated", max_delay=None,
-        seed=3, threads=threads, rank=RANK,
-    )  # fmt: skip
-    mu, step = network.vector(rng.standard_normal(network.size)), network.vector()
-    step[:] = mu
-    pairs = []
-    for (W, b), (P_W, P_b) in zip(network.layers(mu), network.layers(step), strict=True):
-        U = aligned_zeros((1 + len(W), RANK), dtype)
-        U[:] = np.linalg.qr(rng.standard_normal(U.shape))[0] * np.sqrt(0.9)
-        along = U.T @ np.vstack([b, W])
-        P_W -= U[1:] @ along
-        P_b -= U[0] @ along
-        pairs.append((U, along.astype(dtype)))
+    how = {"dtype": dtype, "form": form, "loss": "squared", "weighted": True, "alpha": 0.0}
+    problem = Problem(hidden, n=50, p=31, outputs=9, density=0.3, **how)
+    problem.samples.weight[:] = 0
+    network, mu = problem.network, problem.vector(np.random.default_rng(0).standard_normal(problem.network.size))
+    bases, _ = shortened(problem, RANK, "svrg")
+    layers = zip(bases, network.layers(mu), strict=True)
+    pairs = [(U, (U.T @ np.vstack([b, W])).astype(dtype)) for U, (W, b) in layers]
+    step = problem.twin.direction("svrg", problem.x, problem.x, [0], bases, mu=mu)
+    loop = problem.inner_loop(update="replicated", threads=threads, rank=RANK)
     how = {"direction": "svrg", "eta": 0.01, "mu": mu, "x_snap": network.vector(), "deflation": pairs}
     return network, loop, how, step
 

@@ -332,8 +332,8 @@ static void make_inner(problem *p, int64_t steps) {
         .divided = p->is.divided,
         .control = &p->control,
     };
-    if (p->is.form == SPARSE && !p->is.subset &&
-        p->is.update != ASV_REPLICATED) { /* ZEROS: the same without putting off */
+    /* ZEROS, and replicas: the same without putting off. */
+    if (p->is.form == SPARSE && !p->is.subset && p->is.update != ASV_REPLICATED) {
         p->inner.done = array(2 * P * sizeof(int32_t), EXACT);
         p->inner.row_locks = p->inner.done + P;
     }

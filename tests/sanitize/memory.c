@@ -58,7 +58,7 @@ static void run(setting is) {
     move_rows(&p, 0);
     iterate(&p, STEPS, scratch);
     move_rows(&p, 1);
-    if (is.update != ASV_REPLICATED && (p.inner.done || p.inner.shift)) p.kernels->settle(&p.inner, STEPS, 0, P);
+    if (p.inner.done || p.inner.shift) p.kernels->settle(&p.inner, STEPS, 0, P);
     no_nan(&p, p.inner.x, p.net.d);
     for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
     CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
