@@ -31,7 +31,7 @@ ASV_CLONES int64_t ASV_NAME(asv_complete)(const asv_inner *p, int64_t t, int64_t
 
 /* v = (last - first) / b times the direction of samples first..last of iteration t's mini-batch, at an x^ that nobody
  * writes to: parts of a mini-batch, computed by several threads, add up to its direction. The l2 term is in the part
- * that begins at 0. The scratch is that of asv_step. */
+ * that begins at 0. The scratch is that of asv_work. */
 ASV_CLONES void ASV_NAME(asv_direction)(const asv_inner *p, int64_t t, int64_t first, int64_t last, void *v,
                                         void *scratch) {
     const asv_network *net = p->net;

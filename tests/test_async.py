@@ -205,12 +205,11 @@ def test_max_delay_bounds_the_delay_of_every_update(threads, max_delay, coordina
     assert delays.max() <= max_delay
 
 
-@pytest.mark.parametrize("update", ["striped", "replicated"])
-def test_delays_are_seen_when_threads_share_an_epoch(update):
+def test_delays_are_seen_when_threads_share_an_epoch():
     """With more threads than one, some updates do come between a read and its own update."""
     problem = Problem(hidden=(200,), n=500)
     _, mu, cache = problem.snapshot(problem.x)
-    delays = problem.inner_loop(threads=4, update=update).run(
+    delays = problem.inner_loop(threads=4, update="striped").run(
         problem.vector(problem.x), 3000, direction="svrg", eta=0.01, epoch=0, mu=mu, cache=cache
     )
     assert 0 < delays.mean() < 50
