@@ -18,8 +18,8 @@ from asysvrg._network import Network, Samples
 from asysvrg.epochs import KEPT, State
 from asysvrg.trace import Trace
 
-NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 2
-ARRAYS = ("x", "best", "lengths")
+NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 3
+ARRAYS = ("x", "best", "lengths", "directions")
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip
@@ -139,7 +139,8 @@ class Checkpoint:
         start = values["start"]
         d, dtype = _size(self.identity["widths"]), np.dtype(self.identity["dtype"])
         listed = self.identity["n_samples"] if self.identity.get("sampling") == "importance" else 0
-        for name, size in zip(ARRAYS, (d, d, listed), strict=True):
+        directions = self.identity.get("deflation", 0) * sum(1 + width for width in self.identity["widths"][1:-1])
+        for name, size in zip(ARRAYS, (d, d, listed, directions), strict=True):
             array = arrays[name]
             if array.shape != (size,) or (size and array.dtype != dtype) or not np.isfinite(array).all():
                 raise ValueError(f"{self.path} is damaged ({name} is no {dtype} array of {size} finite numbers)")
@@ -157,7 +158,7 @@ class Checkpoint:
         )
         if not sound:
             raise ValueError(f"{self.path} is damaged (its counts or its rows are not those of a run)")
-        self.state = State(arrays["x"], arrays["best"], values["epoch"], arrays["lengths"], numbers)
+        self.state = State(arrays["x"], arrays["best"], values["epoch"], arrays["lengths"], arrays["directions"], numbers)
         self._start, self._rows, self._histogram = start, rows, histogram
 
 

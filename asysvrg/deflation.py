@@ -44,7 +44,9 @@ class Deflation:
     Attributes
     ----------
     bases : list of array of shape (1 + inputs, rank), or None
-        U of each layer, the bias's row first; those of hidden layers after `look`.
+        U of each layer, the bias's row first; zeros for hidden layers before `look`.
+    directions : array
+        Those of all hidden layers, one behind the other.
     """
 
     def __init__(
@@ -57,24 +59,34 @@ class Deflation:
         weight = np.ones(self._some.size) if samples.weight is None else self._some.weight
         self._root_weight = np.sqrt(weight).astype(network.dtype)[:, None]
         self._start = np.random.default_rng(seed).standard_normal((ROWS, rank + 1 + SPARE), network.dtype)
-        self.bases = [self._basis(self._some.X) if first else None, *(None for _ in network.widths[1:-1])]
+        sizes = [(1 + width) * rank for width in network.widths[:-1]]
+        ends = np.cumsum((0, *sizes[1:]))
+        self.directions = aligned_zeros(ends[-1], network.dtype)
+        hidden = [self.directions[low:high].reshape(-1, rank) for low, high in itertools.pairwise(ends)]
+        self.bases = [aligned_zeros((1 + network.widths[0], rank), network.dtype) if first else None, *hidden]
+        if first:
+            self._take(self._some.X, self.bases[0])
 
-    def look(self, x: np.ndarray) -> None:
-        """Takes the hidden layers' directions from their activations at parameters x."""
-        if len(self.bases) == 1:
+    def look(self, x: np.ndarray, epoch: int) -> None:
+        """Takes the hidden layers' directions from their activations at parameters x.
+
+        They turn less and less: after epoch 0 in epochs 1, 2, 4, 8, ... alone, and where there are none yet.
+        """
+        if len(self.bases) == 1 or (epoch & (epoch - 1) and self.directions.any()):
             return
         hidden = aligned_zeros((self._some.size, self.network.cache_width), self.network.dtype)
         self.network.sweep(self._some, x, self._threads, cache=hidden)
         ends = np.cumsum((0, *self.network.widths[1:-1]))
         for layer, (low, high) in enumerate(itertools.pairwise(ends), start=1):
-            self.bases[layer] = self._basis(hidden[:, low:high])
+            self._take(hidden[:, low:high], self.bases[layer])
 
-    def _basis(self, inputs: Any) -> np.ndarray:
+    def _take(self, inputs: Any, basis: np.ndarray) -> None:
         """U from rows of inputs: leading eigenvectors of their second moments, shortened to the eigenvalue after them.
 
         Or to the mean of all eigenvalues, if that is larger: with few inputs, that value may be next to nothing.
         """
-        root, basis = self._root_weight, aligned_zeros((1 + inputs.shape[1], self.rank), self.network.dtype)
+        root = self._root_weight
+        basis[:] = 0
         if sparse.issparse(inputs):
             factor = sparse.hstack([root, inputs.multiply(root)], format="csr")
         else:
@@ -83,7 +95,7 @@ class Deflation:
             np.multiply(inputs, root, out=factor[:, 1:])
         largest = abs(factor).max()
         if not largest < np.inf:  # the epoch loop says so
-            return basis
+            return
         factor /= largest
         total = factor.multiply(factor).sum() if sparse.issparse(factor) else np.vdot(factor, factor)
         tall = factor.shape[0] >= factor.shape[1]
@@ -95,7 +107,6 @@ class Deflation:
         values, vectors = np.maximum(values[1:], lowest), vectors[:, 1:]
         vectors = vectors if tall else factor.T @ (vectors / np.sqrt(values))
         basis[:, :count] = vectors * np.sqrt(1 - lowest / values)
-        return basis
 
     def _leading(self, moments: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The largest eigenvalues, in ascending order, and eigenvectors; of large matrices by orthogonal iteration.

@@ -38,7 +38,7 @@ class DistributedExecution:
 
     update = "server"
     deflation = 0  # directions are applied as they come
-    lengths = np.zeros(0)  # nor do draws depend on them
+    lengths = directions = np.zeros(0)  # nor do draws depend on lengths
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class DistributedExecution:
         self.has_cache = has_cache and all(self._found(group) >= WORTH for group in team.groups)
         self.skips_zeros = skips_zeros
 
-    def shortening(self, x: np.ndarray) -> None:
+    def shortening(self, x: np.ndarray, epoch: int) -> None:
         """None: steps are not shortened."""
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:

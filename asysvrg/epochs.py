@@ -26,6 +26,9 @@ class Execution(Protocol):
     @property
     def lengths(self) -> np.ndarray: ...
 
+    @property
+    def directions(self) -> np.ndarray: ...
+
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot: ...
 
     def inner(
@@ -135,6 +138,8 @@ class State:
     epoch : int
     lengths : array of shape (n,), or (0,)
         Of samples' gradients, which the next epoch's draws depend on; none without importance sampling.
+    directions : array
+        Along which hidden layers' steps are shortened, until they are looked for again.
     numbers : dict
         Clock, counts and the memory of the stopping rule: the attributes of the run that `KEPT` names.
     """
@@ -143,6 +148,7 @@ class State:
     best: np.ndarray
     epoch: int
     lengths: np.ndarray
+    directions: np.ndarray
     numbers: dict[str, Any]
 
 
@@ -180,12 +186,14 @@ class _Run:
 
     def state(self, epoch: int, snapshot: Snapshot) -> State:
         numbers = {name: getattr(self, name) for name in KEPT}
-        return State(snapshot.x, self.best, epoch, self.execution.lengths.copy(), numbers)
+        lengths, directions = self.execution.lengths.copy(), self.execution.directions.copy()
+        return State(snapshot.x, self.best, epoch, lengths, directions, numbers)
 
     def restore(self, state: State) -> None:
         self.x[:] = state.x
         self.best = state.best
         self.execution.lengths[:] = state.lengths
+        self.execution.directions[:] = state.directions
         for name in KEPT:
             setattr(self, name, state.numbers[name])
 

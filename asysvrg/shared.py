@@ -108,10 +108,15 @@ class SharedExecution:
         """Of samples' gradients when they were drawn last, shape (n,); none without importance sampling."""
         return np.zeros(0) if self._importance is None else self._importance.lengths
 
-    def shortening(self, x: np.ndarray) -> Deflation | None:
+    @property
+    def directions(self) -> np.ndarray:
+        """Along which hidden layers' steps are shortened; none where there are none."""
+        return np.zeros(0) if self._shortening is None else self._shortening.directions
+
+    def shortening(self, x: np.ndarray, epoch: int) -> Deflation | None:
         """P at x, if steps are shortened at all."""
         if self._shortening is not None:
-            self._shortening.look(x)
+            self._shortening.look(x, epoch)
         return self._shortening
 
     def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
@@ -138,15 +143,17 @@ class SharedExecution:
             mu=snapshot.mu,
             x_snap=snapshot.x,
             cache=snapshot.cache,
-            deflation=self._shortened(snapshot, direction),
+            deflation=self._shortened(snapshot, direction, epoch),
             draws=None if self._importance is None else self._importance.draws(epoch),
             deadline=deadline,
         )
         return delays[delays >= 0]
 
-    def _shortened(self, snapshot: Snapshot, direction: str) -> list[tuple[np.ndarray, np.ndarray] | None] | None:
+    def _shortened(
+        self, snapshot: Snapshot, direction: str, epoch: int
+    ) -> list[tuple[np.ndarray, np.ndarray] | None] | None:
         """U of each layer and U' (mu + alpha x~), if steps are shortened."""
-        shortening = self.shortening(snapshot.x)
+        shortening = self.shortening(snapshot.x, epoch)
         if shortening is None:
             return None
         parts = [shortening.along_l2(snapshot.x, self.objective.alphas())]

@@ -194,7 +194,7 @@ def _rate(settings: Settings, execution: SharedExecution | DistributedExecution,
     """The learning rate of "auto" at x."""
     f, size = execution.objective, execution.objective.d
     share = settings.coordinates / size if 0 < settings.coordinates < size else 1.0
-    curvature = smoothness(f.network, f.samples, f.alpha, x, execution.batch_size, seed, execution.shortening(x))
+    curvature = smoothness(f.network, f.samples, f.alpha, x, execution.batch_size, seed, execution.shortening(x, 0))
     return RATE_OF_SMOOTHNESS / curvature / math.sqrt(share)
 
 

@@ -61,6 +61,8 @@ def assert_same(a, b):
         {"dtype": "float64"},
         {"cache_size": 0},
         {"sampling": "importance"},
+        {"deflation": 2},
+        {"deflation": 2, "learning_rate_init": "auto"},
         {"learning_rate_init": "auto"},
         {"early_stopping": True},
         {"learning_rate_init": 200.0},  # rolls back
@@ -227,6 +229,7 @@ DAMAGE = [
     lambda path: rewritten(path, best=np.load(path)["x"].astype(np.float64)),
     lambda path: rewritten(path, x=np.array([object()])),
     lambda path: rewritten(path, lengths=np.ones(3, np.float32)),
+    lambda path: rewritten(path, directions=np.ones(3, np.float32)),
     lambda path: rewritten(path, values=np.frombuffer(b"{", np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[" * 100_000, np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[]", np.uint8)),
@@ -255,7 +258,7 @@ def test_a_damaged_checkpoint_is_refused(started, damage):
 
 def test_a_newer_version_says_so(started):
     rewritten(started / "checkpoint.npz", version=np.array(99))
-    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 2; a newer asysvrg"):
+    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 3; a newer asysvrg"):
         model(started, resume=True).fit(X, Y)
 
 

@@ -33,8 +33,8 @@ def test_directions_are_the_leading_eigenvectors(form, weighted, dtype):
     network, samples = far_from_centred(form=form, weighted=weighted, dtype=dtype)
     x = initial_parameters(network, np.random.RandomState(0))
     deflation = Deflation(network, samples, 2, 0)
-    assert deflation.bases[1] is None
-    deflation.look(x)
+    assert not deflation.bases[1].any()
+    deflation.look(x, 0)
     X = samples.X.toarray() if form == "csr" else samples.X
     weight = np.ones(samples.size) if samples.weight is None else samples.weight
     (W, b), _ = network.layers(x)
@@ -71,7 +71,7 @@ def test_fewer_samples_or_inputs_than_directions(n, p, rank):
     network, samples = far_from_centred(n, p)
     x = initial_parameters(network, np.random.RandomState(0))
     deflation = Deflation(network, samples, rank, 0)
-    deflation.look(x)
+    deflation.look(x, 0)
     for U in deflation.bases:
         values = np.linalg.eigvalsh(U @ U.T)
         assert -1e-9 < values.min() <= values.max() < 1
@@ -88,24 +88,39 @@ def test_inputs_of_any_size(size):
     assert (values.max() > 0.5) == np.isfinite(size)
 
 
+def test_hidden_layers_are_looked_at_less_and_less_often():
+    """And at once by whoever has no directions yet."""
+    network, samples = far_from_centred()
+    deflation, again = Deflation(network, samples, 2, 0), []
+    for epoch in range(20):
+        before = deflation.directions.copy()
+        deflation.look(initial_parameters(network, np.random.RandomState(epoch)), epoch)
+        if (deflation.directions != before).any():
+            again.append(epoch)
+    assert again == [0, 1, 2, 4, 8, 16]
+    late = Deflation(network, samples, 2, 0)
+    late.look(initial_parameters(network, np.random.RandomState(16)), 19)
+    np.testing.assert_array_equal(late.directions, deflation.directions)
+
+
 def test_the_curvature_is_smaller_by_the_mean_of_the_inputs():
     network, samples = far_from_centred()
     x = initial_parameters(network, np.random.RandomState(0))
     deflation = Deflation(network, samples, 4, 0)
-    deflation.look(x)
+    deflation.look(x, 0)
     how = (network, samples, np.float64(1e-3), x, 50, 0)
     assert smoothness(*how, deflation) < 0.2 * smoothness(*how)
 
 
 def test_blas_has_one_thread_before_the_kernels_start(monkeypatch):
     """Threads that BLAS once used go on looking for work for a while, on the cores that are to train."""
-    seen, basis = [], Deflation._basis
+    seen, take = [], Deflation._take
 
-    def looked(self, inputs):
+    def looked(self, inputs, basis):
         seen.extend(info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas")
-        return basis(self, inputs)
+        take(self, inputs, basis)
 
-    monkeypatch.setattr(Deflation, "_basis", looked)
+    monkeypatch.setattr(Deflation, "_take", looked)
     X = np.random.default_rng(0).standard_normal((300, 20))
     AsySVRGRegressor((5,), deflation=2, max_iter=1, n_jobs=2).fit(X, X[:, 0])
     assert set(seen) == {1}

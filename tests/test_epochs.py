@@ -30,7 +30,7 @@ STEPS, N, BATCH = 3, 7, 2  # of Quadratic
 class Quadratic:
     """An Execution in plain NumPy: f(x) = 1/2 |x|^2, whose inner iteration is a step of gradient descent."""
 
-    lengths = np.zeros(0)
+    lengths = directions = np.zeros(0)
 
     def __init__(self, log=None, tick=lambda seconds: None, losses=None):
         self.log = [] if log is None else log
