@@ -1,7 +1,10 @@
+from libc.stdint cimport uintptr_t
+
 from asysvrg._csrc cimport asv_control, asv_kernels, asv_network, asv_samples
 
 
 cdef void *address(array, dtype, shape) except? NULL
+cdef uintptr_t start_of(array) except? 0
 cdef const asv_kernels *kernels_of(dtype) except NULL
 cdef void start_control(asv_control *control, double deadline)
 

@@ -12,7 +12,7 @@ from asysvrg._csrc cimport (
     ASV_SGD, ASV_STRIPE, ASV_STRIPED, ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_draw_unit, asv_inner,
     asv_kernels, asv_key, asv_most_blocks, asv_samples, asv_take_seat, asv_team_size, asv_thread_number,
 )
-from asysvrg._network cimport Network, Samples, address, kernels_of, start_control
+from asysvrg._network cimport Network, Samples, address, kernels_of, start_control, start_of
 
 from asysvrg._network import aligned_zeros, reraise
 
@@ -140,7 +140,7 @@ cdef class InnerLoop:
         base = size - (0 if self._wide is None else self.network.net.bias[0])
         made = [*self._spare, *(aligned_zeros((size,), dtype) for _ in range(threads - len(self._spare)))]
         made += [aligned_zeros((base,), dtype) for _ in range(threads)]
-        self._where = np.array([each.ctypes.data for each in made], dtype=np.uintp)
+        self._where = np.array([start_of(each) for each in made], dtype=np.uintp)
         self.inner.replicas = <void *const *>address(self._where, np.uintp, (2 * threads,))
         self.inner.bases = self.inner.replicas + threads
         self._counts = aligned_zeros((threads, 3 * ASV_COUNTER_STRIDE), np.int64)

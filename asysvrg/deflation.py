@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ class Deflation:
         self._start = np.random.default_rng(seed).standard_normal((ROWS, rank + 1 + SPARE), network.dtype)
         sizes = [(1 + width) * rank for width in network.widths[:-1]]
         ends = np.cumsum((0, *sizes[1:]))
-        self.directions = aligned_zeros(ends[-1], network.dtype)
+        self.directions = aligned_zeros((int(ends[-1]),), network.dtype)
         hidden = [self.directions[low:high].reshape(-1, rank) for low, high in itertools.pairwise(ends)]
         self.bases = [aligned_zeros((1 + network.widths[0], rank), network.dtype) if first else None, *hidden]
         if first:
@@ -127,13 +126,6 @@ class Deflation:
         return [
             None if basis is None else np.outer(basis[0], b) + basis[1:].T @ W
             for basis, (W, b) in zip(self.bases, self.network.layers(v), strict=True)
-        ]
-
-    def along_l2(self, x: np.ndarray, alphas: Iterable[np.ndarray]) -> list[np.ndarray | None]:
-        """U' of the l2 term's gradient at x: alphas as `Objective.alphas`."""
-        return [
-            None if basis is None else (alpha * basis[1:]).T @ W
-            for basis, alpha, (W, _) in zip(self.bases, alphas, self.network.layers(x), strict=True)
         ]
 
     def apply(self, v: np.ndarray) -> np.ndarray:

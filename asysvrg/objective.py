@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import get_blas_funcs
 
 from asysvrg._network import Network, Samples, aligned_zeros
 
@@ -76,6 +77,8 @@ class Objective:
     ):
         self.network, self.samples = network, samples
         self.alpha, self.threads, self.unit = alpha, threads, unit
+        self._alphas = list(self._columns())
+        self._axpy = get_blas_funcs("axpy", dtype=network.dtype)
         self.n, self.d, self._spread = n or samples.size, network.size, spread
         self.has_cache = save_work(network, samples, cache_bytes)
         self._cache: np.ndarray | None = None
@@ -119,14 +122,13 @@ class Objective:
             cache,
         )
 
-    def alphas(self) -> Iterator[np.ndarray]:
-        """Each layer's alpha as a column: one for each row, or one for all."""
+    def _columns(self) -> Iterator[np.ndarray]:
+        """Each layer's alpha as a column: one for each row, or a single one for all."""
         inputs = self.network.widths[0]
-        alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1).astype(self.network.dtype)
-        yield alpha[:inputs, None]
-        for layer in range(1, len(self.network.slices)):
-            width = self.network.widths[layer]
-            yield np.full((width, 1), alpha[inputs + layer - 1])
+        alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1).astype(self.network.dtype)[:, None]
+        first = alpha[:inputs]
+        yield first[:1] if first.min() == first.max() else first
+        yield from alpha[inputs:, None]
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
         """The full gradient at x, l2 term included; overwrites the mu of the snapshot before."""
@@ -135,8 +137,12 @@ class Objective:
 
     def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Adds the l2 term's gradient at x to a vector, in place."""
-        for alpha, (weights, _) in zip(self.alphas(), self.network.slices, strict=True):
-            W, total = (vector[weights].reshape(len(alpha), -1) for vector in (x, gradient))
+        for alpha, (weights, _) in zip(self._alphas, self.network.slices, strict=True):
+            W, total = x[weights], gradient[weights]
+            if len(alpha) == 1:
+                self._axpy(W, total, a=alpha[0, 0])
+                continue
+            W, total = W.reshape(len(alpha), -1), total.reshape(len(alpha), -1)
             for first in range(0, len(alpha), ROWS):  # no second vector of parameters
                 rows = slice(first, first + ROWS)
                 total[rows] += alpha[rows] * W[rows]
