@@ -158,7 +158,7 @@ class Checkpoint:
         )
         if not sound:
             raise ValueError(f"{self.path} is damaged (its counts or its rows are not those of a run)")
-        self.state = State(arrays["x"], arrays["best"], values["epoch"], arrays["lengths"], arrays["directions"], numbers)
+        self.state = State(epoch=values["epoch"], numbers=numbers, **{name: arrays[name] for name in ARRAYS})
         self._start, self._rows, self._histogram = start, rows, histogram
 
 
