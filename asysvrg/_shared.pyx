@@ -69,7 +69,7 @@ cdef class InnerLoop:
     cdef readonly Network network
     cdef readonly Samples samples
     cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide, _seats
-    cdef object _spare, _where, _counts
+    cdef object _spare, _where, _counts, _boosted
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads, replacement=True, rank=0, spare=()):
@@ -89,7 +89,8 @@ cdef class InnerLoop:
         self.inner.net, self.inner.data = &network.net, &samples.data
         shape = (network.widths[0] + len(network.widths) - 2,)
         self._alpha = np.ascontiguousarray(np.broadcast_to(np.asarray(alpha, dtype=np.float64), shape))
-        self.inner.alpha, self.inner.b = <const double *>address(self._alpha, np.float64, shape), batch_size
+        self._boosted = self._alpha.copy()
+        self.inner.alpha, self.inner.b = <const double *>address(self._boosted, np.float64, shape), batch_size
         self.inner.subset = coordinates if coordinates < network.size else 0
         self.inner.block, self.inner.update = block, UPDATES[update]
         self.inner.max_delay = -1 if max_delay is None else max_delay
@@ -152,7 +153,7 @@ cdef class InnerLoop:
         if self.inner.done == NULL or not self._same_alpha():
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # a rate that diverges is the epoch loop's business
-            return np.concatenate([[0.0], np.cumsum((1 - eta * self._alpha[0]) ** np.arange(steps))])
+            return np.concatenate([[0.0], np.cumsum((1 - eta * self._boosted[0]) ** np.arange(steps))])
 
     def _same_alpha(self):
         """Whether all rows of the first layer's matrix have the same alpha."""
@@ -174,8 +175,8 @@ cdef class InnerLoop:
         """Whether updates of all coordinates cost as much as the mini-batch has non-zeros (csrc/lazy.h)."""
         return self.inner.done != NULL
 
-    def run(self, x, int64_t steps, *, direction, eta, epoch, mu=None, x_snap=None, cache=None, deflation=None,
-            draws=None, double deadline=float("inf")):
+    def run(self, x, int64_t steps, *, direction, eta, epoch, double boost=1, mu=None, x_snap=None, cache=None,
+            deflation=None, draws=None, double deadline=float("inf")):
         """Updates x in place, `steps` times.
 
         Parameters
@@ -188,6 +189,8 @@ cdef class InnerLoop:
             Learning rate.
         epoch : int
             s; with the seed and the iteration it determines every draw.
+        boost : float, default=1
+            The l2 term counts so many times.
         mu : array of shape (size,)
             "svrg": gradient of the loss at x_snap, without the l2 term.
         x_snap : array of shape (size,)
@@ -196,7 +199,7 @@ cdef class InnerLoop:
             "svrg": what `Network.sweep` kept at x_snap. Without it, each iteration passes through the network at
             x_snap, too.
         deflation : sequence of (array of shape (1 + inputs, rank), array of shape (rank, outputs)) or None
-            With a rank: U of each layer, and U' (mu + alpha x_snap); None for a layer whose steps are as they are.
+            With a rank: U of each layer, and U' (mu + boost alpha x_snap); None for a layer with steps as they are.
         draws : importance.Draws or None
             Samples that passes go through in place of all (without replacement), with what their gradients count;
             those that count less than is enough are left out by lot, where that saves work.
@@ -219,7 +222,7 @@ cdef class InnerLoop:
         cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         delays = np.full(steps, -1, dtype=np.int32)
-        self.aim(x, direction, epoch, mu, x_snap, cache, deflation, draws)
+        self.aim(x, direction, epoch, boost, mu, x_snap, cache, deflation, draws)
         inner.eta = eta
         sums = self._geometric_sums(steps, eta)
         inner.sums = <const double *>address(sums, np.float64, (steps + 1,))
@@ -274,8 +277,8 @@ cdef class InnerLoop:
             self._wide[:, v:v + rank] = pair[0][1:]
         return weights
 
-    def direction(self, x, v, int64_t t, *, direction, epoch, mu=None, x_snap=None, cache=None, known=None,
-                  deflation=None):
+    def direction(self, x, v, int64_t t, *, direction, epoch, double boost=1, mu=None, x_snap=None, cache=None,
+                  known=None, deflation=None):
         """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).
 
         Threads divide the mini-batch among themselves.
@@ -287,7 +290,7 @@ cdef class InnerLoop:
         v : array of shape (size,)
             Overwritten. With the same bytes behind its end.
         t : int
-        direction, epoch, mu, x_snap, cache, deflation : as for `run`
+        direction, epoch, boost, mu, x_snap, cache, deflation : as for `run`
         known : int32 array of shape (n,), optional
             For which samples the cache has what it should, 1 or 0; what it lacks of the mini-batch is added first.
 
@@ -302,7 +305,7 @@ cdef class InnerLoop:
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         cdef int64_t k, b = inner.b, parts = min(inner.threads, b), passes = 0
         cdef char *into
-        self.aim(x, direction, epoch, mu, x_snap, cache, deflation, None)
+        self.aim(x, direction, epoch, boost, mu, x_snap, cache, deflation, None)
         if inner.cache != NULL and known is not None:
             if inner.x_snap == NULL:
                 raise ValueError("a cache that may lack samples needs x_snap")
@@ -323,7 +326,7 @@ cdef class InnerLoop:
             np.sum(self._parts, axis=0, out=v)
         return passes
 
-    cdef void aim(self, x, direction, epoch, mu, x_snap, cache, deflation, draws) except *:
+    cdef void aim(self, x, direction, epoch, double boost, mu, x_snap, cache, deflation, draws) except *:
         """Points the kernels at an epoch's arrays."""
         cdef int64_t layer, rank = self.inner.rank
         cdef asv_inner *inner = &self.inner
@@ -337,6 +340,7 @@ cdef class InnerLoop:
         inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
             if direction == "svrg" else NULL
         inner.epoch = epoch
+        np.multiply(self._alpha, boost, out=self._boosted)
         if (deflation is None) != (rank == 0) or (rank and self.puts_off and deflation[0] is not None):
             raise ValueError("a rank needs a basis of each layer, and without one there is none; None for rows put off")
         if draws is not None and inner.replacement:

@@ -37,6 +37,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         activation="relu",
         *,
         alpha=1e-4,
+        alpha_boost=None,
         solver="svrg",
         batch_size=20,
         sampling=None,
@@ -74,6 +75,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.alpha = alpha
+        self.alpha_boost = alpha_boost
         self.solver = solver
         self.batch_size = batch_size
         self.sampling = sampling

@@ -68,6 +68,11 @@ ESTIMATOR_OPTIONS: list[tuple[str, Any, str]] = [
     ("hidden_layer_sizes", _sizes, "units of the hidden layers, as 100 or 100,50, or none"),
     ("activation", list(ACTIVATIONS), "of the hidden layers"),
     ("alpha", float, "the paper's C: alpha / 2 * sum of squared weights is added to the mean loss"),
+    (
+        "alpha_boost",
+        float,
+        "the l2 term's factor in the first epoch, halved in each further one down to 1 (default: 4 or 1)",
+    ),
     ("solver", ["svrg", "sgd"], "direction of an update"),
     ("batch_size", int, "samples in a mini-batch"),
     ("sampling", SAMPLINGS, "how mini-batches are drawn (default: by the size of the data, see guide)"),

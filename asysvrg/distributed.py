@@ -87,10 +87,14 @@ class DistributedExecution:
         *,
         direction: str,
         eta: float,
+        boost: float,
         epoch: int,
         deadline: float = math.inf,
     ) -> np.ndarray:
-        """m updates of x in place; returns delays, of rank 0's range, fewer where the deadline cut the epoch."""
+        """m updates of x in place; returns delays, of rank 0's range, fewer where the deadline cut the epoch.
+
+        Workers know the boost by themselves, from the epoch's number.
+        """
         start = time.perf_counter()
         job = Updates(
             self.team.server,

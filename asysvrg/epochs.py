@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from asysvrg.objective import Snapshot
+from asysvrg.objective import Snapshot, boost_in
 from asysvrg.trace import Clock, Trace, delay_summary
 
 
@@ -38,6 +38,7 @@ class Execution(Protocol):
         *,
         direction: str,
         eta: float,
+        boost: float,
         epoch: int,
         deadline: float,
     ) -> np.ndarray: ...
@@ -62,6 +63,8 @@ class Plan:
         eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD.
     decay : float or "linear"
         beta of the same; or a straight line to 0 at the end of the epochs of SGD, alpha (1 - s / epochs).
+    alpha_boost : float
+        In the first epoch the l2 term counts so many times, then less: `objective.boost_in`.
     tol, n_iter_no_change : float, int
         Stop when the loss has not fallen by `tol` below its best in so many epochs; tol 0 for never.
     early_stopping : bool
@@ -81,6 +84,7 @@ class Plan:
     sgd_epochs: int = 0
     learning_rate: float = 0.1
     decay: float | str = 0.0
+    alpha_boost: float = 1.0
     tol: float = 0.0
     n_iter_no_change: int = 10
     early_stopping: bool = False
@@ -283,6 +287,7 @@ class _Run:
                 snapshot,
                 direction=direction,
                 eta=eta,
+                boost=boost_in(epoch, self.plan.alpha_boost),
                 epoch=epoch,
                 deadline=self.started + self.plan.max_time,
             )

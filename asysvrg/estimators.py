@@ -21,6 +21,11 @@ _PARAMETERS = """
         Of the hidden layers.
     alpha : float, default=1e-4
         The paper's C: the objective is mean loss + alpha / 2 * sum of squared weights; biases are free.
+    alpha_boost : float, default=None
+        At least 1: in the first epoch updates take alpha so many times, half as many times in each further one, and at
+        last once. Weights that start at random come down sooner to where alpha wants them; the objective, and what is
+        recorded of it, is that of alpha itself. None for 4 with learning_rate_init="auto" and 5,000 samples or more,
+        else 1, as in the paper.
     solver : {"svrg", "sgd"}, default="svrg"
         Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient.
     batch_size : int, default=20

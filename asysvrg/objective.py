@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -135,17 +136,17 @@ class Objective:
         self._sweep(x)
         return self.with_l2(self._mu / self.n, x)
 
-    def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Adds the l2 term's gradient at x to a vector, in place."""
+    def with_l2(self, gradient: np.ndarray, x: np.ndarray, boost: float = 1.0) -> np.ndarray:
+        """Adds `boost` times the l2 term's gradient at x to a vector, in place."""
         for alpha, (weights, _) in zip(self._alphas, self.network.slices, strict=True):
             W, total = x[weights], gradient[weights]
             if len(alpha) == 1:
-                self._axpy(W, total, a=alpha[0, 0])
+                self._axpy(W, total, a=boost * alpha[0, 0])
                 continue
             W, total = W.reshape(len(alpha), -1), total.reshape(len(alpha), -1)
             for first in range(0, len(alpha), ROWS):  # no second vector of parameters
                 rows = slice(first, first + ROWS)
-                total[rows] += alpha[rows] * W[rows]
+                total[rows] += boost * alpha[rows] * W[rows]
         return gradient
 
     def error(self, x: np.ndarray, samples: Samples) -> float:
@@ -159,6 +160,17 @@ class Objective:
         # 1 - R^2, with scikit-learn's convention where the targets do not vary.
         total = spread_of(samples)[1] if spread is None else spread
         return errors / total if total > 0 else float(errors > 0)
+
+
+def boost_in(epoch: int, first: float) -> float:
+    """What the l2 term is multiplied by in an epoch: `first` in epoch 0, half of it in each further one, at last 1.
+
+    Weights that start at random are far too large in all directions that the data say little of, and alpha alone makes
+    them smaller so slowly that it is what most epochs wait for. Continuation: to begin with a strong penalty and to
+    weaken it, as Hale, Yin & Zhang ("Fixed-point continuation for l1-minimization", 2008) do. The objective is that
+    of alpha itself from the epoch on in which this is 1.
+    """
+    return max(1.0, math.ldexp(first, -epoch))
 
 
 def save_work(network: Network, samples: Samples, cache_bytes: float) -> bool:

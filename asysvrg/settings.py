@@ -29,6 +29,7 @@ class Settings:
     hidden: tuple[int, ...]
     activation: str
     alpha: float
+    alpha_boost: float | None
     solver: str
     batch_size: int
     sampling: str | None
@@ -110,6 +111,7 @@ def check(estimator: Any) -> Settings:
         hidden=_hidden(given["hidden_layer_sizes"]),
         activation=given["activation"],
         alpha=float(given["alpha"]),
+        alpha_boost=None if given["alpha_boost"] is None else float(given["alpha_boost"]),
         solver=given["solver"],
         batch_size=int(given["batch_size"]),
         sampling=given["sampling"],
@@ -167,10 +169,10 @@ def _check_numbers(given: dict[str, Any]) -> None:
     for name, low in (("inner_steps", 1), ("max_delay", 0), ("deflation", 0)):
         if given[name] is not None:
             check_scalar(given[name], name, Integral, min_val=low, max_val=MOST)
-    for name, low in (("target_loss", None), ("max_time", 0)):
+    for name, low in (("target_loss", None), ("max_time", 0), ("alpha_boost", 1)):
         if given[name] is not None:
             check_scalar(given[name], name, Real, min_val=low)
-    for name in ("alpha", "tol", "cache_size", "target_loss", "max_time"):
+    for name in ("alpha", "alpha_boost", "tol", "cache_size", "target_loss", "max_time"):
         value, no_limit = given[name], name in ("cache_size", "max_time")
         if value is not None and not (math.isfinite(value) or (no_limit and value == math.inf)):
             raise ValueError(f"{name} is {value}; a finite number is expected")

@@ -130,6 +130,7 @@ class SharedExecution:
         *,
         direction: str,
         eta: float,
+        boost: float = 1.0,
         epoch: int,
         deadline: float = math.inf,
     ) -> np.ndarray:
@@ -139,25 +140,26 @@ class SharedExecution:
             self.inner_steps,
             direction=direction,
             eta=eta,
+            boost=boost,
             epoch=epoch,
             mu=snapshot.mu,
             x_snap=snapshot.x,
             cache=snapshot.cache,
-            deflation=self._shortened(snapshot, direction, epoch),
+            deflation=self._shortened(snapshot, direction, epoch, boost),
             draws=None if self._importance is None else self._importance.draws(epoch),
             deadline=deadline,
         )
         return delays[delays >= 0]
 
     def _shortened(
-        self, snapshot: Snapshot, direction: str, epoch: int
+        self, snapshot: Snapshot, direction: str, epoch: int, boost: float
     ) -> list[tuple[np.ndarray, np.ndarray] | None] | None:
-        """U of each layer and U' (mu + alpha x~), if steps are shortened."""
+        """U of each layer and U' (mu + boost alpha x~), if steps are shortened."""
         shortening = self.shortening(snapshot.x, epoch)
         if shortening is None:
             return None
         gradient = snapshot.mu.copy() if direction == "svrg" else np.zeros_like(snapshot.mu)
-        along = shortening.along(self.objective.with_l2(gradient, snapshot.x))
+        along = shortening.along(self.objective.with_l2(gradient, snapshot.x, boost))
         return [None if u is None else (u, c) for u, c in zip(shortening.bases, along, strict=True)]
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:

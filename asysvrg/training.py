@@ -29,6 +29,7 @@ RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (be
 MOST_GROWTH = 3.0  # of that rate, while the loss falls
 ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it is, and more would only overfit
 SHORTENED = 4  # directions along which its steps are, with as many samples
+BOOST = 4.0  # of the l2 term in its first epoch, likewise
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
 ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch (x density of CSR): below, threads wait longer than they work
@@ -221,6 +222,7 @@ def _worker(settings: Settings, network: Network, samples: Samples, settled: dic
         network,
         samples,
         alpha=scaling.l2(settings.alpha, network),
+        alpha_boost=settings.alpha_boost,
         batch_size=settled["batch_size"],
         sampling=settings.sampling,
         seed=settled["seed"],
@@ -247,6 +249,7 @@ def _checkpoint(
         return None
     names = (
         "alpha",
+        "alpha_boost",
         "solver",
         "batch_size",
         "sampling",
@@ -273,13 +276,15 @@ def _may_grow(settings: Settings, n: int) -> bool:
 
 def _chosen(settings: Settings, samples: Samples, n: int) -> Settings:
     """The settings with what is left to be chosen by the size of the data."""
-    sampling, deflation = settings.sampling, settings.deflation
+    sampling, deflation, boost = settings.sampling, settings.deflation, settings.alpha_boost
     large = _may_grow(settings, n) and settings.backend == "threads"
     if sampling is None:
         sampling = "importance" if large else "replacement"
     if deflation is None:
         deflation = SHORTENED if large and not sparse.issparse(samples.X) else 0
-    return replace(settings, sampling=sampling, deflation=deflation)
+    if boost is None:
+        boost = BOOST if _may_grow(settings, n) else 1.0
+    return replace(settings, sampling=sampling, deflation=deflation, alpha_boost=boost)
 
 
 def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
@@ -304,6 +309,7 @@ def _plan(settings: Settings, rate: float, n: int, unit: float) -> Plan:
         sgd_epochs=settings.sgd_epochs,
         learning_rate=rate,
         decay=settings.decay,
+        alpha_boost=settings.alpha_boost,
         most_growth=MOST_GROWTH if _may_grow(settings, n) else 1.0,
         tol=settings.tol * (1.0 if settings.early_stopping else unit),
         n_iter_no_change=settings.n_iter_no_change,
@@ -334,6 +340,7 @@ def _choices(settings: Settings, execution: SharedExecution | DistributedExecuti
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
         "sampling": settings.sampling,
+        "alpha_boost": settings.alpha_boost,
         "update": execution.update,
         "deflation": execution.deflation,
         "snapshot_cache": execution.has_cache,

@@ -11,7 +11,7 @@ from asysvrg._network import Network, Samples, aligned_zeros
 from asysvrg._shared import InnerLoop
 from asysvrg.codec import Codec
 from asysvrg.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
-from asysvrg.objective import save_work
+from asysvrg.objective import boost_in, save_work
 
 NEW = Mask.SNAP | Mask.MU
 
@@ -45,6 +45,8 @@ class Worker:
         This rank's.
     alpha : float or array
         As for `Objective`.
+    alpha_boost : float, default=1
+        As for `Plan`.
     batch_size : int
     sampling : {"replacement", "shuffle"}
         As for `SharedExecution`.
@@ -65,6 +67,7 @@ class Worker:
         samples: Samples,
         *,
         alpha: float | np.ndarray,
+        alpha_boost: float = 1.0,
         batch_size: int,
         sampling: str = "replacement",
         seed: int,
@@ -74,7 +77,7 @@ class Worker:
         ranges: Sequence[slice] = (slice(None),),
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
-        self.codecs, self.ranges = codecs, ranges
+        self.codecs, self.ranges, self.alpha_boost = codecs, ranges, alpha_boost
         self.step: tuple[Message, np.ndarray] | None = None  # from rank 0, to be carried out, with its range of x
         # From the other servers, in their order; None from one that has been asked.
         self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
@@ -192,6 +195,7 @@ class Worker:
             t,
             direction="svrg" if svrg else "sgd",
             epoch=epoch,
+            boost=boost_in(epoch, self.alpha_boost),
             mu=self.mu,
             x_snap=self.snap,
             cache=self._cache() if svrg and self.keeps else None,

@@ -62,6 +62,7 @@ def assert_same(a, b):
         {"cache_size": 0},
         {"sampling": "importance"},
         {"deflation": 2},
+        {"alpha_boost": 6.0},
         {"deflation": 2, "learning_rate_init": "auto"},
         {"learning_rate_init": "auto"},
         {"early_stopping": True},

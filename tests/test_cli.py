@@ -77,6 +77,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
 
     values = {
         "hidden_layer_sizes": ((30, 20), "30,20"), "activation": ("tanh", "tanh"), "alpha": (0.5, "0.5"),
+        "alpha_boost": (3.5, "3.5"),
         "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "sampling": ("shuffle", "shuffle"), "deflation": (3, "3"),
             "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"),
         "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"), "coordinates": (40, "40"),

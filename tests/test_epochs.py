@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 import asysvrg
 from asysvrg import epochs, trace
 from asysvrg.epochs import Plan, minimize
-from asysvrg.objective import Objective, Snapshot
+from asysvrg.objective import Objective, Snapshot, boost_in
 from asysvrg.shared import SharedExecution
 from asysvrg.trace import Trace, delay_summary, write_json
 
@@ -33,7 +33,7 @@ class Quadratic:
     lengths = directions = np.zeros(0)
 
     def __init__(self, log=None, tick=lambda seconds: None, losses=None):
-        self.log = [] if log is None else log
+        self.log, self.boosts = [] if log is None else log, []
         self.tick, self.losses = tick, losses
 
     def snapshot(self, x, *, direction):
@@ -44,9 +44,10 @@ class Quadratic:
         loss = square / 2 if self.losses is None else self.losses[round(x[0])]
         return Snapshot(x.copy(), loss, 0.0, x.copy(), square, None)
 
-    def inner(self, x, snapshot, *, direction, eta, epoch, deadline):
+    def inner(self, x, snapshot, *, direction, eta, boost, epoch, deadline):
         np.testing.assert_array_equal(snapshot.x, x)
         self.log.append(f"inner {epoch} {direction}")
+        self.boosts.append(boost)
         self.tick(10)
         if self.losses is not None:
             x[0] += 1  # the number of the epoch, by which `snapshot` looks the loss up
@@ -195,6 +196,19 @@ def test_a_line_falls_to_zero_at_the_end_of_the_epochs_of_sgd():
     assert column(rows[1:], "learning_rate") == pytest.approx([0.4, 0.2, 0.4, 0.4])
     _, rows = run(Quadratic(), **plan)
     assert column(rows[1:], "learning_rate") == [0.4] * 4
+
+
+@pytest.mark.parametrize(
+    ("first", "boosts"), [(1, [1] * 6), (4, [4, 2, 1, 1, 1, 1]), (10.0, [10, 5, 2.5, 1.25, 1, 1])], ids=str
+)
+def test_the_l2_term_counts_less_from_epoch_to_epoch_down_to_once(first, boosts):
+    execution = Quadratic()
+    run(execution, alpha_boost=first, max_iter=6)
+    assert execution.boosts == boosts
+    execution = Quadratic()
+    run(execution, alpha_boost=first, max_iter=6, first=1)
+    assert execution.boosts == boosts[1:]
+    assert boost_in(10_000, 1e300) == 1
 
 
 # Growth: gradient descent on 1/2 |x|^2 shrinks x by |1 - eta|; scripted losses say when it rises.

@@ -228,10 +228,11 @@ def test_optimum_of_softmax_regression_is_logistic_regressions(outputs):
     np.testing.assert_allclose(weights, expected.coef_, atol=1e-6)
 
 
+@pytest.mark.parametrize("boost", [1, 8])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_optimum_of_linear_regression_is_ridges(outputs):
+def test_optimum_of_linear_regression_is_ridges(outputs, boost):
     X, y = data(AsySVRGRegressor, outputs=outputs)
-    model = small(AsySVRGRegressor, (), **CONVEX).fit(X, y)
+    model = small(AsySVRGRegressor, (), alpha_boost=boost, **CONVEX).fit(X, y)
     expected = Ridge(alpha=CONVEX["alpha"] * len(y), tol=1e-12).fit(X, y)
     np.testing.assert_allclose(model.coefs_[0].T.reshape(expected.coef_.shape), expected.coef_, atol=1e-6)
     np.testing.assert_allclose(model.intercepts_[0], np.atleast_1d(expected.intercept_), atol=1e-6)
@@ -616,6 +617,10 @@ BAD_PARAMETERS = [
     ({"alpha": "much"}, TypeError, "alpha"),
     ({"alpha": float("nan")}, ValueError, "alpha"),
     ({"alpha": float("inf")}, ValueError, "alpha"),
+    ({"alpha_boost": 0.5}, ValueError, "alpha_boost"),
+    ({"alpha_boost": "auto"}, TypeError, "alpha_boost"),
+    ({"alpha_boost": float("nan")}, ValueError, "alpha_boost"),
+    ({"alpha_boost": float("inf")}, ValueError, "alpha_boost is inf; a finite number is expected"),
     ({"decay": -0.5}, ValueError, "decay"),
     ({"decay": float("nan")}, ValueError, "decay"),
     ({"decay": float("inf")}, ValueError, "decay is inf; a finite number is expected"),

@@ -248,6 +248,31 @@ def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
         np.testing.assert_allclose(x, wanted, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize(
+    ("update", "coordinates"),
+    [("serial", (0, 1)), ("striped", (0, 1)), ("owned", (0, 1)), ("replicated", (0, 1)), ("atomic", (9, 1))],
+    ids=str,
+)
+@pytest.mark.parametrize("rows_put_off", [False, True])
+@pytest.mark.parametrize("direction", ["sgd", "svrg"])
+def test_a_boosted_l2_term_is_that_of_as_large_an_alpha(direction, rows_put_off, update, coordinates, monkeypatch):
+    """For one epoch: the next one has alpha itself."""
+    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf if rows_put_off else 0)
+    problem = Problem(hidden=(7, 6), form="csr", n=60, p=9, alpha=0.125)
+    _, mu, cache = problem.snapshot(problem.x)
+    how = {"direction": direction, "eta": 0.05, "epoch": 3, "mu": mu, "cache": cache}
+    loop, x, after = problem.inner_loop(*coordinates, update), problem.vector(problem.x), problem.vector(problem.x)
+    loop.run(x, 50, boost=3, **how)
+    loop.run(after, 50, **how)
+    plain, expected = problem.vector(problem.x), problem.vector(problem.x)
+    problem.inner_loop(*coordinates, update).run(plain, 50, **how)
+    problem.alpha *= 3
+    problem.inner_loop(*coordinates, update).run(expected, 50, **how)
+    np.testing.assert_allclose(x, expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(after, plain)
+    assert np.abs(plain - x).max() > 1e-2
+
+
 def shortened(problem, rank, direction, without=()):
     """Any U for each layer but some, and what an inner loop is given of them."""
     rng, bases, pairs = np.random.default_rng(5), [], []

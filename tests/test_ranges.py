@@ -267,8 +267,8 @@ def test_one_worker_is_the_serial_run(servers, compress):
     n, d = problem.samples.size, problem.network.size
     ranges = ranges_of(d, 8, servers)
     worker = Worker(
-        problem.network, problem.samples, alpha=problem.alpha, batch_size=4, seed=7, threads=1, cache_bytes=1e9,
-        codecs=codecs_of(ranges, compress), ranges=ranges,
+        problem.network, problem.samples, alpha=problem.alpha, alpha_boost=6.0, batch_size=4, seed=7, threads=1,
+        cache_bytes=1e9, codecs=codecs_of(ranges, compress), ranges=ranges,
     )  # fmt: skip
     network = Divided({servers: worker}, ranges, compress=compress)
     groups = [Group(n, (servers,))]
@@ -282,7 +282,8 @@ def test_one_worker_is_the_serial_run(servers, compress):
         network.run(job)
         _, mu, cache = problem.snapshot(serial)
         at = problem.vector(serial)
-        loop.run(serial, 40, direction="svrg", eta=0.05, epoch=epoch, mu=mu, x_snap=at, cache=cache)
+        boost = (6.0, 3.0)[epoch]
+        loop.run(serial, 40, direction="svrg", eta=0.05, epoch=epoch, boost=boost, mu=mu, x_snap=at, cache=cache)
         assert not job.delays.any()
     far = np.abs(x - serial).max()
     assert far < 1e-12 if compress is None else 0 < far < 1e-3

@@ -45,31 +45,22 @@ def jax_svrg() -> Iterator[dict[str, Any]]:
 
 
 def ours() -> Iterator[dict[str, Any]]:
-    plain = {10: (0.1,), 20: (0.2,), 30: (0.3,), 50: (0.4, 0.5), 100: (0.6,)}
-    shortened = {10: (0.2, 0.3), 20: (0.3, 0.5), 50: (0.6, 0.9), 100: (1.0, 1.6)}
+    plain = {10: (0.1,), 30: (0.3,), 50: (0.4,)}
+    shortened = {10: (0.2,), 20: (0.3, 0.5), 50: (0.6, 0.75, 0.9), 100: (1.0, 1.3, 1.6)}
     for deflation, by_batch in ((0, plain), (4, shortened), (8, shortened)):
         for batch, rates in by_batch.items():
             for rate, passes in itertools.product(rates, (2, 3)):
-                yield {
-                    "batch_size": batch,
-                    "learning_rate_init": rate,
-                    "inner_steps": passes * 10_000 // batch,
-                    "deflation": deflation,
-                }
+                how = {"batch_size": batch, "learning_rate_init": rate, "inner_steps": passes * 10_000 // batch}
+                yield from ({"deflation": deflation, "alpha_boost": boost, **how} for boost in (1, 4))
 
 
 def our_sgd_svrg() -> Iterator[dict[str, Any]]:
     """Some passes of SGD at a large rate, then SVRG at the same."""
-    for batch, rates in {
-        10: (0.2, 0.3),
-        20: (0.4, 0.6),
-        50: (0.9, 1.3, 1.6, 1.8),
-        64: (1.6, 2.0, 2.4),
-        96: (2.2, 2.8, 3.4),
-    }.items():
-        for passes, epochs in ((1, 3), (1, 4), (1, 5), (1.5, 3), (2, 2), (2, 3)):
+    for batch, rates in {20: (0.4, 0.6), 50: (0.9, 1.2, 1.5), 64: (1.2, 1.6, 2.0), 96: (1.8, 2.2, 2.8)}.items():
+        for passes, epochs in ((1, 2), (1, 3), (1, 4), (1.5, 2), (1.5, 3), (2, 2)):
             how = {"batch_size": batch, "inner_steps": round(passes * 10_000 / batch), "sgd_epochs": epochs}
-            yield from (how | more for more in product(learning_rate_init=rates, deflation=[4, 8]))
+            choices = product(learning_rate_init=rates, deflation=[4, 8], alpha_boost=[1, 4])
+            yield from (how | more for more in choices)
 
 
 def subsets() -> Iterator[dict[str, Any]]:
@@ -87,10 +78,17 @@ def subsets() -> Iterator[dict[str, Any]]:
 def our_sgd() -> Iterator[dict[str, Any]]:
     for batch, rates in {10: (0.1, 0.2, 0.3), 20: (0.2, 0.4, 0.6)}.items():
         yield from product(batch_size=[batch], learning_rate_init=rates, decay=[0, 0.2, 0.4, 0.6])
-    for batch, rates in {20: (0.6, 0.8, 1.2), 50: (1.2, 1.6, 2.0, 2.5), 64: (2.4, 3.0), 96: (2.5, 3.0, 3.6)}.items():
-        steps = 10_000 // batch
-        for how in product(learning_rate_init=rates, deflation=[4, 8], max_iter=[4, 5, 6, 7, 8, 9, 10, 12, 14, 17]):
+    for batch, rates in {20: (0.6, 0.8), 50: (1.2, 1.6, 2.0), 64: (1.6, 2.0, 2.4), 96: (2.0, 2.5, 3.0, 3.6)}.items():
+        steps, ends = 10_000 // batch, [4, 5, 6, 7, 8, 9, 10, 12, 14]
+        for how in product(learning_rate_init=rates, deflation=[4, 8], alpha_boost=[1, 4], max_iter=ends):
             yield {"batch_size": batch, "inner_steps": steps, "decay": "linear", **how}
+
+
+def boosted() -> Iterator[dict[str, Any]]:
+    """The fastest of the peers with our l2 term's continuation: what of our advantage is that."""
+    for batch, rates in {50: (0.1,), 100: (0.2, 0.3), 200: (0.3, 0.5)}.items():
+        how = product(batch=[batch], rate=rates, until=[7, 8, 10, 12, 15, 20], boost=[4])
+        yield from ({"nesterov": True, **one} for one in how)
 
 
 DIRECT: dict[str, list[dict[str, Any]]] = {
@@ -102,6 +100,7 @@ DIRECT: dict[str, list[dict[str, Any]]] = {
     "ours svrg single": list(subsets()),
     "ours sgd": list(our_sgd()),
     "ours sgd lines": list(subsets()),
+    "jax momentum, boosted": list(boosted()),
 }
 # Peers that follow the same path in every library: it is found once, by JAX, the fastest of them.
 LIBRARIES = {"jax": "sgd momentum adam", "torch": "sgd momentum adam", "torch.compile": "sgd momentum adam",

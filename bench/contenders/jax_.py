@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from asysvrg.objective import boost_in
 from contenders.setting import ALPHA, Meter, Problem, Settings, flat, halves, rate_at
 
 DECAY = (ALPHA, 0.0)  # l2 weight of a layer's matrix, of its biases
@@ -25,8 +26,9 @@ def _loss(params: list[Any], X: Any, y: Any) -> Any:
     return -jnp.take_along_axis(outputs, y[:, None], axis=1).mean()
 
 
-def _with_l2(gradient: list[Any], params: list[Any]) -> list[Any]:
-    return [g + DECAY[k % 2] * p if DECAY[k % 2] else g for k, (g, p) in enumerate(zip(gradient, params, strict=True))]
+def _with_l2(gradient: list[Any], params: list[Any], boost: Any) -> list[Any]:
+    pairs = enumerate(zip(gradient, params, strict=True))
+    return [g + boost * DECAY[k % 2] * p if DECAY[k % 2] else g for k, (g, p) in pairs]
 
 
 def _sgd(state: Any, v: Any, rate: Any, nesterov: bool) -> Any:
@@ -65,19 +67,19 @@ def _extra(method: str, params: list[Any]) -> Any:
 def _compiled(problem: Problem, method: str, corrected: bool, nesterov: bool, steps: int, batch: int) -> Any:
     X, y = _data(problem)
 
-    def chunk(state: Any, picks: Any, rate: Any, snapshot: Any) -> Any:
+    def chunk(state: Any, picks: Any, rate: Any, boost: Any, snapshot: Any) -> Any:
         def step(state: Any, rows: Any) -> Any:
             params, data = state[0], (X[rows], y[rows])
             v = jax.grad(_loss)(params, *data)
             if corrected:
                 old, mu = jax.grad(_loss)(snapshot[0], *data), snapshot[1]
                 v = [a - b + c for a, b, c in zip(v, old, mu, strict=True)]
-            return METHODS[method](state, _with_l2(v, params), rate, nesterov), None
+            return METHODS[method](state, _with_l2(v, params, boost), rate, nesterov), None
 
         return jax.lax.scan(step, state, picks)[0]
 
     params = [jnp.array(p) for p in problem.parts(problem.start(0))]
-    shapes = (params, _extra(method, params)), jnp.zeros((steps, batch), jnp.int32), jnp.float32(0)
+    shapes = (params, _extra(method, params)), jnp.zeros((steps, batch), jnp.int32), jnp.float32(0), jnp.float32(1)
     return jax.jit(chunk, donate_argnums=0).lower(*shapes, (params, params) if corrected else ()).compile()
 
 
@@ -89,7 +91,10 @@ def _full_gradient(problem: Problem) -> Any:
 
 
 def run(method: str, problem: Problem, settings: Settings, cores: int, seed: int, meter: Meter) -> None:
-    """Settings: batch, rate, decay or until, nesterov; for svrg inner (passes between snapshots), sgd (passes)."""
+    """Settings: batch, rate, decay or until, nesterov; for svrg inner (passes between snapshots), sgd (passes).
+
+    And boost, which multiplies the l2 term as `alpha_boost` does ours, with a pass for an epoch.
+    """
     batch, nesterov = settings["batch"], settings.get("nesterov", False)
     params = [jnp.array(p) for p in problem.parts(problem.start(seed))]
     state, snapshot = (params, _extra(method, params)), ()
@@ -102,13 +107,15 @@ def run(method: str, problem: Problem, settings: Settings, cores: int, seed: int
         corrected = method == "svrg" and passes >= settings.get("sgd", 0)
         step = _compiled(problem, method, corrected, nesterov, steps, batch)
         picks, rate = jax.device_put(picks), jnp.float32(rate_at(settings, passes))
+        boost = jnp.float32(boost_in(int(passes), settings.get("boost", 1.0)))
         take = corrected and (snapshot == () or (passes - settings.get("sgd", 0)) % settings["inner"] == 0)
         with meter.running():
             if take:
                 point = [p.copy() for p in state[0]]
                 snapshot = (point, full(point))
-            state = jax.block_until_ready(step(state, picks, rate, snapshot if corrected else ()))
+            state = jax.block_until_ready(step(state, picks, rate, boost, snapshot if corrected else ()))
         meter.row((number + 1) * steps, flat(state[0]), f"{corrected}")
 
 
 CONTENDERS = {f"jax {method}": functools.partial(run, method) for method in METHODS}
+CONTENDERS["jax momentum, boosted"] = CONTENDERS["jax momentum"]
