@@ -134,14 +134,14 @@ def test_the_direction_varies_less():
 @pytest.mark.parametrize(
     ("n", "options", "chosen"),
     [
-        (5000, {}, "importance"),
-        (4999, {}, "replacement"),
-        (5000, {"learning_rate_init": 0.1}, "replacement"),
-        (5000, {"sampling": "shuffle"}, "shuffle"),
+        (5000, {}, ("importance", 4, 4)),
+        (4999, {}, ("replacement", 0, 1)),
+        (5000, {"learning_rate_init": 0.1}, ("replacement", 0, 1)),
+        (5000, {"sampling": "shuffle", "deflation": 2, "alpha_boost": 3}, ("shuffle", 2, 3)),
     ],
     ids=str,
 )
 def test_what_is_chosen(n, options, chosen):
     X = np.random.default_rng(0).standard_normal((n, 3))
     model = AsySVRGClassifier((2,), max_iter=1, tol=0, **options).fit(X, X[:, 0] > 0)
-    assert model.history_["config"]["sampling"] == chosen
+    assert tuple(model.history_["config"][name] for name in ("sampling", "deflation", "alpha_boost")) == chosen
