@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,13 @@ class Deflation:
         return [
             None if basis is None else np.outer(basis[0], b) + basis[1:].T @ W
             for basis, (W, b) in zip(self.bases, self.network.layers(v), strict=True)
+        ]
+
+    def along_l2(self, x: np.ndarray, alphas: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+        """U' of the l2 term's gradient at x: alphas as `Objective.alphas`."""
+        return [
+            None if basis is None else (alpha * basis[1:]).T @ W
+            for basis, alpha, (W, _) in zip(self.bases, alphas, self.network.layers(x), strict=True)
         ]
 
     def apply(self, v: np.ndarray) -> np.ndarray:

@@ -62,6 +62,11 @@ class Objective:
         Number of samples that sums are over, where `samples` are only some of them.
     spread : float, optional
         Weighted sum of the squares of all centred targets, likewise.
+
+    Attributes
+    ----------
+    alphas : list of array of shape (rows, 1) or (1, 1)
+        Each layer's alpha: a number for each row of its matrix, or one for all.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class Objective:
     ):
         self.network, self.samples = network, samples
         self.alpha, self.threads, self.unit = alpha, threads, unit
-        self._alphas = list(self._columns())
+        self.alphas = list(self._columns())
         self._axpy = get_blas_funcs("axpy", dtype=network.dtype)
         self.n, self.d, self._spread = n or samples.size, network.size, spread
         self.has_cache = save_work(network, samples, cache_bytes)
@@ -136,17 +141,17 @@ class Objective:
         self._sweep(x)
         return self.with_l2(self._mu / self.n, x)
 
-    def with_l2(self, gradient: np.ndarray, x: np.ndarray, boost: float = 1.0) -> np.ndarray:
-        """Adds `boost` times the l2 term's gradient at x to a vector, in place."""
-        for alpha, (weights, _) in zip(self._alphas, self.network.slices, strict=True):
+    def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Adds the l2 term's gradient at x to a vector, in place."""
+        for alpha, (weights, _) in zip(self.alphas, self.network.slices, strict=True):
             W, total = x[weights], gradient[weights]
             if len(alpha) == 1:
-                self._axpy(W, total, a=boost * alpha[0, 0])
+                self._axpy(W, total, a=alpha[0, 0])
                 continue
             W, total = W.reshape(len(alpha), -1), total.reshape(len(alpha), -1)
             for first in range(0, len(alpha), ROWS):  # no second vector of parameters
                 rows = slice(first, first + ROWS)
-                total[rows] += boost * alpha[rows] * W[rows]
+                total[rows] += alpha[rows] * W[rows]
         return gradient
 
     def error(self, x: np.ndarray, samples: Samples) -> float:

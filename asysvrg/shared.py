@@ -158,9 +158,10 @@ class SharedExecution:
         shortening = self.shortening(snapshot.x, epoch)
         if shortening is None:
             return None
-        gradient = snapshot.mu.copy() if direction == "svrg" else np.zeros_like(snapshot.mu)
-        along = shortening.along(self.objective.with_l2(gradient, snapshot.x, boost))
-        return [None if u is None else (u, c) for u, c in zip(shortening.bases, along, strict=True)]
+        parts = [shortening.along_l2(snapshot.x, [boost * alpha for alpha in self.objective.alphas])]
+        if direction == "svrg":
+            parts.append(shortening.along(snapshot.mu))
+        return [None if u is None else (u, sum(c)) for u, *c in zip(shortening.bases, *parts, strict=True)]
 
     def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:
         """Sample gradients of a full gradient, and of one inner iteration (the cache saves those at x~)."""

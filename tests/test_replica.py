@@ -82,7 +82,7 @@ def test_delays_are_those_of_two_rounds_of_parts(monkeypatch):
         monkeypatch.setattr(_shared, "MOST_PARTS", parts)
         loop, x = problem.inner_loop(update="replicated", threads=2, batch=10), problem.vector(problem.x)
         delays = loop.run(x, 4000, eta=1e-3, epoch=0, **at_snapshot(problem, "svrg"))
-        assert delays[0] == 0
+        assert delays.min() == 0  # of the update that was claimed first, whichever iteration's that is
         means.append(delays.mean())
     assert 0 < means[0] < means[1] < means[2] < 200
     alone = problem.inner_loop(update="replicated", threads=1)
