@@ -67,12 +67,12 @@ ASV_INLINE parameters_t parameters_in(const asv_network *net, const real *x) {
 ASV_INLINE const real *rest_of(const parameters_t *x, int64_t k) { return x->rest + (k - x->offset); }
 
 /* Whether the first layer's products are formed on tiles. Skipping zeros, where that is possible, costs as much for a
- * ninth of the inputs as tiles do for all, apart from what these cost once a batch (bench/bench_kernels.py). */
+ * sixth of the inputs as tiles do for all, apart from what these cost once a batch (bench/bench_kernels.py). */
 ASV_INLINE int on_tiles(const asv_network *net, const asv_samples *data, int64_t rows) {
     if (!net->tiles || !data->rows) return 0;
     if (!data->values) return rows >= net->tiles;
     double density = (double)(data->start[data->n] - data->start[0]) / (double)(data->n * data->p);
-    return (double)rows * (9 * density - 1) >= 2 * (double)net->tiles;
+    return (double)rows * (6 * density - 1) >= 2 * (double)net->tiles;
 }
 
 /* How gradients take the entries of rows that have few. */
