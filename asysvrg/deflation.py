@@ -70,9 +70,10 @@ class Deflation:
     def look(self, x: np.ndarray, epoch: int) -> None:
         """Takes the hidden layers' directions from their activations at parameters x.
 
-        They turn less and less: after epoch 0 in epochs 1, 2, 4, 8, ... alone, and where there are none yet.
+        They turn less and less: after epoch 0 in epochs 1, 4, 16, ... alone, and where there are none yet.
         """
-        if len(self.bases) == 1 or (epoch & (epoch - 1) and self.directions.any()):
+        power_of_four = epoch & (epoch - 1) == 0 and epoch.bit_length() % 2 == 1
+        if len(self.bases) == 1 or (epoch > 0 and not power_of_four and self.directions.any()):
             return
         hidden = aligned_zeros((self._some.size, self.network.cache_width), self.network.dtype)
         self.network.sweep(self._some, x, self._threads, cache=hidden)
