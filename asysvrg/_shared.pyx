@@ -31,6 +31,10 @@ ROW_COST = 3  # samples with an entry in a column whose products take as long as
 # to another; and what a sample takes besides, as so many (bench/bench_kernels.py: test_samples_of_a_team).
 PASSED_ON, EACH_SAMPLE = 75_000, 2000
 
+cdef enum:  # what scratch is laid out for
+    FOR_UPDATES = 1
+    FOR_DIRECTIONS = 2
+
 
 cdef class InnerLoop:
     """m inner iterations by threads on one vector x. Owns each thread's scratch, the counters and the locks.
@@ -70,6 +74,7 @@ cdef class InnerLoop:
     cdef readonly Samples samples
     cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide, _seats
     cdef object _spare, _where, _counts, _boosted
+    cdef int laid_out  # what the scratch was used for last; 0: nothing yet
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
                  update, max_delay, seed, threads, replacement=True, rank=0, spare=()):
@@ -220,7 +225,7 @@ cdef class InnerLoop:
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride
-        cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        cdef char *scratch = self.scratch_for(FOR_UPDATES)
         delays = np.full(steps, -1, dtype=np.int32)
         self.aim(x, direction, epoch, boost, mu, x_snap, cache, deflation, draws)
         inner.eta = eta
@@ -302,7 +307,7 @@ cdef class InnerLoop:
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride, wide = self.network.size * self.network.dtype.itemsize
-        cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        cdef char *scratch = self.scratch_for(FOR_DIRECTIONS)
         cdef int64_t k, b = inner.b, parts = min(inner.threads, b), passes = 0
         cdef char *into
         self.aim(x, direction, epoch, boost, mu, x_snap, cache, deflation, None)
@@ -325,6 +330,13 @@ cdef class InnerLoop:
         if parts > 1:
             np.sum(self._parts, axis=0, out=v)
         return passes
+
+    cdef char *scratch_for(self, int layout) except NULL:
+        """The scratch; zeros again where it was laid out for something else."""
+        if self.laid_out not in (0, layout):
+            self._scratch.fill(0)
+        self.laid_out = layout
+        return <char *>address(self._scratch, np.uint8, self._scratch.shape)
 
     cdef void aim(self, x, direction, epoch, double boost, mu, x_snap, cache, deflation, draws) except *:
         """Points the kernels at an epoch's arrays."""

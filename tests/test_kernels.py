@@ -158,6 +158,23 @@ def test_direction_against_the_twin(setting, kind, threads, dtype):
             np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype], err_msg=what)
 
 
+@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
+def test_updates_and_directions_of_one_loop_are_those_of_two(form):
+    """They lay the same scratch out differently."""
+    problem = Problem(form=form, dtype=np.float32, n=60, p=300, density=0.03)
+    both, apart = problem.inner_loop(batch=4), [problem.inner_loop(batch=4) for _ in range(2)]
+    assert both.puts_off == (form != "dense")
+    x, v, expected = problem.vector(problem.x), problem.vector(), problem.vector()
+    for epoch in range(3):
+        y = problem.vector(x)
+        both.run(x, 20, direction="sgd", eta=0.1, epoch=epoch)
+        apart[0].run(y, 20, direction="sgd", eta=0.1, epoch=epoch)
+        np.testing.assert_array_equal(x, y)
+        both.direction(x, v, 0, direction="sgd", epoch=epoch)
+        apart[1].direction(x, expected, 0, direction="sgd", epoch=epoch)
+        np.testing.assert_array_equal(v, expected)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
 @pytest.mark.parametrize("hidden", [(), (19, 6)], ids=str)
