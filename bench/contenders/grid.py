@@ -78,7 +78,7 @@ def subsets() -> Iterator[dict[str, Any]]:
 def our_sgd() -> Iterator[dict[str, Any]]:
     for batch, rates in {10: (0.1, 0.2, 0.3), 20: (0.2, 0.4, 0.6)}.items():
         yield from product(batch_size=[batch], learning_rate_init=rates, decay=[0, 0.2, 0.4, 0.6])
-    for batch, rates in {20: (0.6,), 50: (1.6, 1.8), 64: (1.8, 2.0, 2.2, 2.4), 96: (2.5, 3.0, 3.6)}.items():
+    for batch, rates in {20: (0.6,), 48: (1.8,), 64: (2.0, 2.2, 2.4, 2.6), 80: (3.0,), 96: (2.5, 3.0, 3.6)}.items():
         steps, ends = 10_000 // batch, [4, 6, 7, 8, 9, 12, 14]
         for how in product(learning_rate_init=rates, deflation=[4, 8], alpha_boost=[1, 4, 5], max_iter=ends):
             yield {"batch_size": batch, "inner_steps": steps, "decay": "linear", **how}
