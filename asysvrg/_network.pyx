@@ -251,8 +251,6 @@ cdef class Network:
             sweep.cache = kept
             sweep.outputs = out
         start_control(&control, INFINITY)
-        if gradients is not None:
-            gradients.fill(0)
         for k in prange(threads, num_threads=threads, schedule="static", chunksize=1, nogil=True):
             self.kernels.sweep(
                 <asv_sweep *>(sweep_memory + k * sweep_stride), first + count * k // blocks,

@@ -39,19 +39,33 @@ def plain_gemm(dtype, size=1000):
     return lambda: gemm(1.0, A, A), 2 * size**3
 
 
-@pytest.mark.parametrize("threads", THREADS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("road", ROADS)
-def test_full_gradient(measure, mnist, monkeypatch, road, dtype, threads):
+roads = pytest.mark.parametrize("road", ROADS)
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@dtypes
+@roads
+def test_full_gradient(measure, mnist, monkeypatch, road, dtype):
     problem = on_road(monkeypatch, road, *mnist[1:], dtype=dtype)
     gemm, gemm_flops = plain_gemm(dtype)
-    times, ratio = measure(full_gradient(problem, threads), against=gemm, rounds=15, threads=threads, data=mnist[0])
+    times, ratio = measure(full_gradient(problem), against=gemm, rounds=15, data=mnist[0])
     seconds = float(np.median(times))
     inputs, hidden, outputs = problem.network.widths
     # Two for each multiplication, zeros counted: forward, gradient, and backward through the last layer.
     flops = 2 * problem.samples.size * (2 * inputs * hidden + 3 * hidden * outputs)
     measure.note(samples_per_second=problem.samples.size / seconds, gflops=flops / seconds / 1e9)
-    measure.note(share_of_gemm_rate=flops / gemm_flops / ratio / threads)
+    measure.note(share_of_gemm_rate=flops / gemm_flops / ratio)
+
+
+@pytest.mark.skipif(len(THREADS) == 1, reason="one core")
+@pytest.mark.parametrize("threads", THREADS[1:])
+@dtypes
+@roads
+def test_threads_of_full_gradient(measure, mnist, monkeypatch, road, dtype, threads):
+    problem = on_road(monkeypatch, road, *mnist[1:], dtype=dtype)
+    one, together = full_gradient(problem), full_gradient(problem, threads)
+    _, ratio = measure(together, against=one, rounds=25, threads=threads, data=mnist[0])
+    measure.note(times_as_fast=1 / ratio)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8])

@@ -101,6 +101,7 @@ ASV_CLONES void ASV_NAME(asv_sweep_rows)(asv_sweep *sweep, int64_t first, int64_
     carve_sweep(&s, scratch, net, data);
     sweep->loss = sweep->errors = 0;
     sweep->evaluated = 0;
+    if (sweep->gradient) memset(sweep->gradient, 0, (size_t)net->d * sizeof(real));
     const int wanted = sweep->gradient || sweep->cache; /* derivatives are */
     for (int64_t at = first; at < last && !asv_stopped(control, thread); at += s.block) {
         int64_t rows = last - at < s.block ? last - at : s.block;

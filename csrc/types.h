@@ -72,7 +72,7 @@ typedef struct {
     const asv_network *net;
     const asv_samples *data;
     const void *x;
-    void *gradient; /* d: sum_i of weight_i grad l_i is added; without l2, not divided by n */
+    void *gradient; /* d: sum_i of weight_i grad l_i; without l2, not divided by n */
     void *cache; /* n x cache_stride: per sample, hidden activations then deltas (see layers.h) */
     void *outputs; /* n x width[L]: probabilities (ASV_SOFTMAX, ASV_BINARY) or predictions (ASV_SQUARED) */
     double loss; /* out: sum_i weight_i l_i */
