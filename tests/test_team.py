@@ -236,7 +236,10 @@ def test_a_team_is_worth_its_threads_sooner(monkeypatch):
 
 
 SEATS = """
+import atexit
 import os
+import subprocess
+import sys
 from pathlib import Path
 from conftest import Problem
 
@@ -251,6 +254,8 @@ def time_and_core(task):
     return int((task / "schedstat").read_text().split()[0]), int(core)
 
 loop, apart, times = Problem().inner_loop(update="owned", threads=2), 0, 40
+busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # where all is idle, the system may put both on one
+atexit.register(busy.kill)
 loop._seat_threads()
 allowed = tasks(cores_of)
 for _ in range(times):
@@ -265,7 +270,7 @@ for _ in range(times):
     ran = [core for task, (time, core) in after.items() if time > before[task][0]]
     apart += len(set(ran)) == 2
     assert tasks(cores_of) == allowed
-assert apart > times / 4, apart  # the system may move one again before it is looked for
+assert apart > times / 2, apart  # the system may move one again before it is looked for
 """
 
 
