@@ -1,7 +1,7 @@
 /* Every kernel on every kind of problem, for AddressSanitizer and UndefinedBehaviorSanitizer. */
 #include "harness.h"
 
-enum { STEPS = 200 };
+enum { STEPS = 80 };
 
 static int polls;
 
