@@ -60,6 +60,7 @@ def test_sweep_against_the_twin(setting, dtype, threads):
     values, gradients, outputs = problem.twin.per_sample(problem.x)
     computed = aligned_zeros((n, outputs.shape[1]), dtype)
     parts = aligned_zeros((threads, network.size), dtype)
+    parts.fill(np.nan)  # a sweep overwrites them
     loss, errors = network.sweep(problem.samples, problem.x, threads, parts, outputs=computed)
     tol = TOLERANCE[dtype]
     assert loss == pytest.approx(values.sum(), rel=tol)
