@@ -60,7 +60,7 @@ dist: $(VENV)/.with-dist ## source distribution, and the wheel built from it, in
 
 clean: ## remove all that was made, the virtual environment too; results of benchmarks stay
 	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .benchmarks .hypothesis demo.png
-	rm -f asysvrg/*.so asysvrg/*.c asysvrg/*.html
+	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help demo test test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster lint dist clean sanitize
@@ -88,7 +88,7 @@ $(VENV)/.builder: $(VENV)/.created
 	@touch $@
 
 # In place, because nothing rebuilds an editable install by itself. setuptools does not compare setup.py.
-SOURCES := $(wildcard csrc/*.[ch] asysvrg/*.pyx asysvrg/*.pxd)
+SOURCES := $(wildcard csrc/*.[ch] asysvrg/*/*.pyx asysvrg/*/*.pxd)
 $(VENV)/.built: $(VENV)/.builder setup.py $(SOURCES)
 	$(PY) setup.py --quiet build_ext --inplace $(if $(filter setup.py,$?),--force)
 	@touch $@

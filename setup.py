@@ -78,9 +78,9 @@ class BuildExt(build_ext):
 def extension(name, sources):
     return Extension(
         f"asysvrg.{name}",
-        [f"asysvrg/{name}.pyx", *sources],
+        [f"asysvrg/{name.replace('.', '/')}.pyx", *sources],
         include_dirs=["csrc"],
-        depends=glob("csrc/*.h") + glob("asysvrg/*.pxd"),
+        depends=glob("csrc/*.h") + glob("asysvrg/*/*.pxd"),
         extra_compile_args=["-std=gnu11", "-Wno-psabi"],
     )
 
@@ -88,10 +88,10 @@ def extension(name, sources):
 setup(
     ext_modules=cythonize(
         [
-            extension("_network", ["csrc/float32.c", "csrc/float64.c", "csrc/tiles.c"]),
-            extension("_shared", []),
-            extension("_message", []),
-            extension("_link", []),
+            extension("core.network", ["csrc/float32.c", "csrc/float64.c", "csrc/tiles.c"]),
+            extension("core.inner", []),
+            extension("distributed._message", []),
+            extension("distributed._link", []),
         ],
         compiler_directives={"freethreading_compatible": False},
     ),

@@ -16,6 +16,6 @@ The paper's letters and the parameters' names:
 from asysvrg._version import __version__
 from asysvrg.config import show_config
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
-from asysvrg.persistence import load
+from asysvrg.store.model import load
 
 __all__ = ["AsySVRGClassifier", "AsySVRGRegressor", "__version__", "load", "show_config"]

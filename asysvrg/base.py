@@ -12,14 +12,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from asysvrg import inputs, threads
-from asysvrg._network import BLOCK_ROWS, Network, Samples, aligned_zeros
+from asysvrg import inputs
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
-from asysvrg.persistence import Persistent
-from asysvrg.placement import Placement, place
+from asysvrg.core import cpu
+from asysvrg.core.network import BLOCK_ROWS, Network, Samples, aligned_zeros
+from asysvrg.core.trace import joined
+from asysvrg.distributed.session import agreed_state, together
+from asysvrg.distributed.sharding import Placement, place
 from asysvrg.settings import Settings, check
-from asysvrg.team import agreed_state, together
-from asysvrg.trace import joined
+from asysvrg.store.model import Persistent
 from asysvrg.training import Start, train
 
 Callback = Callable[[dict[str, Any], np.ndarray], Any]
@@ -266,7 +267,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         team: Any,
         placement: Placement | None,
     ) -> None:
-        with threads.one_blas_thread():
+        with cpu.one_blas_thread():
             outcome, trace = train(
                 settings,
                 network,
@@ -358,8 +359,8 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])
         samples = Samples(X)
         outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
-        with threads.one_blas_thread():
-            network.sweep(samples, self._vector(), threads.count(self.n_jobs), outputs=outputs)
+        with cpu.one_blas_thread():
+            network.sweep(samples, self._vector(), cpu.count(self.n_jobs), outputs=outputs)
         return outputs[:n]
 
 

@@ -19,16 +19,18 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy import sparse
 
-from asysvrg import __version__, data, launch, mpi, plots, team
-from asysvrg._network import ACTIVATIONS
-from asysvrg._shared import UPDATES
+from asysvrg import __version__, data
 from asysvrg.config import show_config
+from asysvrg.core.inner import UPDATES
+from asysvrg.core.network import ACTIVATIONS
+from asysvrg.distributed import launch, mpi, session
+from asysvrg.distributed.messages import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
-from asysvrg.messages import Lost, RankError
-from asysvrg.persistence import load
-from asysvrg.progress import table
+from asysvrg.report import plots
+from asysvrg.report.progress import table
 from asysvrg.settings import SAMPLINGS
-from asysvrg.trace import replacing, write_json
+from asysvrg.store.files import replacing, write_json
+from asysvrg.store.model import load
 
 BAD_INPUT, LOST, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 
@@ -206,7 +208,7 @@ def train(args: argparse.Namespace) -> int:
     """Trains, shows, writes; returns the exit code. Among several ranks, rank 0 shows and writes for all."""
     if mpi.launched()[1] > 1:
         args.backend = "mpi"
-    with team.together(args.backend == "mpi") as ranks:
+    with session.together(args.backend == "mpi") as ranks:
         serves = ranks is None or ranks.rank == 0
         if serves:
             _check_outputs(args)
@@ -358,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = INTERRUPTED
         code = TERMINATED if code == INTERRUPTED and came else code
     if args.command == "train":
-        team.exit_rank(code, said if code else "")
+        session.exit_rank(code, said if code else "")
     return code
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
-from asysvrg import mpi, threads
-from asysvrg.trace import environment
+from asysvrg.core import cpu
+from asysvrg.core.trace import environment
+from asysvrg.distributed import mpi
 
 
 def configuration() -> dict[str, Any]:
@@ -18,7 +19,7 @@ def configuration() -> dict[str, Any]:
         for pool in threadpool_info()
         if pool["user_api"] == "blas"
     ]
-    return environment() | {"threads": threads.count(None), "blas": sorted(set(blas)), "mpi": mpi.described()}
+    return environment() | {"threads": cpu.count(None), "blas": sorted(set(blas)), "mpi": mpi.described()}
 
 
 def show_config() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
-from asysvrg import AsySVRGClassifier, data, plots
-from asysvrg.fetch import home, missing
+from asysvrg import AsySVRGClassifier, data
+from asysvrg.data.download import home, missing
+from asysvrg.report import plots
 
 # Both settings take the best of a small grid of rates for each method, found by hand with one thread.
 SETTINGS: dict[str, dict[str, Any]] = {

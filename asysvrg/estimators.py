@@ -147,7 +147,7 @@ _ATTRIBUTES = """
     intercepts_ : list of ndarray
         Biases of each layer.
     history_ : dict
-        The trace: "config", "environment", "epochs" (a row an epoch, see `asysvrg.trace.Trace`),
+        The trace: "config", "environment", "epochs" (a row an epoch, see `asysvrg.core.trace.Trace`),
         "delay_histogram".
     loss_ : float
         Objective at the fitted parameters.

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
-from asysvrg._network import Samples
+from asysvrg.core.network import Samples
 
 MERGED_ROWS, MERGED_NUMBERS = 1000, 2**21  # sets of at most so many rows and numbers are brought into normal form
 

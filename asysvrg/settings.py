@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_scalar
 
-from asysvrg import threads
-from asysvrg._network import ACTIVATIONS
-from asysvrg._shared import UPDATES
-from asysvrg.codec import CODECS
+from asysvrg.core import cpu
+from asysvrg.core.inner import UPDATES
+from asysvrg.core.network import ACTIVATIONS
+from asysvrg.distributed.codec import CODECS
 
 MOST = 2**31 - 1  # what the kernels count to
 SAMPLINGS = ["replacement", "shuffle", "importance"]
@@ -139,7 +139,7 @@ def check(estimator: Any) -> Settings:
         max_time=math.inf if given["max_time"] is None else float(given["max_time"]),
         checkpoint_dir=_folder(given["checkpoint_dir"], given["resume"]),
         resume=given["resume"],
-        threads=1 if by_rank else threads.count(given["n_jobs"]),
+        threads=1 if by_rank else cpu.count(given["n_jobs"]),
         threads_chosen=by_rank or given["n_jobs"] is not None,
         dtype=dtype,
     )

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from asysvrg._network import Network, Samples
-from asysvrg.checkpoint import Checkpoint, digest, identity
-from asysvrg.codec import CODECS
-from asysvrg.distributed import DistributedExecution
-from asysvrg.epochs import Outcome, Plan, minimize
-from asysvrg.objective import Objective, initial_parameters
-from asysvrg.placement import Placement
-from asysvrg.progress import progress_bar
-from asysvrg.scaling import NEUTRAL, Scaling, choose
+from asysvrg.core.loop import Outcome, Plan, minimize
+from asysvrg.core.network import Network, Samples
+from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.scaling import NEUTRAL, Scaling, choose
+from asysvrg.core.shared import SharedExecution, suits_a_team
+from asysvrg.core.smoothness import smoothness
+from asysvrg.core.trace import Trace
+from asysvrg.distributed.codec import CODECS
+from asysvrg.distributed.execution import DistributedExecution
+from asysvrg.distributed.sharding import Placement
+from asysvrg.distributed.worker import Worker
+from asysvrg.report.progress import progress_bar
 from asysvrg.settings import Settings
-from asysvrg.shared import SharedExecution, suits_a_team
-from asysvrg.smoothness import smoothness
-from asysvrg.trace import Trace
-from asysvrg.worker import Worker
+from asysvrg.store.checkpoint import Checkpoint, identity
+from asysvrg.store.files import digest
 
 RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
 MOST_GROWTH = 3.0  # of that rate, while the loss falls

@@ -8,12 +8,12 @@ import functools
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples
+from asysvrg.core.network import Network, Samples
 from conftest import ALPHA, random_samples
 from scipy import sparse
 
-from asysvrg.objective import Objective, initial_parameters
-from asysvrg.shared import SharedExecution
+from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.shared import SharedExecution
 
 STEPS = 300
 PAPER = {"n": 10_000, "inputs": 784, "density": 0.19, "hidden": (100,), "batch": 10}

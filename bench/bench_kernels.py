@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg._network import aligned_zeros
+from asysvrg.core.network import aligned_zeros
 from bench_inner import THREADS
 from conftest import BATCH, Inner, Problem, random_samples
 from scipy.linalg import blas
 
-from asysvrg import _network, _shared
+from asysvrg.core import inner, network
 
 CSRC = Path(__file__).parents[1] / "csrc"
 ROADS = {"gemm": 0.0, "skip": 1.1}  # the share of non-zero inputs from which GEMM is taken
 
 
 def on_road(monkeypatch, road, *args, **kwargs):
-    monkeypatch.setattr(_network, "DENSE_ENOUGH", ROADS[road])
+    monkeypatch.setattr(network, "DENSE_ENOUGH", ROADS[road])
     return Problem(*args, **kwargs)
 
 
@@ -73,7 +73,7 @@ def test_threads_of_full_gradient(measure, mnist, monkeypatch, road, dtype, thre
 @pytest.mark.parametrize("kernel", ["sweep", "single", "lines", "all"])
 def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
     """Skipping zeros, in units of GEMM's time: below 1, skipping wins. Earns DENSE_ENOUGH."""
-    monkeypatch.setattr(_network, "HAS_TILES", False)
+    monkeypatch.setattr(network, "HAS_TILES", False)
     data = random_samples(4000, inputs, density)
     skip, gemm = (on_road(monkeypatch, road, *data, hidden=hidden) for road in ["skip", "gemm"])
     if kernel == "sweep":
@@ -84,16 +84,16 @@ def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
     measure.note(skip_over_gemm=ratio)
 
 
-@pytest.mark.skipif(not _network.HAS_TILES, reason="this processor has no tiles (AMX)")
+@pytest.mark.skipif(not network.HAS_TILES, reason="this processor has no tiles (AMX)")
 @pytest.mark.parametrize("density", [0.1, 0.2, 0.3, 1.0])
 @pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (384, 50), (784, 16)])
 @pytest.mark.parametrize("batch", [10, 20, 32, 64, 128])
 def test_tiles(measure, monkeypatch, batch, inputs, hidden, density):
     """Iterations on tiles, in units of those by vectors: below 1, tiles win. Earns TILED_ROWS and TILED_UNITS."""
-    monkeypatch.setattr(_network, "TILED_UNITS", 1)
+    monkeypatch.setattr(network, "TILED_UNITS", 1)
     data, runs = random_samples(4000, inputs, density), []
     for rows in [1, 10**6]:
-        monkeypatch.setattr(_network, "TILED_ROWS", rows)
+        monkeypatch.setattr(network, "TILED_ROWS", rows)
         inner = Inner(Problem(*data, hidden=hidden), 100, coordinates="all", batch=batch, eta=0)
         runs.append(inner.run)
     _, ratio = measure(runs[0], against=runs[1])
@@ -122,7 +122,7 @@ def test_samples_of_a_team(measure, monkeypatch, outputs, batch):
     Earns PASSED_ON and EACH_SAMPLE."""
     problem, loops = Problem(*random_samples(4000, 784, 0.2, outputs=outputs)), []
     for passed_on in [0, np.inf]:
-        monkeypatch.setattr(_shared, "PASSED_ON", passed_on)
+        monkeypatch.setattr(inner, "PASSED_ON", passed_on)
         loops.append(Inner(problem, 300, coordinates="all", update="owned", batch=batch, eta=0, threads=2))
     _, ratio = measure(loops[0].run, against=loops[1].run, rounds=25, threads=2)
     measure.note(divided_over_each=ratio)
@@ -132,8 +132,8 @@ def test_samples_of_a_team(measure, monkeypatch, outputs, batch):
 @pytest.mark.parametrize("batch", [10, 50, 100])
 def test_exchange(measure, monkeypatch, batch, parts):
     """Iterations of one thread on a replica, in units of its time without one. Earns EXCHANGED and MOST_PARTS."""
-    monkeypatch.setattr(_shared, "EXCHANGED", 1e9)
-    monkeypatch.setattr(_shared, "MOST_PARTS", parts)
+    monkeypatch.setattr(inner, "EXCHANGED", 1e9)
+    monkeypatch.setattr(inner, "MOST_PARTS", parts)
     problem, how = Problem(*random_samples(4000, 784, 0.2)), {"coordinates": "all", "batch": batch, "eta": 0}
     replicated, serial = (Inner(problem, 300, update=update, **how) for update in ["replicated", "serial"])
     _, ratio = measure(replicated.run, against=serial.run, rounds=15)
@@ -148,7 +148,7 @@ def test_putting_off(measure, monkeypatch, inputs, hidden, share):
     problem = Problem(*random_samples(4000, inputs, share / BATCH), hidden=hidden)
     runs = []
     for enough in [0, np.inf]:
-        monkeypatch.setattr(_shared, "SPARSE_ENOUGH", enough)
+        monkeypatch.setattr(inner, "SPARSE_ENOUGH", enough)
         runs.append(Inner(problem, 300, coordinates="all", eta=0))
     _, ratio = measure(runs[1].run, against=runs[0].run, rounds=20)
     measure.note(put_off_over_all=ratio)

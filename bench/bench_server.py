@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT
 
-from asysvrg import launch
+from asysvrg.distributed import launch
 
 RANKS = Path(__file__).parent / "server_ranks.py"
 

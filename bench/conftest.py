@@ -5,13 +5,13 @@ import time
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples
-from asysvrg._shared import InnerLoop
+from asysvrg.core.inner import InnerLoop
+from asysvrg.core.network import Network, Samples
 
 from asysvrg import data
-from asysvrg.objective import Objective, initial_parameters
-from asysvrg.threads import one_blas_thread
-from asysvrg.trace import environment
+from asysvrg.core.cpu import one_blas_thread
+from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.trace import environment
 
 ENVIRONMENT = environment()
 ALPHA, BATCH = 1e-3, 10

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, data
-from asysvrg.trace import environment
+from asysvrg.core.trace import environment
 
 SEEDS = range(3)
 

@@ -21,17 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from asysvrg._network import Network, Samples
+from asysvrg.core.network import Network, Samples
 from contenders.setting import Done, Meter, mnist_or_random, reached
 from scipy import optimize, sparse
 from sklearn.linear_model._sag import sag_solver
 from sklearn.utils.extmath import row_norms
 
-from asysvrg.epochs import Plan, minimize
-from asysvrg.objective import Objective
-from asysvrg.shared import SharedExecution
-from asysvrg.threads import one_blas_thread
-from asysvrg.trace import Trace, environment, write_json
+from asysvrg.core.cpu import one_blas_thread
+from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.objective import Objective
+from asysvrg.core.shared import SharedExecution
+from asysvrg.core.trace import Trace, environment
+from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 ROWS, COLUMNS, NONZEROS = 20_000, 47_000, 80

@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asysvrg._network import Samples
+from asysvrg.core.network import Samples
 from contenders.setting import mnist_or_random
 
 from asysvrg import AsySVRGClassifier
-from asysvrg.trace import environment, write_json
+from asysvrg.core.trace import environment
+from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 MB = 2**20

@@ -14,11 +14,12 @@ import time
 from typing import Any
 
 import numpy as np
-from asysvrg._message import HEADER
-from asysvrg._network import Network
+from asysvrg.core.network import Network
+from asysvrg.distributed._message import HEADER
 
-from asysvrg import AsySVRGClassifier, mpi, worker
-from asysvrg.messages import Backoff
+from asysvrg import AsySVRGClassifier
+from asysvrg.distributed import mpi, worker
+from asysvrg.distributed.messages import Backoff
 
 INPUTS, OUTPUTS, N = 384, 10, 640
 ASK, ANSWER = 1, 2

@@ -17,7 +17,8 @@ import numpy as np
 from contenders.setting import ALPHA, mnist_or_random, reached
 
 from asysvrg import AsySVRGClassifier, data
-from asysvrg.trace import environment, write_json
+from asysvrg.core.trace import environment
+from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 STEADY = {"alpha": ALPHA, "batch_size": 10, "tol": 0.0, "inner_steps": 2000}

@@ -1,4 +1,4 @@
-/* What an epoch of importance sampling draws from; asysvrg/importance.py says why. */
+/* What an epoch of importance sampling draws from; asysvrg/core/importance.py says why. */
 #ifndef ASYSVRG_LISTING_H
 #define ASYSVRG_LISTING_H
 

@@ -6,8 +6,8 @@ import signal
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples, aligned_zeros
-from asysvrg._shared import InnerLoop
+from asysvrg.core.inner import InnerLoop
+from asysvrg.core.network import Network, Samples, aligned_zeros
 from scipy import sparse
 from twin import Twin
 

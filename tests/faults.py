@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 import mpi
 import numpy as np
-from asysvrg._network import Network, Samples
+from asysvrg.core.network import Network, Samples
 
-from asysvrg import archive, checkpoint
-from asysvrg.objective import Objective
+from asysvrg.core.objective import Objective
+from asysvrg.store import archive, checkpoint
 
 WORKERS, ALPHA, HIDDEN = 4, 1e-2, 20
 LOST_AFTER = 3  # seconds of silence

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from asysvrg import launch
+from asysvrg.distributed import launch
 
-ROOT = Path(launch.__file__).parents[1]
+ROOT = Path(launch.__file__).parents[2]
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Running:
         """Processes of the ranks, by rank; not their supervisors."""
         found = {}
         for process, variables in processes(self.mark).items():
-            rank = next((variables[name] for name in launch.supervisor.RANK if name in variables), None)
+            rank = next((variables[name] for name in launch.rank_wrapper.RANK if name in variables), None)
             if rank is not None and _is_rank(process):
                 found[int(rank)] = process
         return found
@@ -148,7 +148,7 @@ def run(argv, cwd, timeout=60, **variables):
 def launched(program, workers, *arguments):
     """A command that starts `program`, a file of mpi4py, as the launcher starts training."""
     code = (
-        "import sys; from asysvrg import launch; command = [sys.executable, *sys.argv[2:]]\n"
+        "import sys; from asysvrg.distributed import launch; command = [sys.executable, *sys.argv[2:]]\n"
         "ending = launch.start(command, int(sys.argv[1]), launch.find())\n"
         "print(ending.message, file=sys.stderr); sys.exit(ending.code)"
     )

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples, aligned_zeros
-from asysvrg._shared import InnerLoop, atomic_adds, draw_batch, draw_blocks
+from asysvrg.core.inner import InnerLoop, atomic_adds, draw_batch, draw_blocks
+from asysvrg.core.network import Network, Samples, aligned_zeros
 from conftest import Problem
 from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from asysvrg import AsySVRGClassifier, _shared
+from asysvrg import AsySVRGClassifier
+from asysvrg.core import inner
 
 THREADS = [1, 2, 4, 8, 16]
 
@@ -262,7 +263,7 @@ def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_thread
 ):
     X, y = digits
     if "sparse" in coordinates:
-        monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+        monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
         X, coordinates = sparse.csr_array(X), {"coordinates": "all"}
     model = AsySVRGClassifier(
         (), alpha=0.05, dtype="float64", max_iter=80, inner_steps=1000, tol=0, n_jobs=threads, random_state=0,

@@ -18,11 +18,12 @@ from conftest import Problem
 from sklearn.datasets import load_digits
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, archive, checkpoint, cli, load
-from asysvrg.epochs import Plan, minimize
-from asysvrg.objective import Objective
-from asysvrg.shared import SharedExecution
-from asysvrg.trace import Trace
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, load
+from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.objective import Objective
+from asysvrg.core.shared import SharedExecution
+from asysvrg.core.trace import Trace
+from asysvrg.store import archive, checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, Y = load_digits(return_X_y=True)
@@ -366,7 +367,8 @@ import os, random, signal, sys, time
 from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
-from asysvrg import AsySVRGClassifier, archive, checkpoint
+from asysvrg import AsySVRGClassifier
+from asysvrg.store import archive, checkpoint
 
 kills, epochs, seed = map(int, sys.argv[1:])
 choose, file = random.Random(seed), Path("run/checkpoint.npz")

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, mpi, plots
-from asysvrg.progress import describe, progress_bar, table
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli
+from asysvrg.distributed import mpi
+from asysvrg.report import plots
+from asysvrg.report.progress import describe, progress_bar, table
 
 QUICK = ["--hidden-layer-sizes", "20", "--max-iter", "3", "--n-jobs", "1"]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -91,7 +93,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
     }  # fmt: skip
     assert set(values) == {name for name, _, _ in cli.ESTIMATOR_OPTIONS}
     monkeypatch.setattr(AsySVRGClassifier, "fit", fit)
-    monkeypatch.setattr(cli.team, "together", lambda wanted: contextlib.nullcontext())  # no MPI here
+    monkeypatch.setattr(cli.session, "together", lambda wanted: contextlib.nullcontext())  # no MPI here
     arguments = [
         f"--{name.replace('_', '-')}" + ("" if text is None else f"={text}") for name, (_, text) in values.items()
     ]

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples, aligned_zeros, from_half, to_half
+from asysvrg.core.network import Network, Samples, aligned_zeros, from_half, to_half
 from conftest import Problem
 from sklearn.datasets import load_digits
 from test_protocol import accountants, some_faults, trainers, updates
 
-from asysvrg.codec import CODECS, Exact, Half
-from asysvrg.jobs import FullGradient, shards_of
-from asysvrg.objective import Objective
-from asysvrg.server import Group
+from asysvrg.core.objective import Objective
+from asysvrg.distributed.codec import CODECS, Exact, Half
+from asysvrg.distributed.server import Group
+from asysvrg.distributed.tasks import FullGradient, shards_of
 
 BITS = 2.0**-11  # relative error of a number in half precision, rounded to nearest
 BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])

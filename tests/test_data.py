@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from asysvrg import data, fetch
+from asysvrg import data
+from asysvrg.data import download
 
 pytestmark = pytest.mark.filterwarnings("error")
 RNG = np.random.default_rng(0)
@@ -614,7 +615,7 @@ def test_missing_file(tmp_path, monkeypatch):
 def test_data_home_comes_before_the_environment(tmp_path, monkeypatch):
     write_idx_folder(tmp_path / "given" / "mnist", n_train=30)
     write_idx_folder(tmp_path / "environment" / "mnist", n_train=40, end="")
-    monkeypatch.setattr(fetch, "DOWNLOADS", {"mnist": ("http://127.0.0.1:1/", FILES)})
+    monkeypatch.setattr(download, "DOWNLOADS", {"mnist": ("http://127.0.0.1:1/", FILES)})
     monkeypatch.setenv("ASYSVRG_DATA_HOME", str(tmp_path / "environment"))
     assert len(data.load("mnist", data_home=tmp_path / "given").y_train) == 30
     assert len(data.load("mnist").y_train) == 40
@@ -638,7 +639,7 @@ def test_cifar10_features_from_home(tmp_path):
 
 # Downloads
 
-FILES = dict.fromkeys(fetch.DOWNLOADS["mnist"][1], "0" * 32)
+FILES = dict.fromkeys(download.DOWNLOADS["mnist"][1], "0" * 32)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -655,7 +656,7 @@ def server(tmp_path, monkeypatch):
         thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
         thread.start()
         address = f"http://127.0.0.1:{httpd.server_port}/"
-        monkeypatch.setattr(fetch, "DOWNLOADS", {"mnist": (address, md5)})
+        monkeypatch.setattr(download, "DOWNLOADS", {"mnist": (address, md5)})
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield folder
         httpd.shutdown()
@@ -706,7 +707,7 @@ def test_download_that_is_not_there(server, tmp_path):
 
 
 def test_download_without_a_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "DOWNLOADS", {"mnist": ("http://127.0.0.1:1/", FILES)})
+    monkeypatch.setattr(download, "DOWNLOADS", {"mnist": ("http://127.0.0.1:1/", FILES)})
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(OSError, match=r"could not download .*by hand") as error:
         data.load("mnist", data_home=tmp_path)

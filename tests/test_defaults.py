@@ -3,15 +3,16 @@
 import joblib
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples
+from asysvrg.core.network import Network, Samples
 from scipy import sparse
 from sklearn.datasets import load_wine, make_friedman1
 from sklearn.model_selection import train_test_split
 
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, data, threads
-from asysvrg.objective import Objective, initial_parameters
-from asysvrg.scaling import choose
-from asysvrg.smoothness import smoothness
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, data
+from asysvrg.core import cpu
+from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.scaling import choose
+from asysvrg.core.smoothness import smoothness
 
 
 def table(form, outputs=3, n=60, p=6):
@@ -110,14 +111,14 @@ def test_little_work_is_done_by_one_thread():
 
 def test_nested_jobs_share_the_cores():
     cores = joblib.cpu_count()
-    counts = joblib.Parallel(n_jobs=2)(joblib.delayed(threads.count)(None) for _ in range(2))
+    counts = joblib.Parallel(n_jobs=2)(joblib.delayed(cpu.count)(None) for _ in range(2))
     assert counts == 2 * [max(1, cores // 2)]
 
 
 def test_omp_num_threads_bounds_the_default_only(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert threads.count(None) == 1
-    assert threads.count(3) == 3
+    assert cpu.count(None) == 1
+    assert cpu.count(3) == 3
 
 
 @pytest.mark.slow

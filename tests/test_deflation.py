@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples
+from asysvrg.core.network import Network, Samples
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_info
 
 from asysvrg import AsySVRGRegressor
-from asysvrg.deflation import EXACT, ROWS, Deflation
-from asysvrg.objective import initial_parameters
-from asysvrg.smoothness import smoothness
+from asysvrg.core.objective import initial_parameters
+from asysvrg.core.preconditioner import EXACT, ROWS, Deflation
+from asysvrg.core.smoothness import smoothness
 
 
 def far_from_centred(n=ROWS, p=12, form="dense", weighted=False, dtype=np.float64):

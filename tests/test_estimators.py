@@ -30,7 +30,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from twin import ACTIVATION
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, threads
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.core import cpu
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = [AsySVRGClassifier, AsySVRGRegressor]
@@ -504,12 +505,12 @@ def test_blas_threads_are_given_back_by_whoever_comes_last():
     inside, leave = threading.Event(), threading.Event()
 
     def stay():
-        with threads.one_blas_thread():
+        with cpu.one_blas_thread():
             inside.set()
             leave.wait(timeout=60)
 
     worker = threading.Thread(target=stay)
-    with threads.one_blas_thread():
+    with cpu.one_blas_thread():
         worker.start()
         assert inside.wait(timeout=60)
         assert set(blas_threads()) == {1}

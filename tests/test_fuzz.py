@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import asysvrg
-from asysvrg.data import load_file
+from asysvrg.data.datasets import load_file
 
 
 def idx(array):

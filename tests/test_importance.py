@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples
-from asysvrg._shared import draw_lots
+from asysvrg.core.inner import draw_lots
+from asysvrg.core.network import Network, Samples
 from conftest import Problem
 from sklearn.datasets import load_digits
 from twin import Twin
 
 from asysvrg import AsySVRGClassifier
-from asysvrg.epochs import Plan, minimize
-from asysvrg.importance import ENOUGH, UNIFORM, Importance
-from asysvrg.objective import Objective, initial_parameters
-from asysvrg.shared import SharedExecution
-from asysvrg.trace import Trace
+from asysvrg.core.importance import ENOUGH, UNIFORM, Importance
+from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.shared import SharedExecution
+from asysvrg.core.trace import Trace
 
 
 def with_lengths(lengths, seed=0):

@@ -4,14 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from asysvrg._network import Network, Samples, aligned_zeros
-from asysvrg._shared import draw_batch
+from asysvrg.core.inner import draw_batch
+from asysvrg.core.network import Network, Samples, aligned_zeros
 from conftest import Problem
 from scipy import special
 
-from asysvrg import _shared
-from asysvrg.importance import Draws
-from asysvrg.objective import Objective
+from asysvrg.core import inner
+from asysvrg.core.importance import Draws
+from asysvrg.core.objective import Objective
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
 
@@ -102,7 +102,7 @@ def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
 @pytest.mark.parametrize("hidden", [(), (7,), (150, 4)], ids=str)
 def test_rows_put_off_against_the_twin(monkeypatch, hidden, form, dtype, direction, alpha):
     """csrc/lazy.h: columns without an entry in the batch wait, and end where the twin's do."""
-    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
     if alpha == "rows":
         alpha = np.random.default_rng(3).random(30 + len(hidden))
     problem = Problem(hidden=hidden, form=form, dtype=dtype, n=60, p=30, alpha=alpha, density=0.03)
@@ -118,7 +118,7 @@ def test_rows_put_off_against_the_twin(monkeypatch, hidden, form, dtype, directi
 @pytest.mark.parametrize("update", ["serial", "striped"])
 def test_rows_put_off_shrink_by_a_small_alpha(monkeypatch, update):
     """1 - eta alpha, rounded to float32, would shrink them a ninth too fast."""
-    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
     alpha = 4.5 * 2.0**-24
     problem = Problem(hidden=(), form="csr", dtype=np.float32, n=40, p=300, alpha=alpha, density=0.9)
     problem.samples = Samples(problem.samples.X, problem.samples.y, np.zeros(40, np.float32))
@@ -275,7 +275,7 @@ def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
 def test_a_boosted_l2_term_is_that_of_as_large_an_alpha(direction, rows_put_off, update, coordinates, monkeypatch):
     """For one epoch: the next one has alpha itself."""
-    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf if rows_put_off else 0)
+    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf if rows_put_off else 0)
     problem = Problem(hidden=(7, 6), form="csr", n=60, p=9, alpha=0.125)
     _, mu, cache = problem.snapshot(problem.x)
     how = {"direction": direction, "eta": 0.05, "epoch": 3, "mu": mu, "cache": cache}
@@ -334,7 +334,7 @@ def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordi
 
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
 def test_rows_put_off_below_shortened_layers(monkeypatch, direction):
-    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
     problem = Problem(hidden=(7, 6), form="csr", n=60, p=30, density=0.03)
     bases, pairs = shortened(problem, 3, direction, [0])
     _, mu, cache = problem.snapshot(problem.x)

@@ -11,7 +11,8 @@ import mpi as harness
 import pytest
 from mpi import Running, launched, mpi, read, run, wait_for  # noqa: F401, a fixture
 
-from asysvrg import cli, launch, load
+from asysvrg import cli, load
+from asysvrg.distributed import launch
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg._network import HAS_TILES, build_info
+from asysvrg.core.network import HAS_TILES, build_info
 
 import asysvrg
 
@@ -22,15 +22,17 @@ PACKAGE = ROOT / "asysvrg"
 IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
-    {"_csrc", "_message", "_version", "supervisor"},
-    {"_network", "callbacks", "fetch", "labels", "messages"},
-    {"_shared"},
-    {"codec", "deflation", "formats", "importance", "inputs", "objective", "server", "threads", "trace"} | {"_link"},
-    {"archive", "data", "epochs", "plots", "progress", "scaling", "settings", "shared", "smoothness"}
-    | {"jobs", "mpi", "worker"},
-    {"checkpoint", "config", "desk", "launch", "persistence", "ranges"},
-    {"team"},
-    {"distributed", "placement"},
+    {"_version", "callbacks", "labels", "store.files", "data.download", "core._csrc"}
+    | {"distributed._message", "distributed.rank_wrapper"},
+    {"core.network", "store.archive", "data.formats", "report.plots", "report.progress", "distributed.messages"},
+    {"core.inner", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
+    | {"distributed._link", "distributed.codec", "distributed.server"},
+    {"core.importance", "core.loop", "core.scaling", "core.smoothness", "data.__init__", "settings", "store.model"}
+    | {"distributed.mpi", "distributed.tasks", "distributed.worker"},
+    {"core.shared", "store.checkpoint", "config"}
+    | {"distributed.endpoint", "distributed.launch", "distributed.parameter_shards"},
+    {"distributed.session"},
+    {"distributed.execution", "distributed.sharding"},
     {"training"},
     {"base"},
     {"estimators"},
@@ -39,7 +41,15 @@ LAYERS = [
     {"__main__"},
 ]
 LAYER = {module: level for level, layer in enumerate(LAYERS) for module in layer}
-MODULES = sorted({path.stem for path in PACKAGE.glob("*.p[yx]*") if path.suffix in (".py", ".pyx", ".pxd")})
+EMPTY = {f"{package}.__init__" for package in ("core", "distributed", "report", "store")}
+
+
+def dotted(path):
+    """`core.loop` for asysvrg/core/loop.py."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+MODULES = sorted({dotted(path) for path in PACKAGE.rglob("*.p[yx]*") if path.suffix in (".py", ".pyx", ".pxd")} - EMPTY)
 
 
 def run(*command, cwd=ROOT, check=True, **variables):
@@ -66,26 +76,38 @@ def run(*command, cwd=ROOT, check=True, **variables):
 def imported(module):
     """Modules of the package that a module imports, inside its functions too."""
     found = set()
-    source = PACKAGE / f"{module}.py"
+    source = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
     if source.exists():
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Import):
                 found |= {tuple(alias.name.split(".")) for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                start = ["asysvrg"] * node.level + (node.module.split(".") if node.module else [])
-                found |= {(*start, alias.name) for alias in node.names}
+                assert not node.level, f"{source}: imports are absolute"
+                found |= {(*node.module.split("."), alias.name) for alias in node.names}
     else:
-        for path in PACKAGE.glob(f"{module}.p[yx]*"):
-            names = re.findall(r"^\s*(?:from|c?import)\s+(asysvrg[\w.]*)", path.read_text(), re.MULTILINE)
+        for ending in (".pyx", ".pxd"):
+            path = source.with_suffix(ending)
+            text = path.read_text() if path.exists() else ""
+            names = re.findall(r"^\s*(?:from|c?import)\s+(asysvrg[\w.]*)", text, re.MULTILINE)
             found |= {tuple(name.split(".")) for name in names}
-    names = {path[1] if len(path) > 1 and path[1] in MODULES else "__init__" for path in found if path[0] == "asysvrg"}
-    return names - {module}
+    return {named(path[1:]) for path in found if path[0] == "asysvrg"} - {module}
+
+
+def named(path):
+    """The module that a dotted path is in: itself, or the one whose name is at its end."""
+    for length in range(len(path), 0, -1):
+        name = ".".join(path[:length])
+        if name in MODULES:
+            return name
+        if f"{name}.__init__" in MODULES:
+            return f"{name}.__init__"
+    return "__init__"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down_only(module):
     assert module in LAYER, f"asysvrg/{module}: give it a place in LAYERS"
-    upward = {name for name in imported(module) if LAYER.get(name, len(LAYERS)) >= LAYER[module]}
+    upward = {name for name in imported(module) if LAYER[name] >= LAYER[module]}
     assert not upward, f"asysvrg/{module} imports {sorted(upward)}, which is not below it"
 
 
@@ -93,14 +115,14 @@ def test_imports_go_down_only(module):
     ("pattern", "places"),
     [
         (r"__atomic_|__sync_|stdatomic|#pragma omp (?!simd)", {"csrc/atomic.h"}),
-        (r"cdef extern", {"asysvrg/_csrc.pxd"}),
-        (r"\bprange\b", {"asysvrg/_network.pyx", "asysvrg/_shared.pyx"}),
+        (r"cdef extern", {"asysvrg/core/_csrc.pxd"}),
+        (r"\bprange\b", {"asysvrg/core/network.pyx", "asysvrg/core/inner.pyx"}),
         (r"omp\.h|omp_get", {"csrc/build.h"}),
         (r"cimport numpy", set()),
     ],
 )
 def test_has_one_place(pattern, places):
-    sources = [path for path in (*ROOT.glob("csrc/*"), *PACKAGE.glob("*.p[yx]*")) if path.suffix != ".pyc"]
+    sources = [path for path in (*ROOT.glob("csrc/*"), *PACKAGE.rglob("*.p[yx]*")) if path.suffix != ".pyc"]
     found = {str(path.relative_to(ROOT)) for path in sources if re.search(pattern, path.read_text())}
     assert found == places
 
@@ -115,7 +137,7 @@ def test_kernels_own_nothing():
 
 
 def test_mpi_is_imported_inside_functions_only():
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
         inside = {
             id(node)
@@ -148,10 +170,12 @@ def test_import_leaves_subnormals_alone():
 
 @pytest.mark.skipif(not IN_TREE, reason="the package under test is not the one in this tree")
 def test_build_is_not_stale():
-    shared = [*ROOT.glob("csrc/*.h"), *PACKAGE.glob("*.pxd"), ROOT / "setup.py"]
-    for name, own in [("_network", ROOT.glob("csrc/*.c")), ("_shared", ()), ("_message", ()), ("_link", ())]:
-        built = Path(sys.modules[f"asysvrg.{name}"].__file__).stat().st_mtime
-        newer = [path.name for path in (*shared, *own, PACKAGE / f"{name}.pyx") if path.stat().st_mtime > built]
+    shared = [*ROOT.glob("csrc/*.h"), *PACKAGE.rglob("*.pxd"), ROOT / "setup.py"]
+    for source in PACKAGE.rglob("*.pyx"):
+        name = f"asysvrg.{dotted(source)}"
+        own = ROOT.glob("csrc/*.c") if name == "asysvrg.core.network" else ()
+        built = Path(sys.modules[name].__file__).stat().st_mtime
+        newer = [path.name for path in (*shared, *own, source) if path.stat().st_mtime > built]
         assert not newer, f"{name} is older than {newer}: run `make test`, which rebuilds"
 
 
@@ -181,11 +205,11 @@ def test_sdist_holds_all_sources(distributions):
     wanted = {"LICENSE", "README.md", "Makefile", "pyproject.toml", "setup.py", "asysvrg/py.typed"}
     for pattern in (
         "csrc/*.[ch]",
-        "asysvrg/*.py",
-        "asysvrg/*.p[yx][xd]",
-        "tests/*.py",
+        "asysvrg/**/*.py",
+        "asysvrg/**/*.p[yx][xd]",
+        "tests/**/*.py",
         "tests/sanitize/*",
-        "bench/*.py",
+        "bench/**/*.py",
     ):
         wanted |= {str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)}
     assert wanted <= names
@@ -200,10 +224,10 @@ def test_sdist_holds_all_sources(distributions):
 def test_wheel_holds_what_is_needed_to_run(distributions):
     with zipfile.ZipFile(distributions[1]) as archive:
         names = archive.namelist()
-    modules = {f"asysvrg/{path.name}" for path in PACKAGE.glob("*.py")}
+    modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
     assert modules | {"asysvrg/py.typed"} <= set(names)
     compiled = sorted(name.split(".")[0] for name in names if name.endswith(".so"))
-    assert compiled == [f"asysvrg/{path.stem}" for path in sorted(PACKAGE.glob("*.pyx"))]
+    assert compiled == sorted(str(path.relative_to(ROOT).with_suffix("")) for path in PACKAGE.rglob("*.pyx"))
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if not re.match(r"asysvrg(-[^/]*\.dist-info)?/", name)]
     assert not [name for name in names if re.search(r"\.(pyx|pxd|c|h)$", name)]
@@ -213,7 +237,7 @@ FIT = """
 import sys
 from pathlib import Path
 import asysvrg
-from asysvrg._network import HAS_TILES, build_info
+from asysvrg.core.network import HAS_TILES, build_info
 from sklearn.datasets import load_digits
 
 assert Path(sys.prefix) in Path(asysvrg.__file__).parents, asysvrg.__file__
@@ -266,7 +290,7 @@ def test_compiler_without_openmp_fails_loudly(copy):
 
 SERIAL_FIT = """
 from asysvrg import AsySVRGClassifier
-from asysvrg._network import HAS_TILES, build_info
+from asysvrg.core.network import HAS_TILES, build_info
 from sklearn.datasets import load_digits
 
 assert build_info()["openmp"] == 0

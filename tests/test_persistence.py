@@ -17,7 +17,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, load, persistence
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, load
+from asysvrg.store import model as model_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = [AsySVRGClassifier, AsySVRGRegressor]
@@ -124,7 +125,7 @@ def test_parameters_that_json_has_not(tmp_path):
     assert (given["random_state"], given["dtype"], given["alpha"]) == (None, "float64", 0.5)
     assert given["hidden_layer_sizes"] == (5,)
     for value in ((1, [2, (3,)]), {0: 1.5, "a": None, (1, 2): [True]}, "balanced", {}):
-        assert persistence._unpacked(json.loads(json.dumps(persistence._packed(value)))) == value
+        assert model_files._unpacked(json.loads(json.dumps(model_files._packed(value)))) == value
 
 
 def test_a_file_can_hold_no_code(tmp_path):

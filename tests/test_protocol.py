@@ -10,16 +10,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asysvrg._link import ServerLink, WorkerLink
-from asysvrg._message import HEADER, Buffer, Message
-from asysvrg._shared import InnerLoop
+from asysvrg.core.inner import InnerLoop
+from asysvrg.distributed._link import ServerLink, WorkerLink
+from asysvrg.distributed._message import HEADER, Buffer, Message
 from conftest import Problem
 
-from asysvrg.codec import CODECS
-from asysvrg.desk import TICK, Desk
-from asysvrg.distributed import DistributedExecution
-from asysvrg.jobs import Exchange, Farewell, FullGradient, Updates, shards_of
-from asysvrg.messages import (
+from asysvrg.distributed.codec import CODECS
+from asysvrg.distributed.endpoint import TICK, Desk
+from asysvrg.distributed.execution import DistributedExecution
+from asysvrg.distributed.messages import (
     PIECE,
     Backoff,
     Kind,
@@ -32,8 +31,9 @@ from asysvrg.messages import (
     unpack,
     vectors,
 )  # fmt: skip
-from asysvrg.server import Group, Server
-from asysvrg.worker import Worker, sharing
+from asysvrg.distributed.server import Group, Server
+from asysvrg.distributed.tasks import Exchange, Farewell, FullGradient, Updates, shards_of
+from asysvrg.distributed.worker import Worker, sharing
 
 LOST_AFTER, HEARTBEAT, PULSE = 1.0, 0.05, 0.2
 
@@ -664,8 +664,8 @@ def test_a_server_that_waits_looks_round_in_time(monkeypatch):
     desk.link, desk.server, desk.next_tick = ServerLink(FAKE, visits), Server([1], None, 0.0), 0.02
     desk.link.listen([1])
     monkeypatch.setattr(desk.server, "tick", ticks.append)
-    monkeypatch.setattr("asysvrg.desk.time.monotonic", lambda: visits.now)
-    monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
+    monkeypatch.setattr("asysvrg.distributed.endpoint.time.monotonic", lambda: visits.now)
+    monkeypatch.setattr("asysvrg.distributed._link.monotonic", lambda: visits.now)
     while visits.left:
         desk.wait(visits)
     assert visits.came_after == [5, 6, 400]
@@ -683,7 +683,7 @@ def test_a_worker_that_waits_looks_round_in_time(failing, monkeypatch):
     link = WorkerLink(FAKE, visits, 0)
     visits.Send_init = lambda *what: SimpleNamespace(Start=lambda: None)
     link.ask(Message(Kind.READY), 1, 0)
-    monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
+    monkeypatch.setattr("asysvrg.distributed._link.monotonic", lambda: visits.now)
     assert link.wait(visits.pause, 0.02) is None
     assert visits.now == pytest.approx(0.02)
     if failing:
@@ -791,7 +791,7 @@ def test_looks_of_who_waits(end, sleeps, pauses, monkeypatch):
     """Two at first, and after each pause; one after a sleep."""
     visits = Visits(42, sleeps=sleeps)
     visits.Send_init = lambda *what: SimpleNamespace(Start=lambda: None)
-    monkeypatch.setattr("asysvrg._link.monotonic", lambda: visits.now)
+    monkeypatch.setattr("asysvrg.distributed._link.monotonic", lambda: visits.now)
     if end == "server":
         link = ServerLink(FAKE, visits)
         link.listen([1])
@@ -827,9 +827,9 @@ def test_backoff(wait, monkeypatch):
         backoff.came()
         return bool(slept)
 
-    monkeypatch.setattr("asysvrg.messages.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("asysvrg.messages.time.sleep", passes(slept))
-    monkeypatch.setattr("asysvrg.messages.os.sched_yield", passes(offered))
+    monkeypatch.setattr("asysvrg.distributed.messages.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("asysvrg.distributed.messages.time.sleep", passes(slept))
+    monkeypatch.setattr("asysvrg.distributed.messages.os.sched_yield", passes(offered))
     backoff = Backoff(wait)
     assert message(after=0.1) == (wait == "sleep")
     if wait != "sleep":

@@ -7,12 +7,12 @@ import pytest
 from conftest import Problem
 from test_protocol import LOST_AFTER, Network, some_faults
 
-from asysvrg.codec import CODECS
-from asysvrg.jobs import FullGradient, Part, Updates, shards_of
-from asysvrg.messages import Kind, Lost, Mask, Message, ranges_of
-from asysvrg.ranges import Deputy, PartUpdates, RangeServer
-from asysvrg.server import Group, Server
-from asysvrg.worker import Worker
+from asysvrg.distributed.codec import CODECS
+from asysvrg.distributed.messages import Kind, Lost, Mask, Message, ranges_of
+from asysvrg.distributed.parameter_shards import Deputy, PartUpdates, RangeServer
+from asysvrg.distributed.server import Group, Server
+from asysvrg.distributed.tasks import FullGradient, Part, Updates, shards_of
+from asysvrg.distributed.worker import Worker
 
 DOUBLE = np.dtype(float)
 

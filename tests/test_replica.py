@@ -11,7 +11,8 @@ from scipy import sparse
 from test_kernels import TOLERANCE, shortened
 from test_team import at_snapshot
 
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, _shared
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.core import inner
 
 RANK, STEPS = 3, 600
 
@@ -38,8 +39,8 @@ def constant(dtype, form, threads, hidden=(90,)):
 @pytest.mark.parametrize("parts", [1, 3, 12])
 def test_no_shortened_update_is_lost(monkeypatch, parts, hidden, dtype, form, threads):
     """Each is P mu, of which a replica keeps U U' mu of the first layer apart; parts end within layers."""
-    monkeypatch.setattr(_shared, "EXCHANGED", 1e9)
-    monkeypatch.setattr(_shared, "MOST_PARTS", parts)
+    monkeypatch.setattr(inner, "EXCHANGED", 1e9)
+    monkeypatch.setattr(inner, "MOST_PARTS", parts)
     network, loop, how, step = constant(dtype, form, threads, hidden)
     start = network.vector(np.random.default_rng(1).standard_normal(network.size))
     x = network.vector(start)
@@ -76,10 +77,10 @@ def test_ctrl_c_keeps_what_was_done():
 def test_delays_are_those_of_two_rounds_of_parts(monkeypatch):
     """An update is in x after a round of its thread's exchanges, and in another replica after a round of that one's."""
     problem = Problem(hidden=(200,), form="zeros", n=500, p=60)
-    monkeypatch.setattr(_shared, "EXCHANGED", 1e9)
+    monkeypatch.setattr(inner, "EXCHANGED", 1e9)
     means = []
     for parts in (1, 4, 12):
-        monkeypatch.setattr(_shared, "MOST_PARTS", parts)
+        monkeypatch.setattr(inner, "MOST_PARTS", parts)
         loop, x = problem.inner_loop(update="replicated", threads=2, batch=10), problem.vector(problem.x)
         delays = loop.run(x, 4000, eta=1e-3, epoch=0, **at_snapshot(problem, "svrg"))
         assert delays.min() == 0  # of the update that was claimed first, whichever iteration's that is

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg._shared import divide
+from asysvrg.core.inner import divide
 from conftest import Problem
 from test_kernels import TOLERANCE, shortened
 
-from asysvrg import AsySVRGClassifier, _shared, shared
-from asysvrg.importance import Importance
+from asysvrg import AsySVRGClassifier
+from asysvrg.core import inner, shared
+from asysvrg.core.importance import Importance
 
 directions = pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
 forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
@@ -26,7 +27,7 @@ threads = pytest.mark.parametrize("threads", [1, 2, 5, 16])
 @pytest.fixture(params=["each", "divided"])
 def samples_are(request, monkeypatch):
     """Each thread takes all samples through the upper layers; or they divide them."""
-    monkeypatch.setattr(_shared, "PASSED_ON", np.inf if request.param == "each" else 0)
+    monkeypatch.setattr(inner, "PASSED_ON", np.inf if request.param == "each" else 0)
     return request.param
 
 
@@ -78,7 +79,7 @@ def test_large_mini_batches_and_wide_layers(form, threads):
 @pytest.mark.parametrize("alpha", [0.03, "rows"])
 @divided
 def test_rows_put_off(monkeypatch, alpha, threads):
-    monkeypatch.setattr(_shared, "SPARSE_ENOUGH", np.inf)
+    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
     if alpha == "rows":
         alpha = np.random.default_rng(3).random(31)
     problem = Problem(hidden=(7,), form="csr", n=60, p=30, alpha=alpha, density=0.03)
@@ -121,7 +122,7 @@ def test_columns_are_divided_by_their_work(form, parts):
     assert split.shape == (parts - 1, 50)
     for cut, below in zip(cuts[1:-1], split, strict=True):
         np.testing.assert_array_equal(below, (dense[:, :cut] != 0).sum(1))
-    work = _shared.ROW_COST + 10 * (dense != 0).mean(0)
+    work = inner.ROW_COST + 10 * (dense != 0).mean(0)
     shares = np.add.reduceat(np.r_[work, 0], cuts[:-1]) * (np.diff(cuts) > 0)
     assert shares.max() <= work.sum() / parts + work.max()
 
@@ -129,11 +130,11 @@ def test_columns_are_divided_by_their_work(form, parts):
 FEWER = """
 import sys
 import numpy as np
-from asysvrg import _shared
+from asysvrg.core import inner
 from conftest import Problem
 from test_team import at_snapshot
 problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
-_shared.PASSED_ON, how = float(sys.argv[1]), at_snapshot(problem, "svrg")
+inner.PASSED_ON, how = float(sys.argv[1]), at_snapshot(problem, "svrg")
 expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, 0, 1, seed=7, epoch=3)
 x = problem.vector(problem.x)
 problem.inner_loop(update="owned", threads=5).run(x, 25, eta=0.02, epoch=3, **how)

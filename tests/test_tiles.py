@@ -9,14 +9,14 @@ import sys
 
 import numpy as np
 import pytest
-from asysvrg._network import aligned_zeros
-from asysvrg._shared import draw_batch
+from asysvrg.core.inner import draw_batch
+from asysvrg.core.network import aligned_zeros
 from conftest import Problem
 from test_kernels import TOLERANCE, shortened
 
-from asysvrg import _network
+from asysvrg.core import network
 
-pytestmark = pytest.mark.skipif(not _network.HAS_TILES, reason="this processor has no tiles (AMX)")
+pytestmark = pytest.mark.skipif(not network.HAS_TILES, reason="this processor has no tiles (AMX)")
 TOL = TOLERANCE[np.float32]
 # Inputs, units and samples of a mini-batch: less than one tile of each; more than what is kept at once of each (128),
 # not by whole tiles; and all whole tiles.
@@ -110,7 +110,7 @@ def test_products_are_as_exact_as_promised():
 
 
 def test_tiles_can_be_turned_off():
-    command = "import asysvrg._network as n; print(n.build_info()['simd'])"
+    command = "import asysvrg.core.network as n; print(n.build_info()['simd'])"
     for off in ("0", "1"):
         env = os.environ | {"ASYSVRG_NO_TILES": off}
         shown = subprocess.run([sys.executable, "-c", command], env=env, check=True, capture_output=True, text=True)

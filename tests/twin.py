@@ -6,7 +6,7 @@ Formulas in float64, straight from the paper; nothing here is shared with csrc/ 
 import itertools
 
 import numpy as np
-from asysvrg._shared import draw_batch, draw_blocks, draw_lots
+from asysvrg.core.inner import draw_batch, draw_blocks, draw_lots
 
 ACTIVATION = {
     "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(float)),

@@ -22,8 +22,8 @@ from pathlib import Path
 import hosts
 import numpy as np
 
-from asysvrg import launch
-from asysvrg.trace import environment
+from asysvrg.core.trace import environment
+from asysvrg.distributed import launch
 
 ROOT = Path(__file__).parents[2]
 SHARE = 0.1  # of a core

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from asysvrg.trace import environment, write_json
+from asysvrg.core.trace import environment
+from asysvrg.store.files import write_json
 from contenders.setting import TARGETS, quiet, reached
 from contenders.workers import Worker, family_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from asysvrg.objective import boost_in
+from asysvrg.core.objective import boost_in
 from contenders.setting import ALPHA, Meter, Problem, Settings, flat, halves, rate_at
 
 DECAY = (ALPHA, 0.0)  # l2 weight of a layer's matrix, of its biases

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from asysvrg import AsySVRGClassifier, epochs
-from asysvrg.trace import Clock
+from asysvrg import AsySVRGClassifier
+from asysvrg.core import loop
+from asysvrg.core.trace import Clock
 from contenders.setting import ALPHA, Meter, Problem, Settings
 
 
@@ -31,7 +32,7 @@ class _Clock(Clock):
             _Clock.at[self.seconds] = self.processor
 
 
-epochs.Clock = _Clock
+loop.Clock = _Clock
 
 
 def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Meter, *, defaults: bool = False) -> None:

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from asysvrg.trace import environment, write_json
+from asysvrg.core.trace import environment
+from asysvrg.store.files import write_json
 from contenders.grid import BEST
 from contenders.setting import TARGETS, reached
 from contenders.workers import FAMILIES, Worker, family_of

@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from asysvrg._network import Network, Samples
+from asysvrg.core.network import Network, Samples
 
 from asysvrg import data
-from asysvrg.objective import Objective, initial_parameters
+from asysvrg.core.objective import Objective, initial_parameters
 
 ALPHA = 1e-3  # the paper's C
 TARGETS = (0.15, 0.125, 0.118)

@@ -1,0 +1,1 @@
+"""The method: network, objective, directions, executions in one process, the epoch loop."""

@@ -1,0 +1,108 @@
+"""How many threads, and who else may have some: the only file that touches foreign thread pools."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral
+
+import joblib
+from threadpoolctl import LibController, ThreadpoolController
+
+from asysvrg.core.network import build_info
+
+_lock = threading.Lock()
+_users = 0
+_before: list[tuple[LibController, int]] = []
+_threads_before_fork = False
+_forked = False
+
+
+def count(n_jobs: int | None) -> int:
+    """Threads for `n_jobs`: None or -1 for every core this process may use, -2 for all but one, ...
+
+    None takes no more than OMP_NUM_THREADS, which joblib sets to their share in its worker processes.
+
+    Raises
+    ------
+    ValueError
+        For 0, and for more than one thread in a build without OpenMP.
+    """
+    if n_jobs == 0 or not (n_jobs is None or isinstance(n_jobs, Integral)) or isinstance(n_jobs, bool):
+        raise ValueError(f"n_jobs is a number of threads, -1 for all cores, or None; got {n_jobs!r}")
+    cores = joblib.cpu_count()
+    if n_jobs is None:
+        share = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+        threads = min(cores, max(1, int(share))) if share.isdecimal() else cores
+    else:
+        threads = int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
+    if threads > 1 and not build_info()["openmp"]:
+        if n_jobs is None or n_jobs < 0:
+            return 1
+        raise ValueError(f"n_jobs={n_jobs}, but this build has no OpenMP (see `asysvrg info`); use n_jobs=1")
+    global _threads_before_fork
+    if _forked:
+        return 1
+    _threads_before_fork = _threads_before_fork or threads > 1
+    return threads
+
+
+def _after_fork() -> None:
+    # GNU OpenMP's pool does not survive fork(): a parallel region in the child would wait for ever.
+    global _forked, _lock
+    _forked = _threads_before_fork
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Holds BLAS to one thread while any thread is inside: the kernels call it from their own threads.
+
+    Counted, because two overlapping limits of threadpoolctl would restore each other's numbers. A BLAS over OpenMP has
+    a number for each calling thread; that one is set and restored by each.
+    """
+    global _users, _before
+    process, own = _libraries()
+    with _lock:
+        if _users == 0:
+            _before = _limit(process)
+        _users += 1
+    own_before = _limit(own)
+    try:
+        yield
+    finally:
+        _set(own_before)
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _set(_before)
+
+
+@functools.cache
+def _libraries() -> tuple[list[LibController], list[LibController]]:
+    """BLAS libraries whose number of threads belongs to the process; those where it belongs to the calling thread."""
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    per_thread = [getattr(library, "threading_layer", "") == "openmp" for library in libraries]
+    return tuple([x for x, own in zip(libraries, per_thread, strict=True) if own == kind] for kind in (False, True))
+
+
+def _limit(libraries: list[LibController]) -> list[tuple[LibController, int]]:
+    before = [(library, library.num_threads) for library in libraries]
+    _set([(library, 1) for library in libraries])
+    return before
+
+
+def _set(numbers: list[tuple[LibController, int]]) -> None:
+    for library, number in numbers:
+        # Newer threadpoolctl ties OpenBLAS to the Python thread that first sets its number and ignores all others,
+        # silently. Whoever comes last here restores.
+        untie = getattr(library, "clear_controlling_thread", lambda force: None)
+        untie(force=True)
+        library.set_num_threads(number)
+        untie(force=True)

@@ -1,0 +1,354 @@
+# cython: language_level=3, cdivision=True
+"""The network over its C kernels: who owns the arrays, and sweeps over samples by OpenMP threads."""
+
+from cython.parallel cimport prange
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t, uintptr_t
+from libc.string cimport memset
+from scipy.linalg.cython_blas cimport dgemm, sgemm
+
+import math
+import os
+
+import numpy as np
+
+from asysvrg.core._csrc cimport (
+    ASV_BINARY, ASV_BLOCK_ROWS, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX,
+    ASV_SQUARED, ASV_TANH, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
+    asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
+)
+
+ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
+LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED, "binary": ASV_BINARY}
+BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
+DENSE_ENOUGH = 0.4  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
+HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
+TILED_ROWS = 20  # dense samples of a batch, and
+TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_kernels.py)
+
+
+def build_info():
+    """OpenMP standard (yyyymm, 0 for a serial build) and SIMD level of the kernels on this processor."""
+    return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode() + ", tiles (AMX)" * HAS_TILES}
+
+
+def aligned_zeros(shape, dtype):
+    """Zeros that start on a cache line and have a line of spare bytes behind them, as the kernels expect."""
+    dtype = np.dtype(dtype)
+    count = math.prod(shape)
+    raw = np.zeros(count * dtype.itemsize + 3 * ASV_LINE, dtype=np.uint8)
+    start = -start_of(raw) % ASV_LINE
+    return raw[start:start + count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+cdef void *address(array, dtype, shape) except? NULL:
+    """Where a C-contiguous array starts, after a look at its type and shape; NULL for None."""
+    if array is None:
+        return NULL
+    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        raise TypeError(f"expected a C-contiguous {np.dtype(dtype)} array of shape {shape}, "
+                        f"got {array.dtype} of shape {array.shape}")
+    return <void *>start_of(array)
+
+
+cdef uintptr_t start_of(array) except? 0:
+    """Where a contiguous array starts. (NumPy's `ctypes.data` takes several times as long.)"""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return <uintptr_t>view.buf
+
+
+cdef const asv_kernels *kernels_of(dtype) except NULL:
+    """The kernels of a precision."""
+    if dtype == np.float32:
+        return &asv_kernels_f32
+    if dtype == np.float64:
+        return &asv_kernels_f64
+    raise ValueError(f"dtype is float32 or float64, got {dtype}")
+
+
+def to_half(u, double scale, out):
+    """Writes scale u, rounded to half precision, as bits of uint16; of numbers below 2^15 in size.
+
+    Parameters
+    ----------
+    u : array of shape (n,), float32 or float64
+    scale : float
+    out : array of uint16 of shape (n,)
+    """
+    cdef int64_t n = u.size
+    kernels_of(u.dtype).to_half(address(u, u.dtype, (n,)), n, scale, <uint16_t *>address(out, np.uint16, (n,)))
+
+
+def from_half(half, double scale, out):
+    """Writes scale times numbers of half precision, the inverse of `to_half`.
+
+    Parameters
+    ----------
+    half : array of uint16 of shape (n,)
+    scale : float
+    out : array of shape (n,), float32 or float64
+    """
+    cdef int64_t n = half.size
+    kernels_of(out.dtype).from_half(
+        <const uint16_t *>address(half, np.uint16, (n,)), n, scale, address(out, out.dtype, (n,))
+    )
+
+
+cdef int poll() noexcept with gil:
+    """Runs Python's signal handlers; what they raise is kept for `reraise`."""
+    global _pending
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        _pending = error
+        return 1
+    return 0
+
+_pending = None
+
+
+cdef void start_control(asv_control *control, double deadline):
+    control.poll = poll
+    control.next_poll = 0
+    control.deadline = deadline
+    control.stop = 0
+
+
+def reraise():
+    """Raises what a signal handler raised while a kernel ran."""
+    global _pending
+    error, _pending = _pending, None
+    raise error if error is not None else KeyboardInterrupt
+
+
+cdef class Network:
+    """A fully connected network: its shape, and where each layer stands in the flat vector of parameters.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Inputs, hidden units of each layer, outputs; at least two numbers.
+    activation : {"relu", "tanh", "logistic", "identity"}
+    loss : {"softmax", "squared", "binary"}
+        Cross-entropy of one label out of several; half the squared residuals; cross-entropy of each of several labels
+        that are there or not, summed.
+    dtype : float32 or float64
+    tiles : int, optional
+        Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.
+        Default: TILED_ROWS, where the processor has tiles, numbers are float32, and there are TILED_UNITS units.
+    """
+
+    def __init__(self, widths, activation, loss, dtype, tiles=None):
+        self.widths = tuple(int(w) for w in widths)
+        if len(self.widths) < 2 or min(self.widths) < 1:
+            raise ValueError(f"a network needs at least inputs and outputs, all positive; got widths {self.widths}")
+        if activation not in ACTIVATIONS or loss not in LOSSES:
+            raise ValueError(f"unknown activation {activation!r} or loss {loss!r}")
+        self.activation, self.loss, self.dtype = activation, loss, np.dtype(dtype)
+        cdef Py_ssize_t layers = len(self.widths) - 1
+        width = np.array(self.widths, dtype=np.int64)
+        ends = np.cumsum((width[:-1] + 1) * width[1:])
+        weight = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        bias = ends - width[1:]
+        line = ASV_LINE // self.dtype.itemsize
+        unit = np.concatenate([[0, 0], np.cumsum(-(-width[1:] // line) * line)]).astype(np.int64)
+        self._offsets = (width, weight, bias, unit)
+        self.size = int(ends[-1])
+        self.slices = [
+            (slice(int(w), int(b)), slice(int(b), int(e))) for w, b, e in zip(weight, bias, ends, strict=True)
+        ]
+        if max(self.size, int(width.max())) >= 2**31:
+            raise ValueError(f"the network has {self.size} parameters; fewer than 2**31 are supported")
+        self.net.layers = layers
+        self.net.width = <const int64_t *>address(width, np.int64, (layers + 1,))
+        self.net.weight = <const int64_t *>address(weight, np.int64, (layers,))
+        self.net.bias = <const int64_t *>address(bias, np.int64, (layers,))
+        self.net.unit = <const int64_t *>address(unit, np.int64, (layers + 2,))
+        self.net.units = int(width[1:].sum())
+        self.net.d = self.size
+        self.net.activation = ACTIVATIONS[activation]
+        self.net.loss = LOSSES[loss]
+        self.kernels = kernels_of(self.dtype)
+        self.net.gemm = <void *>sgemm if self.dtype == np.float32 else <void *>dgemm
+        if tiles is None:
+            tiles = TILED_ROWS if self.widths[1] >= TILED_UNITS else 0
+        self.net.tiles = tiles if HAS_TILES and self.dtype == np.float32 else 0
+        self.cache_width = asv_cache_stride(&self.net)
+
+    def __reduce__(self):
+        return Network, (self.widths, self.activation, self.loss, self.dtype)
+
+    def layers(self, x):
+        """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""
+        return [(x[w].reshape(self.widths[i], self.widths[i + 1]), x[b]) for i, (w, b) in enumerate(self.slices)]
+
+    def vector(self, values=None):
+        """A vector of parameters as the kernels want it, on cache lines of its own: a copy of `values`, or zeros."""
+        x = aligned_zeros((self.size,), self.dtype)
+        if values is not None:
+            x[:] = values
+        return x
+
+    def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
+        """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.
+
+        Parameters
+        ----------
+        samples : Samples
+        x : array of shape (size,), from `aligned_zeros`
+        threads : int
+            Blocks of samples are divided among them beforehand, so that results depend on the number only.
+        gradients : array of shape (threads, size), optional
+            Overwritten: each thread's sum of the weighted gradients of the loss, without l2.
+        cache : array of shape (n, cache_width), optional
+        outputs : array of shape (n, outputs), optional
+        rows : (first, last), optional
+            Samples first .. last - 1 only.
+
+        Returns
+        -------
+        loss, errors : float
+            Weighted sums: the loss; misclassified samples or squared residuals.
+        """
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        if samples.data.p != self.widths[0]:
+            raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
+        if samples.X.dtype != self.dtype:
+            raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
+        cdef int64_t n = samples.data.n, blocks = threads
+        cdef int64_t first = 0 if rows is None else rows[0]
+        cdef int64_t count = n if rows is None else rows[1] - rows[0]
+        if first < 0 or count < 0 or first + count > n:
+            raise ValueError(f"rows {rows} are not among the {n} samples")
+        cdef int k
+        cdef asv_control control
+        cdef asv_network net = self.net
+        if outputs is not None:  # what users see is as exact as float32 is
+            net.tiles = 0
+        cdef size_t stride = self.kernels.sweep_scratch(&net, &samples.data)
+        scratch = aligned_zeros((threads, stride), np.uint8)
+        sweeps = aligned_zeros((threads, sizeof(asv_sweep) + ASV_LINE), np.uint8)
+        cdef char *memory = <char *>address(scratch, np.uint8, (threads, stride))
+        cdef char *gradient = <char *>address(gradients, self.dtype, (threads, self.size))
+        cdef size_t gradient_stride = self.size * self.dtype.itemsize
+        cdef size_t sweep_stride = sizeof(asv_sweep) + ASV_LINE
+        cdef char *sweep_memory = <char *>address(sweeps, np.uint8, (threads, sweep_stride))
+        cdef asv_sweep *sweep
+        cdef const void *parameters = address(x, self.dtype, (self.size,))
+        cdef void *kept = address(cache, self.dtype, (n, self.cache_width))
+        cdef void *out = address(outputs, self.dtype, (n, self.widths[len(self.widths) - 1]))
+        for k in range(threads):
+            sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
+            sweep.net = &net
+            sweep.data = &samples.data
+            sweep.x = parameters
+            sweep.gradient = gradient + k * gradient_stride if gradient != NULL else NULL
+            sweep.cache = kept
+            sweep.outputs = out
+        start_control(&control, INFINITY)
+        for k in prange(threads, num_threads=threads, schedule="static", chunksize=1, nogil=True):
+            self.kernels.sweep(
+                <asv_sweep *>(sweep_memory + k * sweep_stride), first + count * k // blocks,
+                first + count * (k + 1) // blocks,
+                memory + k * stride, asv_thread_number(), &control,
+            )
+        if control.stop == ASV_INTERRUPTED:
+            reraise()
+        loss = errors = 0.0
+        for k in range(threads):
+            sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
+            loss += sweep.loss
+            errors += sweep.errors
+        return loss, errors
+
+
+cdef class Samples:
+    """Samples as the kernels see them. Keeps references, copies nothing that has the right type already.
+
+    Parameters
+    ----------
+    X : C-contiguous array or CSR matrix of shape (n, p), float32 or float64
+        CSR: sorted indices without duplicates.
+    y : int32 array of shape (n,), or array of X's dtype and shape (n, outputs), or None
+        Labels 0 .. classes - 1, or targets.
+    weight : array of X's dtype and shape (n,), optional
+        Mean 1.
+    """
+
+    def __init__(self, X, y=None, weight=None):
+        cdef int64_t n = X.shape[0], p = X.shape[1]
+        self.X, self.y, self.weight, self.size = X, y, weight, n
+        memset(&self.data, 0, sizeof(self.data))
+        self.data.n, self.data.p = n, p
+        if hasattr(X, "indptr"):
+            self._use_entries(X.data, X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False))
+        else:
+            self.data.rows = address(X, X.dtype, (n, p))
+        if y is not None and y.ndim == 1:
+            self.data.labels = <const int32_t *>address(y, np.int32, (n,))
+        elif y is not None:
+            self.data.targets = address(y, X.dtype, (n, y.shape[1]))
+        self.data.weight = address(weight, X.dtype, (n,))
+
+    cdef _use_entries(self, values, columns, start):
+        entries = values.shape[0]
+        self._entries = (values, columns, start)
+        self.data.values = address(values, self.X.dtype, (entries,))
+        self.data.columns = <const int32_t *>address(columns, np.int32, (entries,))
+        self.data.start = <const int64_t *>address(start, np.int64, (self.size + 1,))
+        self.data.longest = int(np.diff(start).max(initial=0))
+
+    def compress(self, double most):
+        """Has the kernels walk over non-zero inputs only, where a dense X has so many zeros that this is faster.
+
+        Parameters
+        ----------
+        most : float
+            Bytes that may be taken for a copy of the entries.
+
+        Returns
+        -------
+        bytes : int
+            That were taken.
+        """
+        cdef int64_t n = self.data.n, p = self.data.p, words = (p + 63) // 64
+        if self.data.values != NULL or most < (n + 1) * 8:
+            return 0
+        dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
+        taken = entries * (dtype.itemsize + 4) + (n + 1) * 8 + n * words * 8
+        if entries >= DENSE_ENOUGH * n * p or taken > most:
+            return 0
+        values, columns = aligned_zeros((entries,), dtype), aligned_zeros((entries,), np.int32)
+        start, self._bits = np.empty(n + 1, dtype=np.int64), np.empty((n, words), dtype=np.uint64)
+        cdef const asv_kernels *kernels = kernels_of(dtype)
+        cdef void *to = address(values, dtype, (entries,))
+        cdef int32_t *column = <int32_t *>address(columns, np.int32, (entries,))
+        cdef int64_t *first = <int64_t *>address(start, np.int64, (n + 1,))
+        cdef uint64_t *bits = <uint64_t *>address(self._bits, np.uint64, (n, words))
+        with nogil:
+            kernels.nonzeros(self.data.rows, n, p, to, column, first, bits)
+        self.data.bits = bits
+        self._use_entries(values, columns, start)
+        return taken
+
+    @property
+    def density(self):
+        """Share of the inputs that the kernels see as non-zero."""
+        if self.data.values == NULL:
+            return 1.0
+        return <double>self.data.start[self.data.n] / <double>max(self.data.n * self.data.p, 1)
+
+    @property
+    def columns(self):
+        """Of the entries, sample by sample; where zeros are skipped."""
+        return self._entries[1]
+
+    @property
+    def skips_zeros(self):
+        """Whether the kernels walk over non-zero inputs only."""
+        return self.data.values != NULL

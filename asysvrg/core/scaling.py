@@ -1,0 +1,145 @@
+"""Scaling inside: the same objective in variables in which one learning rate suits all inputs and targets.
+
+With inputs (X - mean) / scale and targets (y - target_mean) / target_scale in place of X and y, f / target_scale^2 is
+an objective of the same form in W_0' = scale W_0 (row by row), b_0' = b_0 + mean W_0, and the last layer divided by
+target_scale. Only the l2 weights change: alpha / scale_i^2 for row i of the first layer, and everything but the last
+layer over target_scale^2. The minimiser is that of the objective as given; the way to it is shorter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from asysvrg.core.network import Network
+
+USUAL = (0.1, 10.0)  # root mean squares (of the largest column) that are left as they are
+SPARSE_USUAL = 10.0  # and for sparse input, the largest number
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Means and scales; neutral where there is nothing to do.
+
+    Attributes
+    ----------
+    mean, scale : array of shape (p,) or None
+        Of the inputs, float64.
+    target_mean : array of shape (outputs,) or None
+    target_scale : float
+    """
+
+    mean: np.ndarray | None
+    scale: np.ndarray | None
+    target_mean: np.ndarray | None
+    target_scale: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `from_dict`, in another process; what is not there is left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scaling:
+        """The inverse of `as_dict`; other entries are passed over."""
+        mean, scale, target_mean = (values.get(name) for name in ("mean", "scale", "target_mean"))
+        if scale is None and target_mean is None:
+            return NEUTRAL
+        return cls(mean, scale, target_mean, values["target_scale"])
+
+    def inputs(self, X: Any) -> Any:
+        """Scaled inputs: a copy, or X itself where there is nothing to do."""
+        if self.scale is None:
+            return X
+        if sparse.issparse(X):
+            scaled = X.copy()
+            scaled.data /= self.scale.astype(X.dtype)[X.indices]
+            return scaled
+        scaled = X - self.mean.astype(X.dtype)
+        scaled /= self.scale.astype(X.dtype)
+        return scaled
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Scaled targets; labels as they are."""
+        return y if self.target_mean is None else ((y - self.target_mean) / self.target_scale).astype(y.dtype)
+
+    def l2(self, alpha: float, network: Network) -> np.ndarray:
+        """alpha of each row of the first layer, then of each further layer."""
+        rows = np.full(network.widths[0], alpha, dtype=np.float64)
+        if self.scale is not None:
+            rows /= self.scale**2
+        weights = np.concatenate([rows, np.full(len(network.widths) - 2, alpha)])
+        own = network.widths[0] if len(network.widths) == 2 else 1  # the last layer keeps its weight
+        weights[:-own] /= self.target_scale**2
+        return weights
+
+    def scaled(self, network: Network, x: np.ndarray) -> np.ndarray:
+        """Parameters for the scaled data from those for the data as given: the inverse of `unscaled`."""
+        x = network.vector(x)
+        layers = network.layers(x)
+        if self.target_mean is not None:
+            W, b = layers[-1]
+            W /= self.target_scale
+            b -= self.target_mean.astype(b.dtype)
+            b /= self.target_scale
+        if self.scale is not None:
+            W, b = layers[0]
+            if self.mean is not None:
+                b += (self.mean @ W.astype(np.float64)).astype(b.dtype)
+            W *= self.scale.astype(W.dtype)[:, None]
+        return x
+
+    def unscaled(self, network: Network, x: np.ndarray) -> np.ndarray:
+        """Parameters for inputs and targets as given; x itself where there is nothing to do."""
+        if self.scale is None and self.target_mean is None:
+            return x
+        x = network.vector(x)
+        layers = network.layers(x)
+        if self.scale is not None:
+            W, b = layers[0]
+            W /= self.scale.astype(W.dtype)[:, None]
+            if self.mean is not None:
+                b -= (self.mean @ W.astype(np.float64)).astype(b.dtype)
+        if self.target_mean is not None:
+            W, b = layers[-1]
+            W *= self.target_scale
+            b *= self.target_scale
+            b += self.target_mean.astype(b.dtype)
+        return x
+
+
+NEUTRAL = Scaling(None, None, None, 1.0)
+
+
+def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
+    """What the data ask for: nothing where inputs and targets (None for labels) have usual sizes.
+
+    Scales are at least sqrt(alpha): below, the l2 term rules, not the data.
+    """
+    mean = scale = target_mean = None
+    target_scale, least = 1.0, max(np.sqrt(alpha), 1e-12)
+    if sparse.issparse(X):
+        largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64) if X.nnz else np.zeros(X.shape[1])
+        if largest.max(initial=0) > SPARSE_USUAL:
+            scale = np.where(largest > 0, np.maximum(largest, least), 1.0)
+    else:
+        mean, variance = _moments(X)
+        size = np.sqrt((mean**2 + variance).max())
+        if not USUAL[0] <= size <= USUAL[1]:
+            scale = np.where(variance > 0, np.maximum(np.sqrt(variance), least), 1.0)
+    if y is not None:
+        center, spread = y.mean(axis=0, dtype=np.float64), float(np.sqrt(y.var(axis=0, dtype=np.float64).max()))
+        if spread > 0 and (not USUAL[0] <= spread <= USUAL[1] or (abs(center) > USUAL[1]).any()):
+            target_mean, target_scale = center, max(spread, least)
+    return Scaling(mean, scale, target_mean, target_scale)
+
+
+def _moments(X: np.ndarray, rows: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each column in float64, block by block: ndarray.var would make a copy of X in float64."""
+    mean = X.mean(axis=0, dtype=np.float64)
+    squares = np.zeros(X.shape[1])
+    for first in range(0, len(X), rows):
+        squares += ((X[first : first + rows] - mean) ** 2).sum(axis=0)
+    return mean, squares / len(X)

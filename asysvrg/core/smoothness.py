@@ -1,0 +1,74 @@
+"""A learning rate from the curvature of mini-batches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asysvrg.core.network import Network, Samples
+from asysvrg.core.objective import Objective
+from asysvrg.core.preconditioner import Deflation
+
+BATCHES, ITERATIONS = 4, 6
+STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences, a compromise between rounding and curvature
+
+
+def smoothness(
+    network: Network,
+    samples: Samples,
+    alpha: np.ndarray,
+    x: np.ndarray,
+    batch_size: int,
+    seed: int,
+    deflation: Deflation | None = None,
+) -> float:
+    """L of a mini-batch (Assumption 3): mean over batches of the Hessian's largest eigenvalue at x.
+
+    Power iteration on differences of gradients.
+
+    Parameters
+    ----------
+    network : Network
+    samples : Samples
+    alpha : array, as `Objective`'s
+    x : array of shape (d,)
+    batch_size : int
+    seed : int
+    deflation : Deflation, optional
+        P: the eigenvalue is that of P times the Hessian.
+
+    Returns
+    -------
+    float
+        Positive; 1.0 where the gradient does not change at all.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(BATCHES):
+        rows = rng.integers(samples.size, size=batch_size)
+        weight = None if samples.weight is None else samples.weight[rows]
+        batch = Objective(
+            network, Samples(samples.X[rows], samples.y[rows], weight), alpha=alpha, threads=1, cache_bytes=0
+        )
+        found.append(_largest_eigenvalue(batch, x, rng, deflation))
+    found = [value for value in found if np.isfinite(value) and value > 0]
+    return float(np.mean(found)) if found else 1.0
+
+
+def _largest_eigenvalue(
+    objective: Objective, x: np.ndarray, rng: np.random.Generator, deflation: Deflation | None
+) -> float:
+    """Of P^1/2 H P^1/2, which has the eigenvalues of P H: lengths are those of P^-1/2 direction."""
+    step = STEP[objective.network.dtype.name]
+    start = objective.gradient(x)
+    change = rng.standard_normal(objective.d).astype(x.dtype)
+    shortened = change if deflation is None else deflation.apply(change)
+    value = 0.0
+    with np.errstate(all="ignore"):
+        for _ in range(ITERATIONS):
+            direction = shortened / np.sqrt(change @ shortened)
+            change = (objective.gradient(objective.network.vector(x + step * direction)) - start) / step
+            shortened = change if deflation is None else deflation.apply(change)
+            value = float(np.sqrt(change @ shortened))
+            if not np.isfinite(value) or value == 0:
+                break
+    return value

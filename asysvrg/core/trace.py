@@ -1,0 +1,125 @@
+"""The record of a run: one row an epoch, delays, settings, machine; the clock that stops while a row is made."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+from asysvrg._version import __version__
+from asysvrg.core.network import build_info
+
+
+class Clock:
+    """Seconds of training: runs only inside `with clock.running():`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def delay_summary(delays: np.ndarray) -> dict[str, float]:
+    """Mean, median, 99th percentile and maximum of an epoch's delays (Assumption 4), in updates."""
+    if delays.size == 0:
+        return {"mean": 0.0, "p50": 0, "p99": 0, "max": 0}
+    p50, p99 = np.percentile(delays, [50, 99], method="higher")
+    return {
+        "mean": float(delays.mean()),
+        "p50": int(p50),
+        "p99": int(p99),
+        "max": int(delays.max()),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and thread pools of this process."""
+    return dict(_environment())
+
+
+@functools.cache
+def _environment() -> dict[str, Any]:
+    return {
+        "asysvrg": __version__,
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "system": platform.system(),
+        "cores": joblib.cpu_count(),
+        **build_info(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+@dataclass
+class Trace:
+    """What `history_` and `--trace` hold.
+
+    Attributes
+    ----------
+    config : dict
+        Settings of the run, with the choices that were made for it (threads, memory mode, cache).
+    epochs : list of dict
+        One row a recorded state: epoch, seconds (of training), loss (the whole objective), train_error,
+        test_error (None without a validation set), gradient_norm_squared, sample_gradients (so far), delay
+        (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start.
+    delay_histogram : list of int
+        Entry i counts the updates with delay i, over the whole run.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, Any] = field(default_factory=environment)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    delay_histogram: list[int] = field(default_factory=list)
+
+    def count_delays(self, delays: np.ndarray) -> None:
+        """Adds an epoch's delays to the histogram."""
+        counts = np.bincount(delays, minlength=len(self.delay_histogram))
+        counts[: len(self.delay_histogram)] += np.array(self.delay_histogram, dtype=np.int64)
+        self.delay_histogram = counts.tolist()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The trace as plain dicts and lists."""
+        return {
+            "config": self.config,
+            "environment": self.environment,
+            "epochs": self.epochs,
+            "delay_histogram": self.delay_histogram,
+        }
+
+
+def joined(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """A trace (as `as_dict`) that goes on with another's: the later one's start is the earlier one's last row."""
+    last = earlier["epochs"][-1]
+    rows = [
+        row | {name: last[name] + row[name] for name in ("seconds", "sample_gradients")} for row in later["epochs"][1:]
+    ]
+    trace = Trace(later["config"], later["environment"], earlier["epochs"] + rows, earlier["delay_histogram"])
+    trace.count_delays(np.repeat(np.arange(len(later["delay_histogram"])), later["delay_histogram"]))
+    return trace.as_dict()

@@ -1,0 +1,5 @@
+"""Named data sets, and files in the usual formats."""
+
+from asysvrg.data.datasets import NAMES, Dataset, load, load_file
+
+__all__ = ["NAMES", "Dataset", "load", "load_file"]

@@ -1,0 +1,233 @@
+"""Data loaders: named sets, and files or folders in the usual formats."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+from sklearn import datasets as bundled
+from sklearn.model_selection import train_test_split
+
+from asysvrg.data import download, formats
+from asysvrg.data.formats import Features, Part
+
+BUNDLED = {
+    "digits": bundled.load_digits,
+    "breast-cancer": bundled.load_breast_cancer,
+    "wine": bundled.load_wine,
+    "iris": bundled.load_iris,
+    "diabetes": bundled.load_diabetes,
+}
+NAMES = (*BUNDLED, *download.NAMES)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training set and a test set.
+
+    Attributes
+    ----------
+    name : str
+        Name of the set, or of the file or folder it was read from.
+    X_train : ndarray or CSR matrix of shape (n_train, n_features)
+        Features, one row per sample. Images: float32 in [0, 1].
+    y_train : ndarray of shape (n_train,)
+        Targets: int64 or text (classes), or floats.
+    X_test : ndarray or CSR matrix of shape (n_test, n_features), or None
+        None if no test set was asked for (``test_size=0``).
+    y_test : ndarray of shape (n_test,), or None
+        Targets of `X_test`.
+    """
+
+    name: str
+    X_train: Features
+    y_train: np.ndarray
+    X_test: Features | None
+    y_test: np.ndarray | None
+
+
+def load(
+    source: str | os.PathLike = "digits",
+    *,
+    data_home: str | os.PathLike | None = None,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    target: str | int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Load a training set and a test set.
+
+    Where fewer rows are asked for than there are, and where a test set must be held out, rows are
+    drawn at random by `seed`, in proportion to the classes where the targets are integers or text
+    and each class is large enough. (The first rows of a file are no sample of it:
+    the two halves of MNIST's test set are by different writers.)
+    Features are not standardised; only the pixels of images are scaled, to [0, 1].
+
+    Parameters
+    ----------
+    source : str or path, default="digits"
+        ``digits``, ``breast-cancer``, ``wine``, ``iris``, ``diabetes`` (bundled with
+        scikit-learn), ``mnist``, ``fashion-mnist`` (downloaded where missing),
+        ``cifar10-features``, or a file or folder: IDX, CIFAR-10 binary, .npz (``X_train``,
+        ``y_train``, ``X_test``, ``y_test``, or ``X`` and ``y``), svmlight or CSV. A file
+        ``NAME.t``, or one named ``test`` where this says ``train``, is the test set of an
+        svmlight file. Write ``./mnist`` for a folder that has the name of a set.
+    data_home : path, default=None
+        Folder of the named sets. None means the environment variable ``ASYSVRG_DATA_HOME``, or
+        the user's cache folder.
+    train_size : int, default=None
+        Number of training rows; None means all.
+    test_size : int, default=None
+        Number of test rows, 0 for no test set. None means all of the set's own test set, or a
+        fifth of the rows where it has none.
+    target : str or int, default=None
+        Name or index (from 0) of a CSV file's target column; None means the last.
+    seed : int, default=0
+        Seed of the random split.
+
+    Returns
+    -------
+    Dataset
+        The rows, as C-contiguous arrays or CSR matrices.
+
+    Raises
+    ------
+    ValueError
+        If a file is malformed, or a size is more than there is.
+    OSError
+        If there is no such set or file (FileNotFoundError), or a download failed.
+    """
+    named = isinstance(source, str) and source in NAMES
+    if named and target is not None:
+        raise ValueError(f"target is {target!r}, but only CSV files have a target column to choose")
+    if named and source in BUNDLED:
+        name, test = source, None
+        train = _bundled(source)
+    else:
+        path = download.locate(source, data_home) if named else _existing(source, NAMES)
+        name = source if named else os.path.basename(os.path.abspath(path))
+        train, test = formats.read(path, target)
+    if train[1] is None or (test is not None and test[1] is None):
+        raise ValueError(
+            f"{name} holds no targets: IDX images need their labels file beside them, an .npz file "
+            "the key y, a CSV file a target column"
+        )
+    if test is None:
+        train, test = _hold_out(name, train, train_size, test_size, seed)
+    else:
+        columns = train[0].shape[1], test[0].shape[1]
+        if columns[0] != columns[1]:
+            raise ValueError(
+                f"{name}: {columns[0]} features in the training set but {columns[1]} in the test set; they must agree"
+            )
+        n_train = _count("train_size", train_size, 1, len(train[1]), name)
+        n_test = _count("test_size", test_size, 0, len(test[1]), name)
+        train = _drawn(train, n_train, seed)
+        test = _drawn(test, n_test, seed) if n_test else None
+    X_test, y_test = (None, None) if test is None else (formats.finished(test[0]), test[1])
+    return Dataset(name, formats.finished(train[0]), train[1], X_test, y_test)
+
+
+def load_file(path: str | os.PathLike, target: str | int | bool | None = None) -> tuple[Features, np.ndarray | None]:
+    """Load the rows of one file.
+
+    Parameters
+    ----------
+    path : path
+        IDX images (the labels are taken from the file beside them), CIFAR-10 binary, .npz,
+        svmlight or CSV. An .npz file with a training and a test set gives the test set.
+    target : str, int or False, default=None
+        Name or index (from 0) of a CSV file's target column; None means the last, False that
+        the file has none.
+
+    Returns
+    -------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Features; images as float32 in [0, 1]. An svmlight file gives as many columns as its
+        largest index asks for.
+    y : ndarray of shape (n_samples,), or None
+        Targets; None if the file holds none.
+
+    Raises
+    ------
+    ValueError
+        If the file is malformed.
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = _existing(path, ())
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give one file ({formats.FORMATS})")
+    train, test = formats.read_file(path, target)
+    X, y = test or train
+    return formats.finished(X), y
+
+
+def _existing(source: str | os.PathLike, names: tuple[str, ...]) -> Path:
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    known = {name.lower(): name for name in (*beside, *names)}
+    close = difflib.get_close_matches(path.name.lower(), known)
+    hint = f"; did you mean {' or '.join(known[c] for c in close)}?" if close else ""
+    sets = f" (data sets with a name: {', '.join(names)})" if names else ""
+    raise FileNotFoundError(f"there is no file or folder {str(source)!r}{hint}{sets}")
+
+
+def _bundled(name: str) -> Part:
+    X, y = BUNDLED[name](return_X_y=True)
+    if name == "digits":
+        X = (X / 16).astype(np.float32)
+    return X, formats.integers(y)
+
+
+def _count(what: str, value: int | None, least: int, most: int, where: str) -> int:
+    if value is None:
+        return most
+    if not isinstance(value, Integral) or not least <= value <= most:
+        raise ValueError(f"{what} is {value!r}, but {where} allows a whole number from {least} to {most}")
+    return int(value)
+
+
+def _hold_out(
+    name: str, part: Part, train_size: int | None, test_size: int | None, seed: int
+) -> tuple[Part, Part | None]:
+    X, y = part
+    n = len(y)
+    if n == 1 and test_size is None:
+        raise ValueError(f"{name} has one row, too few to hold out a test set; give test_size=0")
+    n_test = math.ceil(n / 5) if test_size is None else test_size
+    n_test = _count("test_size", n_test, 0, n - 1, f"{name} ({n} rows)")
+    where = f"{name} ({n} rows, {n_test} of them held out for testing)"
+    n_train = _count("train_size", train_size, 1, n - n_test, where)
+    if n_train == n:
+        return part, None
+    train, test = _split(y, n_train, n_test, seed)
+    return (X[train], y[train]), (X[test], y[test]) if n_test else None
+
+
+def _drawn(part: Part, size: int, seed: int) -> Part:
+    """So many rows of a part; all of them in their order."""
+    X, y = part
+    if size == len(y):
+        return part
+    rows = np.sort(_split(y, size, 0, seed)[0])
+    return X[rows], y[rows]
+
+
+def _split(y: np.ndarray, n_train: int, n_test: int, seed: int) -> list[np.ndarray]:
+    """Numbers of random rows, stratified by y where it holds classes of which each side can have some."""
+    stratify = None
+    if y.dtype.kind in "iuUSb":
+        sizes = np.unique(y, return_counts=True)[1]
+        if sizes.min() > 1 and min(n_train, n_test or len(y) - n_train) >= len(sizes):
+            stratify = y
+    return train_test_split(
+        np.arange(len(y)), train_size=n_train, test_size=n_test or None, random_state=seed, stratify=stratify
+    )

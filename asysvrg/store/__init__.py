@@ -1,0 +1,1 @@
+"""Files: models, checkpoints, and how they are written without loss."""

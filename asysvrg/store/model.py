@@ -1,0 +1,250 @@
+"""Fitted models outside of this process: files without code in them, scikit-learn's MLP, PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
+
+from asysvrg.core.network import ACTIVATIONS, LOSSES, Network
+from asysvrg.store import archive
+
+FORMAT, VERSION = "asysvrg-model", 1
+# Fitted attributes that go into a file as they are, with their types; those that a model has not are left out.
+FITTED: dict[str, type] = {
+    "n_iter_": int, "loss_": float, "stopped_": str, "history_": dict, "n_outputs_": int, "_flat": bool,
+    "_stream": int, "_factor": float,
+}  # fmt: skip
+CLASSES: dict[str, type] = {}
+
+
+class Persistent:
+    """Mixin of the estimators: `save`, `to_sklearn`, `to_torch`."""
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if not cls.__name__.startswith("_"):
+            CLASSES.setdefault(cls.__name__, cls)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the fitted model to one file, for `asysvrg.load` and `asysvrg predict`.
+
+        The file is an .npz archive of arrays and JSON; reading it can run no code. It takes the place of what was at
+        `path` only when all of it is on the disk.
+
+        Parameters
+        ----------
+        path : path
+            Name of the file; no ending is added.
+        """
+        check_is_fitted(self, "coefs_")
+        network = self._network
+        values = {
+            "class": type(self).__name__,
+            "widths": list(network.widths),
+            "activation": network.activation,
+            "loss": network.loss,
+            "dtype": network.dtype.name,
+            "parameters": {name: _packed(value) for name, value in self.get_params(deep=False).items()},
+            "fitted": {name: getattr(self, name) for name in FITTED if hasattr(self, name)},
+            "classes": _labels(self.classes_) if hasattr(self, "classes_") else None,
+            "feature_names": [str(name) for name in getattr(self, "feature_names_in_", [])] or None,
+        }
+        layers = zip(self.coefs_, self.intercepts_, strict=True)
+        x = np.concatenate([part.ravel() for layer in layers for part in layer])
+        archive.write(path, FORMAT, VERSION, values, {"x": x.astype(network.dtype, copy=False)})
+
+    def to_sklearn(self) -> MLPClassifier | MLPRegressor:
+        """A fitted `MLPClassifier` or `MLPRegressor` with the same predictions.
+
+        Two classes have one logistic output there; it takes the difference of the two outputs here.
+        """
+        check_is_fitted(self, "coefs_")
+        network = self._network
+        coefs, intercepts = [W.copy() for W in self.coefs_], [b.copy() for b in self.intercepts_]
+        is_classifier = hasattr(self, "classes_")
+        binary = is_classifier and network.loss == "softmax" and self.n_outputs_ == 2
+        if binary:
+            coefs[-1] = coefs[-1][:, 1:] - coefs[-1][:, :1]
+            intercepts[-1] = intercepts[-1][1:] - intercepts[-1][:1]
+        kind = MLPClassifier if is_classifier else MLPRegressor
+        mlp = kind(network.widths[1:-1], activation=network.activation, alpha=self.alpha, max_iter=self.max_iter)
+        mlp.coefs_, mlp.intercepts_ = coefs, intercepts
+        mlp.n_layers_, mlp.n_outputs_ = len(network.widths), len(intercepts[-1])
+        mlp.n_iter_, mlp.loss_ = self.n_iter_, self.loss_
+        mlp.best_loss_ = min((row["loss"] for row in self.history_["epochs"]), default=self.loss_)
+        mlp.loss_curve_ = [row["loss"] for row in self.history_["epochs"][1:]]
+        mlp.t_ = 0
+        mlp.out_activation_ = "identity"
+        mlp.n_features_in_ = network.widths[0]
+        if hasattr(self, "feature_names_in_"):
+            mlp.feature_names_in_ = self.feature_names_in_
+        if is_classifier:
+            mlp.out_activation_ = "logistic" if binary or network.loss != "softmax" else "softmax"
+            mlp.classes_ = self.classes_
+            mlp._label_binarizer = LabelBinarizer().fit(self.classes_)
+        return mlp
+
+    def to_torch(self) -> OrderedDict[str, Any]:
+        """State dict for a `torch.nn.Sequential` of linear layers with an activation after each but the last.
+
+        Its output is that before the softmax. For one hidden layer::
+
+            net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+            net.load_state_dict(model.to_torch())
+        """
+        check_is_fitted(self, "coefs_")
+        try:
+            import torch
+        except ImportError:
+            raise ImportError("to_torch() needs PyTorch: pip install torch") from None
+        state = OrderedDict()
+        for layer, (weights, biases) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
+            state[f"{2 * layer}.weight"] = torch.from_numpy(np.ascontiguousarray(weights.T))
+            state[f"{2 * layer}.bias"] = torch.from_numpy(biases.copy())
+        return state
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """The model that `save` wrote.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    AsySVRGClassifier or AsySVRGRegressor
+        Fitted.
+
+    Raises
+    ------
+    ValueError
+        If the file is no model, is damaged, or was written by a newer version.
+    OSError
+        If it cannot be opened.
+    """
+    path = Path(path)
+    values, arrays = archive.read(path, FORMAT, VERSION, ("x",))
+    try:
+        return _model(values, arrays["x"])
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ValueError(f"{path} is no sound model ({what[:200]}); save it again") from None
+
+
+def _model(values: dict[str, Any], x: np.ndarray) -> Any:
+    network = _network(values, x)
+    name, classes, fitted = values["class"], values["classes"], values["fitted"]
+    if not isinstance(name, str) or name not in CLASSES:
+        raise ValueError(f"class {str(name)[:40]!r} is not one of {', '.join(CLASSES)}")
+    kind = CLASSES[name]
+    model = kind(**_parameters(kind, values["parameters"]))
+    model._network = network
+    layers = network.layers(network.vector(x))
+    model.coefs_, model.intercepts_ = [weights for weights, _ in layers], [biases for _, biases in layers]
+    model.n_features_in_ = network.widths[0]
+    for name, value in fitted.items():
+        if name not in FITTED or type(value) is not FITTED[name]:
+            raise ValueError(f"attribute {name[:40]!r} is unknown or of another type")
+        setattr(model, name, value)
+    is_classifier = hasattr(kind, "predict_proba")
+    wanted = {"n_iter_", "loss_", "n_outputs_", "history_"} | (set() if is_classifier else {"_flat"})
+    if not wanted <= set(fitted) or model.n_outputs_ != network.widths[-1]:
+        raise ValueError("fitted attributes are missing or do not suit the network")
+    if not is_classifier and model._flat and model.n_outputs_ != 1:
+        raise ValueError("a model of one target has several outputs")
+    rows = model.history_.get("epochs")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "loss" in row for row in rows):
+        raise ValueError("its history is none")
+    if is_classifier != (classes is not None) or is_classifier != (network.loss != "squared"):
+        raise ValueError(f"classes or the loss {network.loss!r} do not suit {kind.__name__}")
+    if classes is not None:
+        model.classes_ = _unlabelled(classes)
+        if len(model.classes_) != model.n_outputs_:
+            raise ValueError(f"{len(model.classes_)} classes for {model.n_outputs_} outputs")
+    names = values["feature_names"]
+    if names is not None:
+        if not isinstance(names, list) or [type(n) for n in names] != [str] * network.widths[0]:
+            raise ValueError(f"feature names are not {network.widths[0]} texts")
+        model.feature_names_in_ = np.array(names, dtype=object)
+    return model
+
+
+def _network(values: dict[str, Any], x: np.ndarray) -> Network:
+    widths, activation, loss, dtype = (values[name] for name in ("widths", "activation", "loss", "dtype"))
+    if not isinstance(widths, list) or any(type(width) is not int or not 0 < width < 2**31 for width in widths):
+        raise ValueError("widths are no list of positive whole numbers")
+    if activation not in list(ACTIVATIONS) or loss not in list(LOSSES) or dtype not in ["float32", "float64"]:
+        raise ValueError(f"activation, loss or dtype is unknown: {activation!r}, {loss!r}, {dtype!r}")
+    network = Network(widths, activation, loss, dtype)
+    if x.shape != (network.size,) or x.dtype != network.dtype:
+        raise ValueError(f"x is {x.dtype} of shape {x.shape}, not {dtype} of shape ({network.size},)")
+    if not np.isfinite(x).all():
+        raise ValueError("x has numbers that are not finite")
+    return network
+
+
+def _parameters(kind: type, packed: Any) -> dict[str, Any]:
+    given = {name: _unpacked(value) for name, value in packed.items()}
+    unknown = sorted(set(given) - set(kind._get_param_names()))
+    if unknown:
+        raise ValueError(f"parameters {', '.join(unknown)[:80]} are unknown")
+    return given
+
+
+# JSON has neither tuples nor keys that are numbers: both go in as {"tuple": [...]} and {"dict": [[key, value], ...]}.
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, tuple | list):
+        parts = [_packed(part) for part in value]
+        return {"tuple": parts} if isinstance(value, tuple) else parts
+    if isinstance(value, dict):
+        return {"dict": [[_packed(key), _packed(part)] for key, part in value.items()]}
+    if isinstance(value, np.dtype | type):
+        return np.dtype(value).name
+    if isinstance(value, os.PathLike):
+        return str(value)
+    # What is left, as a RandomState or a function, is of use to `fit` only, and could not be read without code.
+    return value if isinstance(value, bool | int | float | str | type(None)) else None
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(part) for part in value]
+    if isinstance(value, dict) and set(value) == {"tuple"}:
+        return tuple(_unpacked(part) for part in value["tuple"])
+    if isinstance(value, dict):
+        return {_unpacked(key): _unpacked(part) for key, part in value["dict"]}
+    return value
+
+
+def _labels(classes: np.ndarray) -> dict[str, Any]:
+    labels = classes.tolist()
+    if classes.dtype.kind not in "biufUO" or not all(isinstance(label, bool | int | float | str) for label in labels):
+        raise ValueError(f"classes_ of type {classes.dtype} cannot be saved; use numbers, bools or text as labels")
+    return {"dtype": classes.dtype.str, "labels": labels}
+
+
+def _unlabelled(packed: Any) -> np.ndarray:
+    dtype, labels = np.dtype(packed["dtype"]), packed["labels"]
+    if not isinstance(labels, list) or not all(isinstance(label, bool | int | float | str) for label in labels):
+        raise ValueError("labels are neither numbers nor text")
+    if dtype.kind not in "biufUO" or dtype.shape or dtype.itemsize > 10**6:
+        raise ValueError(f"labels of type {dtype}")
+    classes = np.array(labels, dtype=dtype)
+    if json.dumps(classes.tolist()) != json.dumps(labels) or len(np.unique(classes)) != len(classes):
+        raise ValueError(f"labels are not distinct ones of type {dtype}")
+    return classes
