@@ -22,7 +22,7 @@ test: $(TESTED) ## the whole suite; ARGS="-m 'not slow'" for the short one
 	$(PY) -m pytest $(ARGS)
 
 test-faults: $(TESTED) ## 70 distributed runs that lose workers or the server (an hour); ARGS="--workers 5 --servers 2" for fewer
-	$(PY) tests/faults.py $(ARGS)
+	$(PY) tests/fault_campaign.py $(ARGS)
 
 fuzz: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-test ## damaged files for ten minutes; SECONDS=... for another time
 	ASYSVRG_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest tests/test_fuzz.py
