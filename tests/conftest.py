@@ -5,17 +5,30 @@ import signal
 from pathlib import Path
 
 import pytest
+from helpers import combinations
 from helpers.mpi_jobs import available
-from helpers.problems import SETTINGS, name
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A job in the background of a script; the processes that tests start would inherit that, and be deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(params=SETTINGS, ids=name)
-def setting(request):
-    return request.param
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="all combinations of settings, and more repetitions")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "combinations(factors, possible): see helpers/combinations.py")
+
+
+def pytest_generate_tests(metafunc):
+    combinations.parametrize(metafunc, metafunc.config.getoption("full"))
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig):
+    """Whether this is `make test-all`."""
+    return pytestconfig.getoption("full")
 
 
 @pytest.fixture(scope="session")

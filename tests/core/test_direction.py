@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 from asysvrg.core.inner import draw_batch
 from asysvrg.core.network import aligned_zeros
-from helpers.problems import TOLERANCE, Problem
+from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
 
 
-@pytest.mark.parametrize("kind", ["sgd", "svrg"])
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@each_problem(kind=["sgd", "svrg"], threads=[1, 3], dtype=DTYPES)
 def test_direction_against_the_twin(setting, kind, threads, dtype):
     """Eq. (16): v of a worker, at an x^ that is not the snapshot; threads have their parts of the mini-batch."""
     problem = Problem(**setting, dtype=dtype, n=60, p=9)

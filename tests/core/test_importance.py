@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from asysvrg.core.inner import draw_batch, draw_lots
 from asysvrg.core.network import Network, Samples
-from helpers.problems import TOLERANCE, Problem, shortened
+from helpers.combinations import combinations
+from helpers.problems import DTYPES, TOLERANCE, Problem, shortened
 from helpers.twin import Twin
 from sklearn.datasets import load_digits
 
@@ -16,12 +17,14 @@ from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace
 
 
-@pytest.mark.parametrize("coordinates", [(0, 1), (9, 1)], ids=str)
-@pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
-@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
-@pytest.mark.parametrize("loss", ["softmax", "squared", "binary"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("hidden", [(), (19, 6)], ids=str)
+@combinations(
+    hidden=[(), (19, 6)],
+    dtype=DTYPES,
+    loss=["softmax", "squared", "binary"],
+    form=["dense", "zeros", "csr"],
+    direction=["sgd", "svrg", "svrg-uncached"],
+    coordinates=[(0, 1), (9, 1)],
+)
 def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction, coordinates):
     """Any list and any ratio; the lengths left behind are those where a sample was drawn last."""
     problem = Problem(hidden=hidden, loss=loss, form=form, dtype=dtype, weighted=True, n=60, p=9)
@@ -40,12 +43,14 @@ def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction
     assert ((draws.lengths < 0) == ~np.isin(np.arange(60), draws.listed)).all()
 
 
-@pytest.mark.parametrize("rank", [0, 3])
-@pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
-@pytest.mark.parametrize("form", ["dense", "zeros", "csr", "zeros-lines"])
-@pytest.mark.parametrize("loss", ["softmax", "squared", "binary"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("hidden", [(), (19, 6)], ids=str)
+@combinations(
+    hidden=[(), (19, 6)],
+    dtype=DTYPES,
+    loss=["softmax", "squared", "binary"],
+    form=["dense", "zeros", "csr", "zeros-lines"],
+    direction=["sgd", "svrg", "svrg-uncached"],
+    rank=[0, 3],
+)
 def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
     """csrc/step.h: after_lot. Nobody is left out where it saves nothing, or where x~ has not been looked at yet."""
     form, _, subset = form.partition("-")

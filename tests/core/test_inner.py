@@ -4,15 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.problems import TOLERANCE, Problem
+from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
 
 from asysvrg.core import inner
 from asysvrg.core.objective import Objective
 
 
-@pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (12, 4), (12, 16)], ids=str)
-@pytest.mark.parametrize("direction", ["sgd", "svrg"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@each_problem(coordinates=[(0, 1), (9, 1), (12, 4), (12, 16)], direction=["sgd", "svrg"], dtype=DTYPES)
 def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
     problem = Problem(**setting, dtype=dtype, n=60, p=9)
     count, block = coordinates

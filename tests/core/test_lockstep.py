@@ -11,17 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asysvrg.core.inner import divide
-from helpers.problems import TOLERANCE, Problem, at_snapshot, shortened
+from helpers.combinations import combinations
+from helpers.problems import DTYPES, TOLERANCE, Problem, at_snapshot, shortened
 
 import asysvrg
 from asysvrg.core import inner
 from asysvrg.core.importance import Importance
 
-directions = pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
-
 forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
 
-dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 threads = pytest.mark.parametrize("threads", [1, 2, 5, 16])
 
@@ -36,12 +34,14 @@ def samples_are(request, monkeypatch):
 divided = pytest.mark.usefixtures("samples_are")
 
 
-@threads
-@directions
-@forms
-@dtypes
-@pytest.mark.parametrize("hidden", [(), (7,), (19, 6)], ids=str)
-@pytest.mark.parametrize("rank", [0, 3])
+@combinations(
+    rank=[0, 3],
+    hidden=[(), (7,), (19, 6)],
+    dtype=DTYPES,
+    form=["dense", "zeros", "csr"],
+    direction=["sgd", "svrg", "svrg-uncached"],
+    threads=[1, 2, 5, 16],
+)
 @divided
 def test_a_team_against_the_twin(rank, hidden, dtype, form, direction, threads):
     """With more threads than samples in a mini-batch, or units in a layer, some have nothing to do there."""
@@ -88,7 +88,7 @@ def test_rows_put_off(monkeypatch, alpha, threads):
 
 
 @forms
-@dtypes
+@pytest.mark.parametrize("dtype", DTYPES)
 @divided
 def test_results_are_bit_repeatable(dtype, form):
     problem = Problem(hidden=(40,), form=form, dtype=dtype, n=300, p=50, density=0.3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from asysvrg.core.network import Network, Samples, aligned_zeros
-from helpers.problems import TOLERANCE, Problem
+from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
 from scipy import special
 
 
@@ -32,8 +32,7 @@ def test_probabilities_of_any_sums(dtype, classes, rows):
     np.testing.assert_array_equal(np.isnan(found).any(1), np.arange(rows) == rows // 2)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("threads", [1, 3])
+@each_problem(dtype=DTYPES, threads=[1, 3])
 def test_sweep_against_the_twin(setting, dtype, threads):
     problem = Problem(**setting, dtype=dtype)
     network, n = problem.network, problem.samples.size

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from asysvrg.core.inner import draw_batch
 from asysvrg.core.network import Network, Samples
-from helpers.problems import TOLERANCE, Problem, shortened
+from helpers.combinations import combinations
+from helpers.problems import DTYPES, TOLERANCE, Problem, shortened
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
@@ -17,11 +18,13 @@ from asysvrg.core.preconditioner import EXACT, ROWS, Deflation
 from asysvrg.core.smoothness import smoothness
 
 
-@pytest.mark.parametrize("coordinates", [(0, 1), (9, 1), (12, 4), (24, 16)], ids=str)
-@pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
-@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("hidden", [(), (7,), (19, 6)], ids=str)
+@combinations(
+    hidden=[(), (7,), (19, 6)],
+    dtype=DTYPES,
+    form=["dense", "zeros", "csr"],
+    direction=["sgd", "svrg", "svrg-uncached"],
+    coordinates=[(0, 1), (9, 1), (12, 4), (24, 16)],
+)
 def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordinates):
     """csrc/deflate.h, with any U; one layer of several without."""
     problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)

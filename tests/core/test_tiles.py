@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from asysvrg.core.inner import draw_batch
 from asysvrg.core.network import aligned_zeros
+from helpers.combinations import combinations
 from helpers.problems import TOLERANCE, Problem, shortened
 
 from asysvrg.core import network
@@ -47,13 +48,16 @@ def test_sweep(p, hidden, batch, form, threads):
     np.testing.assert_allclose(parts.sum(0), gradients.sum(0), rtol=TOL, atol=100 * TOL)
 
 
-@shapes
-@forms
-@pytest.mark.parametrize("direction", ["sgd", "svrg", "svrg-uncached"])
-@pytest.mark.parametrize("rank", [0, 3, 20])
-@pytest.mark.parametrize("coordinates", [(0, 1), (60, 1), (96, 16)], ids=str)
-def test_inner_loop(p, hidden, batch, form, direction, rank, coordinates):
+@combinations(
+    shape=SHAPES,
+    form=["dense", "zeros"],
+    direction=["sgd", "svrg", "svrg-uncached"],
+    rank=[0, 3, 20],
+    coordinates=[(0, 1), (60, 1), (96, 16)],
+)
+def test_inner_loop(shape, form, direction, rank, coordinates):
     """With and without shortened steps, whose directions fit beside the units of the last tile, or do not."""
+    p, hidden, batch = shape
     problem = on_tiles(p, hidden, form)
     kind, (count, block) = direction.removesuffix("-uncached"), coordinates
     _, mu, cache = problem.snapshot(problem.x)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.problems import Problem
+from helpers.problems import Problem, each_problem
 
 
+@each_problem()
 def test_gradient_of_the_twin_by_finite_differences(setting):
     problem = Problem(**setting, n=40, p=6)
     x, step = np.array(problem.x), 1e-6

@@ -1,7 +1,5 @@
 """Small problems that every kernel is tried on."""
 
-import itertools
-
 import numpy as np
 from asysvrg.core.inner import InnerLoop
 from asysvrg.core.network import Network, Samples, aligned_zeros
@@ -9,9 +7,28 @@ from scipy import sparse
 
 from asysvrg.core.objective import Objective
 from asysvrg.core.shared import SharedExecution
+from helpers.combinations import combinations
 from helpers.twin import Twin
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
+DTYPES = [np.float64, np.float32]
+PROBLEMS = {
+    "hidden": [(), (7,), (19, 6), (5, 40, 3)],
+    "activation": ["relu", "tanh", "logistic", "identity"],
+    "loss": ["softmax", "squared", "binary"],
+    "form": ["dense", "zeros", "csr"],
+    "weighted": [False, True],
+}
+
+
+def has_its_activation(setting):
+    """Without hidden layers there is no activation; one of the names stands for all."""
+    return bool(setting["hidden"]) or setting["activation"] == PROBLEMS["activation"][0]
+
+
+def each_problem(**factors):
+    """Decorates a test that is for all problems, which it takes as `setting`; and for all values of its own factors."""
+    return combinations(has_its_activation, **PROBLEMS, **factors)
 
 
 def shortened(problem, rank, direction, without=()):
@@ -112,20 +129,3 @@ class Problem:
             threads=threads,
             **more,
         )
-
-
-SETTINGS = [
-    {"hidden": hidden, "activation": activation, "loss": loss, "form": form, "weighted": weighted}
-    for hidden, activation, loss, form, weighted in itertools.product(
-        [(), (7,), (19, 6), (5, 40, 3)],
-        ["relu", "tanh", "logistic", "identity"],
-        ["softmax", "squared", "binary"],
-        ["dense", "zeros", "csr"],
-        [False, True],
-    )
-    if hidden or activation == "relu"
-]
-
-
-def name(setting):
-    return "-".join(str(v).replace(" ", "") for v in setting.values())
