@@ -14,13 +14,32 @@
 #include "activations.h"
 #include "losses.h"
 
-/* Two directions: the names that Python has for them are made from this list, too. */
+/* The directions; Python takes their names from here. */
 #define ASV_DIRECTIONS(DIRECTION) DIRECTION(sgd) DIRECTION(svrg)
 
 #define ASV_ENUM(name, ...) ASV_##name,
 enum asv_activation { ASV_ACTIVATIONS(ASV_ENUM) ASV_ACTIVATION_COUNT };
 enum asv_loss { ASV_LOSSES(ASV_ENUM) ASV_LOSS_COUNT };
 enum asv_direction_kind { ASV_DIRECTIONS(ASV_ENUM) ASV_DIRECTION_COUNT };
+#define ASV_STRING(name, ...) #name,
+static inline const char *asv_activation_name(int k) {
+    static const char *const names[] = {ASV_ACTIVATIONS(ASV_STRING)};
+    return names[k];
+}
+static inline const char *asv_loss_name(int k) {
+    static const char *const names[] = {ASV_LOSSES(ASV_STRING)};
+    return names[k];
+}
+static inline const char *asv_direction_name(int k) {
+    static const char *const names[] = {ASV_DIRECTIONS(ASV_STRING)};
+    return names[k];
+}
+#define ASV_KIND(name, kind, ...) ASV_##kind,
+static inline int asv_kind_of_loss(int k) {
+    static const int kinds[] = {ASV_LOSSES(ASV_KIND)};
+    return kinds[k];
+}
+
 enum asv_execution { ASV_SERIAL, ASV_SHARED, ASV_LOCKSTEP };
 enum asv_memory { ASV_PLAIN, ASV_ATOMIC, ASV_STRIPED };
 

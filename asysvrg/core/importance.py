@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asysvrg.core.inner import list_samples
+from asysvrg.core.inner import resample
 
 UNIFORM = 0.5  # share of the probability that all samples have in equal parts
 UNSEEN = 1.0  # in the place of the length of a sample that has not been drawn
@@ -63,5 +63,5 @@ class Importance:
 
     def draws(self, epoch: int) -> Draws:
         """For an epoch, by systematic resampling (Kitagawa, 1996): as little as possible is left to chance."""
-        listed, ratio, mean = list_samples(self.lengths, UNIFORM, UNSEEN, self._seed, epoch)
+        listed, ratio, mean = resample(self.lengths, UNIFORM, UNSEEN, self._seed, epoch)
         return Draws(listed, ratio, self.lengths, ENOUGH * mean)  # mean: also that of ratio x length over a pass
