@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from asysvrg.core.objective import Snapshot
 from asysvrg.core.schedule import Epoch, Schedule
 from asysvrg.core.trace import Clock, Trace, delay_summary
+from asysvrg.core.warn import warn
 
 GROWTH = 2.0  # the learning rate of an epoch is at most this many times the one before
 FAR_ABOVE = 2.0  # an epoch diverged if its loss exceeds the snapshot's this many times ...
@@ -181,12 +181,11 @@ class _Run:
         self.factor /= 2
         self.ceiling = min(self.ceiling, self.factor)
         if not self.warned:
-            warnings.warn(
+            warn(
                 f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
                 f"learning rate, {self.factor * self.schedule.eta(epoch):.3g}. A smaller learning_rate_init avoids "
                 "this",
                 ConvergenceWarning,
-                stacklevel=7,
             )
             self.warned = True
         self.x[:] = old.x
