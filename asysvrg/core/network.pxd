@@ -30,3 +30,4 @@ cdef class Samples:
     cdef readonly Py_ssize_t size
     cdef object _entries
     cdef _use_entries(self, values, columns, start)
+    cdef _copy_nonzeros(self)
