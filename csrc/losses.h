@@ -11,7 +11,7 @@
 enum asv_loss_kind { ASV_LABELS, ASV_INDICATORS, ASV_REALS };
 
 #define ASV_LOSSES(LOSS)                                                                                               \
-    LOSS(softmax, LABELS, z, z - y, output - y)                                                                           \
+    LOSS(softmax, LABELS, z, z - y, output - y)                                                                        \
     LOSS(squared, REALS, z, (z - y) * (z - y) / 2, output - y)                                                         \
     LOSS(binary, INDICATORS, 1 / (1 + ASV_EXP(-z)), (z > 0 ? z : 0) + log1p(exp(z > 0 ? -z : z)) - y * z, output - y)
 
