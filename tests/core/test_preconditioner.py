@@ -38,11 +38,11 @@ def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordi
     for update in ["serial", "atomic"] if count else ["serial", "striped", "replicated"]:
         x, loop = problem.vector(problem.x), problem.inner_loop(count, block, update, replacement=False, rank=rank)
         at_snapshot = {"mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if direction == "svrg" else None}
-        loop.run(x, 25, direction=kind, eta=0.02, epoch=3, deflation=pairs, **at_snapshot)
+        loop.run(x, 25, direction=kind, eta=0.02, epoch=3, preconditioner=pairs, **at_snapshot)
         np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     if not count:
         v, loop = problem.vector(), problem.inner_loop(threads=2, rank=rank)
-        loop.direction(x, v, 2, direction=kind, epoch=3, deflation=pairs, **at_snapshot)
+        loop.direction(x, v, 2, direction=kind, epoch=3, preconditioner=pairs, **at_snapshot)
         expected = problem.twin.direction(kind, x, problem.x, draw_batch(7, 3, 2, 60, 4), bases)
         np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
@@ -56,11 +56,11 @@ def test_rows_put_off_below_shortened_layers(monkeypatch, direction):
     expected = problem.twin.epoch(direction, problem.x, 100, 0.1, 2, 0, 1, seed=7, epoch=3, bases=bases)
     loop, x = problem.inner_loop(update="striped", batch=2, rank=3), problem.vector(problem.x)
     how = {"direction": direction, "eta": 0.1, "epoch": 3, "mu": mu, "cache": cache}
-    loop.run(x, 100, deflation=pairs, **how)
+    loop.run(x, 100, preconditioner=pairs, **how)
     np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
     for wrong in (shortened(problem, 3, direction)[1], None):
         with pytest.raises(ValueError, match="a rank needs a basis of each layer"):
-            loop.run(x, 100, deflation=wrong, **how)
+            loop.run(x, 100, preconditioner=wrong, **how)
 
 
 @pytest.mark.parametrize("update", ["serial", "striped", "owned", "replicated"])
@@ -77,7 +77,7 @@ def test_shortened_steps_with_a_large_l2_term(hidden, same, update):
     x, loop = problem.vector(problem.x), problem.inner_loop(update=update, rank=3, threads=1 + (update == "owned"))
     for _ in range(2):  # nothing is left of the first time
         x[:] = problem.x
-        loop.run(x, 200, direction="svrg", eta=0.05, epoch=3, mu=mu, cache=cache, deflation=pairs)
+        loop.run(x, 200, direction="svrg", eta=0.05, epoch=3, mu=mu, cache=cache, preconditioner=pairs)
         np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
 
 

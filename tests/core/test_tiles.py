@@ -62,7 +62,7 @@ def test_inner_loop(shape, form, direction, rank, coordinates):
     kind, (count, block) = direction.removesuffix("-uncached"), coordinates
     _, mu, cache = problem.snapshot(problem.x)
     bases, pairs = shortened(problem, min(rank, min(problem.widths[:-1])), kind) if rank else (None, None)
-    how = {"direction": kind, "epoch": 3, "deflation": pairs, "mu": mu, "x_snap": problem.vector(problem.x)}
+    how = {"direction": kind, "epoch": 3, "preconditioner": pairs, "mu": mu, "x_snap": problem.vector(problem.x)}
     how["cache"] = cache if direction == "svrg" else None
     expected = problem.twin.epoch(kind, problem.x, 12, 0.05, batch, count, block, seed=7, epoch=3, bases=bases)
     assert np.abs(expected - problem.x).max() > 1e-4
@@ -85,7 +85,7 @@ def test_direction(p, hidden, batch, form, threads, rank):
     _, mu, cache = problem.snapshot(problem.x)
     x, v, snap = problem.vector(1.1 * problem.x), problem.vector(), problem.vector(problem.x)
     loop = problem.inner_loop(threads=threads, batch=batch, rank=rank)
-    loop.direction(x, v, 2, direction="svrg", epoch=3, mu=mu, x_snap=snap, cache=cache, deflation=pairs)
+    loop.direction(x, v, 2, direction="svrg", epoch=3, mu=mu, x_snap=snap, cache=cache, preconditioner=pairs)
     expected = problem.twin.direction("svrg", x, snap, draw_batch(7, 3, 2, 200, batch), bases)
     np.testing.assert_allclose(v, expected, rtol=10 * TOL, atol=TOL)
 

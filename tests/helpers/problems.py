@@ -97,9 +97,7 @@ class Problem:
         X = X.astype(dtype)
         if form == "csr":
             X = sparse.csr_array(X)
-        self.samples = Samples(X, y, weight)
-        if form == "zeros":
-            assert self.samples.compress(np.inf)
+        self.samples = Samples(X, y, weight, skip_zeros=form == "zeros")
         self.alpha = alpha
         self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
         self.x = self.vector(0.4 * rng.normal(size=self.network.size))
@@ -115,7 +113,9 @@ class Problem:
         loss, _ = self.network.sweep(self.samples, x, threads, gradients, cache)
         return loss / n, self.vector(gradients.sum(0) / n), cache
 
-    def inner_loop(self, coordinates=0, block=1, update="atomic", threads=1, batch=4, max_delay=None, **more):
+    def inner_loop(self, coordinates=0, block=1, update=None, threads=1, batch=4, execution=None, **more):
+        """By default plain stores for one thread, and for several that do not wait atomic ones."""
+        execution = execution or ("serial" if threads == 1 else "shared")
         return InnerLoop(
             self.network,
             self.samples,
@@ -123,8 +123,8 @@ class Problem:
             batch_size=batch,
             coordinates=coordinates,
             block=block,
-            update=update,
-            max_delay=max_delay,
+            execution=execution,
+            update=update or ("atomic" if execution == "shared" else "plain"),
             seed=7,
             threads=threads,
             **more,
