@@ -80,7 +80,7 @@ def extension(name, sources):
         f"asysvrg.{name}",
         [f"asysvrg/{name.replace('.', '/')}.pyx", *sources],
         include_dirs=["csrc"],
-        depends=glob("csrc/*.h") + glob("asysvrg/*/*.pxd"),
+        depends=glob("csrc/*.h") + glob("csrc/kernels/*.inc") + glob("asysvrg/*/*.pxd"),
         extra_compile_args=["-std=gnu11", "-Wno-psabi"],
     )
 
