@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import tempfile
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import numpy as np
 from asysvrg.core.loop import KEPT, State
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.trace import Trace
+from asysvrg.core.warn import warn
 from asysvrg.store import archive
 from asysvrg.store.files import digest
 
-NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 3
-ARRAYS = ("x", "best", "lengths", "directions")
+NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 4
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip
@@ -74,9 +74,11 @@ class Checkpoint:
         if resume and self.path.exists():
             self._read()
 
-    def started_with(self, name: str, number: int | float) -> int | float:
-        """A number that is chosen at the start of a run: `number`, or in a resumed run the number chosen then."""
-        return self._start.setdefault(name, number)
+    def started_with(self, name: str, find: Callable[[], int | float]) -> int | float:
+        """A number that is found at the start of a run, by `find`; in a resumed run the number found then."""
+        if name not in self._start:
+            self._start[name] = find()
+        return self._start[name]
 
     def restore(self, trace: Trace) -> None:
         """Add the rows recorded so far to a new trace."""
@@ -96,17 +98,16 @@ class Checkpoint:
             "delay_histogram": trace.delay_histogram,
         }
         try:
-            archive.write(self.path, FORMAT, VERSION, values, {name: getattr(state, name) for name in ARRAYS})
+            archive.write(self.path, FORMAT, VERSION, values, {"x": state.x, "best": state.best, **state.arrays})
         except OSError as error:
             self._failed = True
-            warnings.warn(
+            warn(
                 f"{self.path} cannot be written in epoch {state.epoch} ({error.strerror or error}): training continues "
-                "without checkpoints; the last one is kept",
-                stacklevel=8,
+                "without checkpoints; the last one is kept"
             )
 
     def _read(self) -> None:
-        values, arrays = archive.read(self.path, FORMAT, VERSION, ARRAYS)
+        values, _ = archive.read(self.path, FORMAT, VERSION, ())
         for name, kind in TYPES.items():
             if not isinstance(values.get(name), kind):
                 raise ValueError(f"{self.path} is damaged ({name} is missing or of another type)")
@@ -123,12 +124,11 @@ class Checkpoint:
             )
         numbers, rows, histogram = values["numbers"], values["rows"], values["delay_histogram"]
         start = values["start"]
-        d, dtype = _size(self.identity["widths"]), np.dtype(self.identity["dtype"])
-        listed = self.identity["n_samples"] if self.identity.get("sampling") == "importance" else 0
-        directions = self.identity.get("deflation", 0) * sum(1 + width for width in self.identity["widths"][1:-1])
-        for name, size in zip(ARRAYS, (d, d, listed, directions), strict=True):
+        dtype, sizes = np.dtype(self.identity["dtype"]), _sizes(self.identity)
+        _, arrays = archive.read(self.path, FORMAT, VERSION, tuple(sizes))
+        for name, size in sizes.items():
             array = arrays[name]
-            if array.shape != (size,) or (size and array.dtype != dtype) or not np.isfinite(array).all():
+            if array.shape != (size,) or array.dtype != dtype or not np.isfinite(array).all():
                 raise ValueError(f"{self.path} is damaged ({name} is not a {dtype} array of {size} finite numbers)")
         sound = (
             set(numbers) == set(KEPT)
@@ -144,7 +144,8 @@ class Checkpoint:
         )
         if not sound:
             raise ValueError(f"{self.path} is damaged (its counts or rows are not valid)")
-        self.state = State(epoch=values["epoch"], numbers=numbers, **{name: arrays[name] for name in ARRAYS})
+        x, best = arrays.pop("x"), arrays.pop("best")
+        self.state = State(x, best, values["epoch"], arrays, numbers)
         self._start, self._rows, self._histogram = start, rows, histogram
 
 
@@ -179,5 +180,13 @@ def _difference(name: str, found: Any, wanted: Any) -> str:
     return f"{name} was {found}, is {wanted}"
 
 
-def _size(widths: list[int]) -> int:
-    return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+def _sizes(identity: dict[str, Any]) -> dict[str, int]:
+    """The length of each array of a checkpoint."""
+    widths = identity["widths"]
+    d = sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    sizes = {"x": d, "best": d}
+    if identity.get("sampling") == "importance":
+        sizes["gradient_norms"] = identity["n_samples"]
+    if len(widths) > 2 and identity.get("deflation"):
+        sizes["bases"] = identity["deflation"] * sum(1 + width for width in widths[1:-1])
+    return sizes
