@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
 from asysvrg.core.network import BLOCK_ROWS, Network, Samples, aligned_zeros
 from asysvrg.core.trace import joined
-from asysvrg.distributed.session import agreed_state, together
-from asysvrg.distributed.sharding import Placement, place
+from asysvrg.distributed import script
+from asysvrg.distributed.backend import MPI
+from asysvrg.distributed.sharding import Placement
 from asysvrg.settings import Settings, check
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, train
@@ -144,16 +146,16 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         ValueError
             For parameters or data that cannot be trained on, before any thread starts.
         """
-        with together(self.backend == "mpi") as team:
+        with script.open_session(self.backend == "mpi") as team:
             inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
             settings, before = check(self), self._before() if self.warm_start else None
             given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
             X, y = self._validate(X, y, reset=True)
-            y = self._encode(y, team and team.union)
+            y = self._encode(y, partial(script.all_labels, team))
             weight = self._weights(sample_weight, X, y)
             network = self._new_network(settings)
             start = None if before is None else self._again(before, network)
-            random_state = agreed_state(team, check_random_state(self.random_state))
+            random_state = script.agreed_random_state(team, check_random_state(self.random_state))
             validation = self._validation(X_val, y_val)
             needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
             if settings.early_stopping and validation is None:
@@ -175,14 +177,11 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
     ) -> tuple[Samples, Placement | None]:
         """Samples to train on, and where the others are."""
         samples, (_, y, weight) = inputs.prepared(*data), data
-        if team is None:
-            return samples, None
-        team.set_up(settings.wait, network, settings.servers)
         mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
-        return place(
-            team, network, samples, mass, alpha=settings.alpha, compress=settings.compress, servers=settings.servers,
-            threads=settings.threads, needs_all=needs_all,
-        )  # fmt: skip
+        mpi = MPI(servers=settings.servers, compress=settings.compress, wait=settings.wait, late=settings.late)
+        return script.agreed_samples(
+            team, mpi, network, samples, mass, alpha=settings.alpha, threads=settings.threads, needs_all=needs_all
+        )
 
     def _with_hooks(self, hooks: Hooks, callback: Callable[..., Any] | None, network: Network) -> Callback:
         def both(row: dict[str, Any], x: np.ndarray) -> bool:
@@ -202,7 +201,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         return both
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> Any:
-        with together(self.backend == "mpi") as team:
+        with script.open_session(self.backend == "mpi") as team:
             inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
             first = not hasattr(self, "coefs_")
             settings = check(self)
@@ -231,7 +230,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
                 checkpoint_dir=None,
                 resume=False,
             )
-            random_state = agreed_state(team, check_random_state(self.random_state))
+            random_state = script.agreed_random_state(team, check_random_state(self.random_state))
             samples, placement = self._placed(team, settings, network, (X, y, weight), None)
             self._train(settings, network, samples, validation, random_state, None, start, team, placement)
         if earlier is not None:

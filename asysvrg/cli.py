@@ -23,7 +23,7 @@ from asysvrg import __version__, data
 from asysvrg.config import show_config
 from asysvrg.core.inner import UPDATES
 from asysvrg.core.network import ACTIVATIONS
-from asysvrg.distributed import launch, mpi, session
+from asysvrg.distributed import launch, mpi, script, session
 from asysvrg.distributed.messages import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.report import plots
@@ -208,7 +208,7 @@ def train(args: argparse.Namespace) -> int:
     """Trains, shows, writes; returns the exit code. Among several ranks, rank 0 shows and writes for all."""
     if mpi.launched()[1] > 1:
         args.backend = "mpi"
-    with session.together(args.backend == "mpi") as ranks:
+    with script.open_session(args.backend == "mpi") as ranks:
         serves = ranks is None or ranks.rank == 0
         if serves:
             _check_outputs(args)

@@ -17,10 +17,9 @@ from asysvrg.core.scaling import NEUTRAL, Scaling, choose
 from asysvrg.core.shared import SharedExecution, suits_a_team
 from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
-from asysvrg.distributed.codec import CODECS
 from asysvrg.distributed.execution import DistributedExecution
+from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.distributed.sharding import Placement
-from asysvrg.distributed.worker import Worker
 from asysvrg.report.progress import progress_bar
 from asysvrg.settings import Settings
 from asysvrg.store.checkpoint import Checkpoint, identity
@@ -104,7 +103,7 @@ def train(
     n = samples.size if placement is None else placement.n
     settings = _chosen(settings, samples, n)
     if team is not None and team.rank:
-        return _assist(team, settings, network, samples)
+        return assist(team, settings, network, samples)
     batch_size = min(settings.batch_size, n)
     automatic = settings.learning_rate is None
     is_seeded = config.get("random_state") is not None
@@ -167,8 +166,7 @@ def train(
         )
     outcome.x = scaling.unscaled(network, outcome.x)
     if team is not None:
-        team.end()
-        team.share({"outcome": vars(outcome) | {"x": None}, "x": outcome.x, "trace": trace.as_dict()})
+        finish(team, outcome, trace)
     return outcome, trace
 
 
@@ -186,10 +184,7 @@ def _execution(
             deflation=settings.deflation,
             **common,
         )
-    team.share({name: common[name] for name in ("seed", "batch_size")} | scaling.as_dict())
-    found = team.share({}, _of_workers)
-    team.begin()
-    return DistributedExecution(team, objective, late=settings.late, compress=settings.compress, **common, **found)
+    return lead(team, objective, scaling, **common)
 
 
 def _rate(settings: Settings, execution: SharedExecution | DistributedExecution, x: np.ndarray, seed: int) -> float:
@@ -198,44 +193,6 @@ def _rate(settings: Settings, execution: SharedExecution | DistributedExecution,
     share = settings.coordinates / size if 0 < settings.coordinates < size else 1.0
     curvature = smoothness(f.network, f.samples, f.alpha, x, execution.batch_size, seed, execution.shortening(x, 0))
     return RATE_OF_SMOOTHNESS / curvature / math.sqrt(share)
-
-
-def _assist(team: Any, settings: Settings, network: Network, samples: Samples) -> tuple[Outcome, Trace]:
-    """The part of the other ranks: what is open is decided by rank 0."""
-    settled = team.share({})
-    codecs = [CODECS[settings.compress](where.stop - where.start, network.dtype) for where in team.ranges]
-    if team.is_worker:
-        worker = _worker(settings, network, samples, settled, codecs=codecs, ranges=team.ranges)
-        team.share({"has_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
-        team.work(worker)
-    else:
-        team.share({})
-        team.keep(network.dtype, codecs[team.rank])
-    end = team.share({})
-    return Outcome(**end["outcome"] | {"x": network.vector(end["x"])}), Trace(**end["trace"])
-
-
-def _worker(settings: Settings, network: Network, samples: Samples, settled: dict[str, Any], **division: Any) -> Worker:
-    scaling = Scaling.from_dict(settled)
-    if scaling is not NEUTRAL:
-        samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
-    return Worker(
-        network,
-        samples,
-        alpha=scaling.l2(settings.alpha, network),
-        alpha_boost=settings.alpha_boost,
-        batch_size=settled["batch_size"],
-        sampling=settings.sampling,
-        seed=settled["seed"],
-        threads=settings.threads,
-        cache_bytes=settings.cache_bytes,
-        **division,
-    )
-
-
-def _of_workers(given: dict[int, dict[str, Any]]) -> dict[str, bool]:
-    """What is true of all of them; servers give nothing."""
-    return {name: all(one[name] for one in given.values() if one) for name in ("has_cache", "skips_zeros")}
 
 
 def _checkpoint(

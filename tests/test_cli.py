@@ -93,7 +93,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
     }  # fmt: skip
     assert set(values) == {name for name, _, _ in cli.ESTIMATOR_OPTIONS}
     monkeypatch.setattr(AsySVRGClassifier, "fit", fit)
-    monkeypatch.setattr(cli.session, "together", lambda wanted: contextlib.nullcontext())  # no MPI here
+    monkeypatch.setattr(cli.script, "open_session", lambda wanted: contextlib.nullcontext())  # no MPI here
     arguments = [
         f"--{name.replace('_', '-')}" + ("" if text is None else f"={text}") for name, (_, text) in values.items()
     ]

@@ -412,7 +412,7 @@ def without_ranks(monkeypatch):
     """What is wrong is said before a rank is asked."""
     from asysvrg import base
 
-    monkeypatch.setattr(base, "together", lambda wanted: contextlib.nullcontext())
+    monkeypatch.setattr(base.script, "open_session", lambda wanted: contextlib.nullcontext())
 
 
 def test_both_mpis_or_none(monkeypatch):

@@ -27,12 +27,13 @@ LAYERS = [
     {"core.network", "store.archive", "data.formats", "report.plots", "report.progress", "distributed.messages"},
     {"core.inner", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
-    {"core.importance", "core.loop", "core.scaling", "core.smoothness", "data.__init__", "settings", "store.model"}
-    | {"distributed.mpi", "distributed.tasks", "distributed.worker"},
-    {"core.shared", "store.checkpoint", "config"}
+    {"core.importance", "core.loop", "core.scaling", "core.smoothness", "data.__init__", "store.model"}
+    | {"distributed.backend", "distributed.mpi", "distributed.tasks", "distributed.worker"},
+    {"core.shared", "store.checkpoint", "config", "settings"}
     | {"distributed.endpoint", "distributed.launch", "distributed.parameter_shards"},
     {"distributed.session"},
     {"distributed.execution", "distributed.sharding"},
+    {"distributed.script"},
     {"training"},
     {"base"},
     {"estimators"},

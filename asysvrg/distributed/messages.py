@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,23 @@ from asysvrg.distributed._message import Message
 
 PIECE = 2**19  # bytes of a blob in a message
 PATIENCE, LONG = 200e-6, 1e-3  # seconds
+
+
+class Stage(IntEnum):
+    """What the ranks of a fit do together, in this order; a fit may leave stages out, but all its ranks the same ones.
+
+    Every message says to which stage it belongs.
+    """
+
+    RANKS = 1  # exchange: version, machine and process of every rank
+    LABELS = 2  # exchange: the class labels
+    RANDOM_STATE = 3  # exchange: rank 0's random state
+    SAMPLES = 4  # exchange: who has which samples
+    ROWS = 5  # exchange: samples that rank 0 gives to the workers
+    PLAN = 6  # exchange: rank 0's choices
+    WORKERS = 7  # exchange: what the workers can do
+    EPOCHS = 8  # the servers send tasks, the workers answer
+    OUTCOME = 9  # exchange: the result
 
 
 class Kind:

@@ -24,9 +24,10 @@ from asysvrg._version import __version__
 from asysvrg.core.network import Network
 from asysvrg.distributed import mpi
 from asysvrg.distributed._link import PULSE, WorkerLink
+from asysvrg.distributed.backend import MPI
 from asysvrg.distributed.codec import Codec
 from asysvrg.distributed.endpoint import TICK, Attendant, Desk, Signals, Silence
-from asysvrg.distributed.messages import Backoff, Kind, Lost, Message, ranges_of, reason, stop
+from asysvrg.distributed.messages import Backoff, Kind, Lost, Message, Stage, ranges_of, reason, stop
 from asysvrg.distributed.parameter_shards import Deputy, RangeServer
 from asysvrg.distributed.rank_wrapper import RESULT
 from asysvrg.distributed.server import Group, Job
@@ -50,7 +51,7 @@ class Team:
 
     def __init__(self, world: mpi.World):
         self.world, self.rank, self.size, self.run = world, world.rank, world.size, world.fits
-        self.backoff, self.phase = Backoff("sleep"), 0
+        self.mpi, self.backoff, self.phase = MPI(), Backoff("sleep"), 0
         self.ranges: list[slice] = []  # each server's coordinates
         self.room = 0
         self.lost_after = float(os.environ.get(LOST_AFTER, 10))
@@ -61,29 +62,18 @@ class Team:
     def ended(self, rank: int) -> bool:
         return rank in self.processes and mpi.has_ended(self.processes[rank])
 
-    def set_up(self, wait: str, network: Network, servers: int) -> None:
+    def set_up(self, options: MPI, network: Network) -> None:
         """How to wait, and which coordinates each server is to have."""
-        if servers >= self.size:
-            raise ValueError(f"servers={servers} of {self.size} ranks: at least one is to work")
-        self.backoff = Backoff(wait)
-        self.ranges = ranges_of(network.size, network.dtype.itemsize, servers)
+        if options.servers >= self.size:
+            raise ValueError(f"servers={options.servers} of {self.size} ranks: at least one is to work")
+        self.mpi, self.backoff = options, Backoff(options.wait)
+        self.ranges = ranges_of(network.size, network.dtype.itemsize, options.servers)
         self.room = 3 * network.size * network.dtype.itemsize + 16  # bytes of three vectors
         self._first_link().reserve(self.room)
 
     @property
     def is_worker(self) -> bool:
         return self.rank >= len(self.ranges)
-
-    def union(self, labels: np.ndarray) -> np.ndarray:
-        """The sorted labels of all ranks."""
-        plain = labels if labels.dtype.kind in "biufU" else labels.tolist()
-
-        def combine(given: dict[int, Any]) -> dict[str, Any]:
-            every = np.unique(np.concatenate([np.asarray(one["labels"]) for one in given.values()]))
-            return {"labels": every if plain is labels else every.tolist()}
-
-        found = self.share({"labels": plain}, combine)["labels"]
-        return np.asarray(found, dtype=None if plain is labels else labels.dtype)
 
     def meet(self) -> None:
         """The first exchange: the same version everywhere, and who is where."""
@@ -95,7 +85,7 @@ class Team:
                     raise ValueError(f"rank {rank} has asysvrg {one['version']}, rank 0 has {__version__}")
             return {"ranks": {str(rank): [one["place"], one["process"]] for rank, one in given.items()}}
 
-        ranks = self.share(here, combine)["ranks"]
+        ranks = self.exchange(Stage.RANKS, here, combine)["ranks"]
         self.processes = {
             int(rank): process
             for rank, (place, process) in ranks.items()
@@ -158,16 +148,21 @@ class Leader(Team):
         if server.failure is not None and not closing:
             raise server.failure
 
-    def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:
-        """Every rank gives a dict; every rank gets what rank 0's `combine` makes of them, by default rank 0's."""
-        self.phase += 1
-        job = Exchange(self.server, mine, combine or (lambda given: given[0]), own=own)
+    def exchange(
+        self, stage: Stage, mine: dict[str, Any] | None = None, combine: Combine | None = None, *, own: bool = False
+    ) -> Any:
+        """Every rank gives a dict; every rank gets what rank 0's `combine` makes of them, by default rank 0's.
+
+        With `own`, `combine` makes a dict for each rank.
+        """
+        self.phase = stage
+        job = Exchange(self.server, mine or {}, combine or (lambda given: given[0]), own=own)
         self.serve(job)
         return job.answer
 
-    def begin(self) -> None:
-        """From here on, workers are in `work`."""
-        self.phase += 1
+    def begin(self, stage: Stage) -> None:
+        """From here on, the other ranks are in `work` or `keep`."""
+        self.phase = stage
 
     def end(self) -> None:
         """Sends them out of it."""
@@ -263,10 +258,12 @@ class Member(Team):
             self.backoff.came()
             return found
 
-    def share(self, mine: dict[str, Any], combine: Combine | None = None, *, own: bool = False) -> Any:
-        """As rank 0's."""
-        self.phase += 1
-        talk = sharing(mine)
+    def exchange(
+        self, stage: Stage, mine: dict[str, Any] | None = None, combine: Combine | None = None, *, own: bool = False
+    ) -> Any:
+        """As rank 0's, which combines."""
+        self.phase = stage
+        talk = sharing(mine or {})
         message = next(talk)
         while True:
             try:
@@ -274,9 +271,9 @@ class Member(Team):
             except StopIteration as end:
                 return end.value
 
-    def work(self, worker: Worker) -> None:
+    def work(self, stage: Stage, worker: Worker) -> None:
         """Computes what the server asks for, until it has enough."""
-        self.phase += 1
+        self.phase = stage
         if len(self.links) == 1:
             worker.v = self.links[0].vector(worker.v.size, worker.v.dtype)
         questions: dict[int, Message] | None = {0: Message(Kind.READY)}
@@ -286,9 +283,9 @@ class Member(Team):
         while self.asked:  # no answer is left on the way
             self._next({})
 
-    def keep(self, dtype: np.dtype, codec: Codec) -> None:
+    def keep(self, stage: Stage, dtype: np.dtype, codec: Codec) -> None:
         """Serves this rank's range, until rank 0 has enough."""
-        self.phase += 1
+        self.phase = stage
         where, desk = self.ranges[self.rank], self.desk
         keeper = RangeServer(desk.server, where.stop - where.start, dtype, codec, self.phase)
         with self.attendant.lock:
@@ -346,7 +343,7 @@ _team: Team | None = None
 
 
 @contextmanager
-def together(wanted: bool) -> Iterator[Any]:
+def open_session(wanted: bool) -> Iterator[Any]:
     """This rank's team while inside; None unless it is `wanted`. Inside of another one, that one.
 
     What one rank raises inside ends the others, too: with a message that names it.
@@ -380,18 +377,6 @@ def together(wanted: bool) -> Iterator[Any]:
         team.leave(error)
         for number, handler in ignored.items():
             signal.signal(number, handler)
-
-
-def agreed_state(team: Team | None, state: np.random.RandomState) -> np.random.RandomState:
-    """Rank 0's random state, on every rank."""
-    if team is None:
-        return state
-    _, keys, *rest = state.get_state()
-    agreed = team.share({"keys": keys, "rest": rest})
-    if team.rank:
-        state = np.random.RandomState()
-        state.set_state(("MT19937", agreed["keys"], *agreed["rest"]))
-    return state
 
 
 def _say_running() -> None:

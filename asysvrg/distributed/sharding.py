@@ -16,6 +16,7 @@ from scipy import sparse
 
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import spread_of
+from asysvrg.distributed.messages import Stage
 from asysvrg.distributed.server import Group
 from asysvrg.inputs import rows
 from asysvrg.store.files import digest
@@ -92,21 +93,22 @@ def place(
         "threads": threads, "cores": joblib.cpu_count(),
         "rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,
     }  # fmt: skip
-    agreed = team.share(mine, lambda given: _agreed(given, needs_all))
+    agreed = team.exchange(Stage.SAMPLES, mine, lambda given: _agreed(given, needs_all))
     team.divide()
     if team.rank == 0:
         for rank, wanted, cores in agreed["bound"]:
             warnings.warn(
                 f"rank {rank} is to run {wanted} threads, but its launcher lets it use {cores} core(s) only: "
                 "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs",
-                stacklevel=5,
+                stacklevel=6,
             )
         team.groups = [Group(rows, tuple(ranks)) for rows, ranks in agreed["groups"]]
         team.server.group(team.groups)
     scale = agreed["n"] / agreed["mass"]  # of weights as given
     factor = scale * mass / samples.size
     if agreed["deal"]:
-        dealt = team.share(_dealt(samples, mass, agreed) if team.rank == 0 else {}, lambda given: given[0], own=True)
+        mine = _dealt(samples, mass, agreed) if team.rank == 0 else {}
+        dealt = team.exchange(Stage.ROWS, mine, lambda given: given[0], own=True)
         if team.is_worker:
             samples, factor = _joined(samples, mass, dealt), scale
     if agreed["weighted"]:
