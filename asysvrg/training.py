@@ -20,8 +20,8 @@ from asysvrg.core.trace import Trace
 from asysvrg.distributed.execution import DistributedExecution
 from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.distributed.sharding import Placement
+from asysvrg.parameters import Settings
 from asysvrg.report.progress import progress_bar
-from asysvrg.settings import Settings
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
 
@@ -30,6 +30,7 @@ MOST_GROWTH = 3.0  # of that rate, while the loss falls
 ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it is, and more would only overfit
 SHORTENED = 4  # directions along which its steps are, with as many samples
 BOOST = 4.0  # of the l2 term in its first epoch, likewise
+SGD_EPOCHS = 2  # before SVRG, under learning_rate_init="auto"
 PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
 LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
 ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch (x density of CSR): below, threads wait longer than they work
@@ -105,7 +106,7 @@ def train(
     if team is not None and team.rank:
         return assist(team, settings, network, samples)
     batch_size = min(settings.batch_size, n)
-    automatic = settings.learning_rate is None
+    automatic = settings.learning_rate_init == "auto"
     is_seeded = config.get("random_state") is not None
     shards = [] if placement is None else placement.shards
     checkpoint = _checkpoint(settings, network, samples, random_state if is_seeded else None, shards)
@@ -142,7 +143,7 @@ def train(
         seed=seed,
     )
     with progress_bar(verbose, settings.max_iter) as show:
-        rate = _rate(settings, execution, x, seed) if automatic else settings.learning_rate
+        rate = _rate(settings, execution, x, seed) if automatic else settings.learning_rate_init
         if checkpoint is not None:
             rate = checkpoint.started_with("learning_rate", rate)
         trace = Trace(config | _choices(settings, execution, team) | {"learning_rate": rate})
@@ -179,7 +180,7 @@ def _execution(
             objective,
             coordinates=settings.coordinates,
             block=settings.block,
-            update=settings.update,
+            update=_memory_mode(settings, objective.threads),
             sampling=settings.sampling,
             deflation=settings.deflation,
             **common,
@@ -220,7 +221,7 @@ def _checkpoint(
         "early_stopping",
     )
     method = {name: getattr(settings, name) for name in names}
-    method["learning_rate_init"] = "auto" if settings.learning_rate is None else settings.learning_rate
+    method["learning_rate_init"] = settings.learning_rate_init
     method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
     if shards:
         method["shards"] = shards
@@ -229,7 +230,7 @@ def _checkpoint(
 
 def _may_grow(settings: Settings, n: int) -> bool:
     """Whether the rate is automatic, and the data enough for more than the careful one."""
-    return settings.learning_rate is None and n >= ENOUGH_TO_GROW
+    return settings.learning_rate_init == "auto" and n >= ENOUGH_TO_GROW
 
 
 def _chosen(settings: Settings, samples: Samples, n: int) -> Settings:
@@ -242,7 +243,10 @@ def _chosen(settings: Settings, samples: Samples, n: int) -> Settings:
         deflation = SHORTENED if large and not sparse.issparse(samples.X) else 0
     if boost is None:
         boost = BOOST if _may_grow(settings, n) else 1.0
-    return replace(settings, sampling=sampling, deflation=deflation, alpha_boost=boost)
+    sgd_epochs = settings.sgd_epochs
+    if sgd_epochs is None:
+        sgd_epochs = SGD_EPOCHS if settings.learning_rate_init == "auto" else 0
+    return replace(settings, sampling=sampling, deflation=deflation, alpha_boost=boost, sgd_epochs=sgd_epochs)
 
 
 def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
@@ -252,12 +256,31 @@ def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
 
 
 def _threads(settings: Settings, network: Network, samples: Samples, batch_size: int) -> int:
-    may = settings.update in ("auto", "owned") and not 0 < settings.coordinates < network.size
-    together = settings.update == "replicated" or (may and suits_a_team(network, samples, settings.threads))
+    may = settings.update in ("auto", "plain") and not 0 < settings.coordinates < network.size
+    may = may and settings.execution != "shared"
+    together = may and (settings.execution == "lockstep" or suits_a_team(network, samples, settings.threads))
     enough = ENOUGH_FOR_A_TEAM if together else ENOUGH_FOR_THREADS
     if not settings.threads_chosen and samples.density * network.size * batch_size < enough:
         return 1
     return settings.threads
+
+
+def _memory_mode(settings: Settings, threads: int) -> str:
+    """The name that the kernels have for an execution and a memory mode, until they have both."""
+    if threads > 1 and settings.execution == "lockstep":
+        return "owned"
+    if threads > 1 and settings.execution == "shared" and settings.update == "auto":
+        return "atomic" if settings.coordinates and settings.block == 1 else "striped"
+    return {"plain": "serial"}.get(settings.update, settings.update)
+
+
+def _named(update: str, threads: int) -> dict[str, str]:
+    """The reverse, for the trace."""
+    if update == "server":
+        return {"execution": "distributed", "update": update}
+    if update == "owned":
+        return {"execution": "lockstep", "update": "plain"}
+    return {"execution": "shared" if threads > 1 else "serial", "update": {"serial": "plain"}.get(update, update)}
 
 
 def _plan(settings: Settings, rate: float, n: int, unit: float) -> Plan:
@@ -288,18 +311,18 @@ def _validation_error(
 def _choices(settings: Settings, execution: SharedExecution | DistributedExecution, team: Any) -> dict[str, Any]:
     objective = execution.objective
     return {
-        "hidden_layer_sizes": list(settings.hidden),
+        "hidden_layer_sizes": list(settings.hidden_layer_sizes),
         "dtype": objective.network.dtype.name,
         "samples": objective.n,
         "widths": list(objective.network.widths),
         "parameters": objective.d,
         "threads": objective.threads,
-        **({} if team is None else {"workers": team.size - settings.servers, "shards": len(team.groups)}),
+        **({} if team is None else {"workers": team.size - team.mpi.servers, "shards": len(team.groups)}),
         "batch_size": execution.batch_size,
         "inner_steps": execution.inner_steps,
         "sampling": settings.sampling,
         "alpha_boost": settings.alpha_boost,
-        "update": execution.update,
+        **_named(execution.update, objective.threads),
         "deflation": execution.deflation,
         "snapshot_cache": execution.has_cache,
         "skips_zeros": execution.skips_zeros,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from asysvrg.core.objective import Snapshot, boost_in
 from asysvrg.core.trace import Clock, Trace, delay_summary
+from asysvrg.core.warn import warn
 
 
 class Execution(Protocol):
@@ -227,11 +227,10 @@ class _Run:
         self.factor /= 2
         self.ceiling = min(self.ceiling, self.factor)
         if not self.warned:
-            warnings.warn(
+            warn(
                 f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
                 f"learning rate, {self.factor * self.plan.eta(epoch):.3g}. A smaller learning_rate_init avoids this",
                 ConvergenceWarning,
-                stacklevel=7,
             )
             self.warned = True
         self.x[:] = old.x

@@ -23,7 +23,7 @@ from asysvrg.distributed.messages import Stage
 from asysvrg.distributed.session import open_session
 from asysvrg.distributed.sharding import Placement, place
 from asysvrg.distributed.worker import Worker
-from asysvrg.settings import Settings
+from asysvrg.parameters import Settings
 
 __all__ = ["agreed_random_state", "agreed_samples", "all_labels", "assist", "finish", "lead", "open_session"]
 

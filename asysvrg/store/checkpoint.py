@@ -6,7 +6,6 @@ import itertools
 import math
 import os
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from asysvrg.core.loop import KEPT, State
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.trace import Trace
+from asysvrg.core.warn import warn
 from asysvrg.store import archive
 from asysvrg.store.files import digest
 
@@ -99,10 +99,9 @@ class Checkpoint:
             archive.write(self.path, FORMAT, VERSION, values, {name: getattr(state, name) for name in ARRAYS})
         except OSError as error:
             self._failed = True
-            warnings.warn(
+            warn(
                 f"{self.path} cannot be written in epoch {state.epoch} ({error.strerror or error}): training goes on "
-                "without checkpoints; the last one written is kept",
-                stacklevel=8,
+                "without checkpoints; the last one written is kept"
             )
 
     def _read(self) -> None:
