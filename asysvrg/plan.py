@@ -265,7 +265,8 @@ def _threads(
     """Threads, execution and memory mode."""
     may = not subset and settings.execution != "shared" and settings.update in ("auto", "plain")
     suits, why = _suits_lockstep(network, density, settings.threads, cores)
-    work, least = density * network.size * batch_size, LEAST_WORK["lockstep" if may and suits else "shared"]
+    together = settings.execution == "lockstep" or (may and suits)
+    work, least = density * network.size * batch_size, LEAST_WORK["lockstep" if together else "shared"]
     threads = settings.threads, "n_jobs" if settings.threads_chosen else f"{work:,.0f} products an update"
     if not settings.threads_chosen and work < least:
         threads = 1, f"{work:,.0f} products an update are too few for more; {least:,} are enough"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import OrderedDict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg.core.network import ACTIVATIONS, LOSSES, Network
+from asysvrg.distributed.backend import MPI
 from asysvrg.store import archive
 
 FORMAT, VERSION = "asysvrg-model", 1
@@ -217,6 +219,8 @@ def _packed(value: Any) -> Any:
         return np.dtype(value).name
     if isinstance(value, os.PathLike):
         return str(value)
+    if isinstance(value, MPI):
+        return {"MPI": asdict(value)}
     # Other objects, such as a RandomState, matter to `fit` only, and reading them would run code: None is stored.
     return value if isinstance(value, bool | int | float | str | type(None)) else None
 
@@ -226,6 +230,8 @@ def _unpacked(value: Any) -> Any:
         return [_unpacked(item) for item in value]
     if isinstance(value, dict) and set(value) == {"tuple"}:
         return tuple(_unpacked(item) for item in value["tuple"])
+    if isinstance(value, dict) and set(value) == {"MPI"}:
+        return MPI(**value["MPI"])
     if isinstance(value, dict):
         return {_unpacked(key): _unpacked(item) for key, item in value["dict"]}
     return value
