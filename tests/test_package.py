@@ -22,16 +22,16 @@ PACKAGE = ROOT / "asysvrg"
 IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
-    {"_version", "callbacks", "labels", "store.files", "data.download", "core._csrc"}
-    | {"distributed._message", "distributed.rank_wrapper"},
-    {"core.network", "store.archive", "data.formats", "report.plots", "report.progress", "distributed.messages"},
+    {"_version", "callbacks", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions"}
+    | {"core.warn", "distributed._message", "distributed.rank_wrapper"},
+    {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress", "distributed.messages"},
     {"core.inner", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.loop", "core.scaling", "core.smoothness", "data.__init__", "store.model"}
     | {"distributed.backend", "distributed.mpi", "distributed.tasks", "distributed.worker"},
-    {"core.shared", "store.checkpoint", "config", "settings"}
+    {"core.shared", "store.checkpoint", "config", "parameters"}
     | {"distributed.endpoint", "distributed.launch", "distributed.parameter_shards"},
-    {"distributed.session"},
+    {"distributed.session", "plan"},
     {"distributed.execution", "distributed.sharding"},
     {"distributed.script"},
     {"training"},
