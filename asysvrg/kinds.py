@@ -83,9 +83,8 @@ def documented(table: type) -> str:
     lines = ["Parameters", "----------"]
     for each in fields(table):
         entry = each.metadata["entry"]
-        unset = f"None: {entry.unset}." if entry.unset else ""
         lines.append(f"{each.name} : {entry.kind.text}, default={_shown(each.default)}")
-        text = f"{entry.summary}. {entry.details} {unset}"
+        text = " ".join([f"{entry.summary}.", *filter(None, [entry.details, entry.unset and f"None: {entry.unset}."])])
         lines += textwrap.wrap(text, 116, initial_indent="    ", subsequent_indent="    ")
     return textwrap.indent("\n".join(lines), "    ")
 
@@ -140,7 +139,9 @@ def flag() -> Kind:
     """True or False; an option without a value."""
 
     def check(value: Any, name: str) -> bool:
-        return bool(check_scalar(value, name, (bool, np.bool_)))
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} is True or False; got {value!r}")
+        return bool(value)
 
     return Kind("bool", check, {"action": "store_true"})
 

@@ -165,7 +165,7 @@ def no_training(started, monkeypatch):
         ({"sampling": "importance"}, "sampling was replacement, is importance"),
         ({"inner_steps": 7}, "inner_steps was None, is 7"),
         ({"coordinates": 7}, "coordinates was 0, is 7"),
-        ({"block": 2}, "block was 1, is 2"),
+        ({"coordinates": "lines:7"}, "block was 1, is 16"),
         ({"activation": "tanh"}, "activation was relu, is tanh"),
         ({"hidden_layer_sizes": (10, 3)}, r"widths was \[64, 10, 10\], is \[64, 10, 3, 10\]"),
         ({"dtype": "float64"}, "dtype was float32, is float64"),
@@ -280,7 +280,7 @@ def test_folders_that_do_not_suit(started, tmp_path_factory):
         model(other / "file" / "below").fit(X, Y)
     with pytest.raises(ValueError, match="no checkpoint_dir to resume from"):
         model(resume=True).fit(X, Y)
-    with pytest.raises(ValueError, match="resume is True or False; got 1"):
+    with pytest.raises(TypeError, match="resume is True or False; got 1"):
         model(other, resume=1).fit(X, Y)
     with pytest.raises(ValueError, match="checkpoint_dir is the path of a folder"):
         model(3).fit(X, Y)
