@@ -115,7 +115,7 @@ SANITIZED := $(BUILD)/sanitize
 CHECKED = $(CC) -std=gnu11 -O1 -g1 -UNDEBUG -Wall -Wextra -Wno-psabi -DASV_NO_CLONES -fopenmp-simd -I$(CSRC) -Itests/sanitize
 ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 THREAD := -fsanitize=thread -pthread
-HARNESS := $(wildcard $(CSRC)/*.[ch] $(CSRC)/*/*.inc tests/sanitize/*.[ch]) Makefile
+HARNESS := $(wildcard $(CSRC)/*.[ch] $(CSRC)/kernels/*.inc tests/sanitize/*.[ch]) Makefile
 
 sanitize: ## the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	@$(MAKE) --no-print-directory -j2 sanitize-memory sanitize-threads
@@ -126,7 +126,7 @@ sanitize-memory: $(SANITIZED)/memory
 # Report every race, not only the first at an address. A report whose second stack is lost matches no suppression, so
 # the history is as long as possible. ThreadSanitizer may not start with randomised addresses, hence setarch.
 sanitize-threads: $(SANITIZED)/threads
-	for mode in apart team; do \
+	for mode in shared lockstep; do \
 	    TSAN_OPTIONS="suppressions=tests/sanitize/$$mode.supp suppress_equal_addresses=0 history_size=7 $$TSAN_OPTIONS" \
 	        $$(setarch "$$(uname -m)" -R true 2>/dev/null && echo setarch "$$(uname -m)" -R) $< $$mode || exit 1; \
 	done

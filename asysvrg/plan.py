@@ -252,7 +252,7 @@ def storage(data: Data, network: Network, cache_bytes: float) -> Storage:
 
 def copy_bytes(data: Data, itemsize: int) -> int:
     """Bytes of a copy of a dense X's non-zeros: values and columns, row starts, and a bit for each input."""
-    return data.nonzeros * (itemsize + 4) + (data.n + 1) * 8 + data.n * -(-data.inputs // 64) * 8
+    return data.nonzeros * (itemsize + 4) + (data.n + 1) * 8
 
 
 def _size(needed: float, allowed: float, fits: bool) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asysvrg.core.inner import list_samples
+from asysvrg.core.inner import resample
 
 UNIFORM = 0.5  # share of the probability that all samples have in equal parts
 UNSEEN = 1.0  # gradient norm of a sample that has not been drawn yet
@@ -62,5 +62,5 @@ class Importance:
 
     def draws(self, epoch: int) -> Draws:
         """The draws of an epoch, by systematic resampling (Kitagawa, 1996), which adds the least variance."""
-        listed, ratio, mean = list_samples(self.norms, UNIFORM, UNSEEN, self._seed, epoch)
+        listed, ratio, mean = resample(self.norms, UNIFORM, UNSEEN, self._seed, epoch)
         return Draws(listed, ratio, self.norms, ENOUGH * mean)  # also the mean of ratio x norm over a pass

@@ -15,13 +15,16 @@ import os
 import numpy as np
 
 from asysvrg.core._csrc cimport (
-    ASV_BINARY, ASV_BLOCK_ROWS, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX,
-    ASV_SQUARED, ASV_TANH, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
-    asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
+    ASV_ACTIVATION_COUNT, ASV_BLOCK_ROWS, ASV_INDICATORS, ASV_INTERRUPTED, ASV_LABELS, ASV_LINE, ASV_LOSS_COUNT,
+    ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
+    asv_kind_of_loss, asv_loss_name, asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
 )
 
-ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
-LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED, "binary": ASV_BINARY}
+# Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
+ACTIVATIONS = {asv_activation_name(k).decode(): k for k in range(ASV_ACTIVATION_COUNT)}
+LOSSES = {asv_loss_name(k).decode(): k for k in range(ASV_LOSS_COUNT)}
+KINDS = {ASV_LABELS: "labels", ASV_INDICATORS: "indicators", ASV_REALS: "reals"}
+KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
 HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and
@@ -307,19 +310,17 @@ cdef class Samples:
         self.data.longest = int(np.diff(start).max(initial=0))
 
     cdef _copy_nonzeros(self):
-        """Copies the non-zeros of a dense X: as CSR, and as a bit for each input."""
-        cdef int64_t n = self.data.n, p = self.data.p, words = (p + 63) // 64
+        """Copies the non-zeros of a dense X: as CSR."""
+        cdef int64_t n = self.data.n, p = self.data.p
         dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
         values, columns = aligned_zeros((entries,), dtype), aligned_zeros((entries,), np.int32)
-        start, self._bits = np.empty(n + 1, dtype=np.int64), np.empty((n, words), dtype=np.uint64)
+        start = np.empty(n + 1, dtype=np.int64)
         cdef const asv_kernels *kernels = kernels_of(dtype)
         cdef void *to = address(values, dtype, (entries,))
         cdef int32_t *column = <int32_t *>address(columns, np.int32, (entries,))
         cdef int64_t *first = <int64_t *>address(start, np.int64, (n + 1,))
-        cdef uint64_t *bits = <uint64_t *>address(self._bits, np.uint64, (n, words))
         with nogil:
-            kernels.nonzeros(self.data.rows, n, p, to, column, first, bits)
-        self.data.bits = bits
+            kernels.nonzeros(self.data.rows, n, p, to, column, first)
         self._use_entries(values, columns, start)
 
     @property

@@ -84,8 +84,8 @@ class Worker:
         self.may_keep = may_keep
         self.cache, self.known, self.keeps = None, np.zeros(samples.size, dtype=np.int32), False
         self.loop = InnerLoop(
-            network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
-            threads=threads, replacement=sampling == "replacement", update="serial" if threads == 1 else "atomic",
+            network, samples, alpha=alpha, batch_size=batch_size, seed=seed, threads=threads, execution="shared",
+            update="plain", replacement=sampling == "replacement",
         )  # fmt: skip
         self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
@@ -195,7 +195,7 @@ class Worker:
             t,
             direction="svrg" if svrg else "sgd",
             epoch=epoch,
-            boost=l2_factor(epoch, self.alpha_boost),
+            l2_factor=l2_factor(epoch, self.alpha_boost),
             mu=self.mu,
             x_snap=self.snap,
             cache=self._cache() if svrg and self.keeps else None,
