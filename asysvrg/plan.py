@@ -179,9 +179,9 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         density = data.density if store.skips_zeros[0] else 1.0
         choices |= store._asdict()
         choices |= _threads(settings, network, subset, batch_size, density, cores)
-        choices["lazy_rows"] = _lazy_rows(subset, batch_size, density)
+        choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
         execution, threads = choices["execution"][0], choices["threads"][0]
-        choices["divide_samples"] = _divide_samples(network, batch_size, execution, threads)
+        choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
     else:
         choices |= _ranks(settings)
     return Plan(
@@ -310,14 +310,14 @@ def _suits_lockstep(network: Network, density: float, threads: int, cores: int) 
     return True, f"samples have {inputs:.0f} non-zero inputs, at least {LOCKSTEP_INPUTS}"
 
 
-def _lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
+def lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
     if subset:
         return False, "updates of some coordinates"
     filled = batch_size * density
     return filled < LAZY, f"a mini-batch has {filled:.2g} non-zeros for each input; the limit is {LAZY}"
 
 
-def _divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
+def divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
     if execution != "lockstep":
         return False, "not in lockstep"
     above = sum(wide * out for wide, out in itertools.pairwise(network.widths[1:]))
