@@ -1,7 +1,7 @@
-"""How a table of parameters is written: what values each may have, how they are checked, documented and parsed.
+"""What a table of parameters is made of: the kinds of values, and what follows from a table.
 
-A table is a dataclass. Each field is made by `parameter`, which holds the default, the kind of value and the texts:
-one entry gives the argument of the constructor, its check, its documentation and its command-line option.
+A table is a dataclass whose fields are made by `parameter`. One entry gives the constructor's argument and its default,
+the check, the documentation and the command-line option.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
@@ -24,16 +25,10 @@ MAX_INT = 2**31 - 1  # the largest count that the kernels take
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value.
+    """A kind of value: its name in docstrings, its check, and what argparse's `add_argument` needs to read it.
 
-    Attributes
-    ----------
-    text : str
-        The type as a docstring names it.
-    check : callable
-        ``check(value, name)`` returns the value in a plain type; ValueError or TypeError if it is not allowed.
-    option : dict
-        The arguments of `argparse.ArgumentParser.add_argument` that read it.
+    ``check(value, name)`` returns the value in a plain type. It raises ValueError or TypeError, with the name, what is
+    expected, and what was given.
     """
 
     text: str
@@ -41,8 +36,85 @@ class Kind:
     option: dict[str, Any]
 
 
-def number(low: float | None = None, high: float | None = None, *, open_ends: bool = False, finite: bool = True) -> Kind:
-    """A float between `low` and `high`; with `open_ends` neither of them; with `finite=False` infinity, too."""
+@dataclass(frozen=True)
+class Entry:
+    """What a table says of a parameter: see `parameter`."""
+
+    kind: Kind
+    summary: str
+    details: str
+    unset: str
+    option: bool
+
+
+def parameter(
+    default: Any, kind: Kind, summary: str, details: str = "", *, unset: str = "", option: bool = True
+) -> Any:
+    """A field of a table.
+
+    Parameters
+    ----------
+    default : object
+    kind : Kind
+    summary : str
+        The beginning of its documentation, and the help of its option; without a full stop.
+    details : str, default=""
+        The rest of its documentation.
+    unset : str, default=""
+        What None stands for, where that is the default.
+    option : bool, default=True
+        Whether the command line has an option for it.
+    """
+    return field(default=default, metadata={"entry": Entry(kind, summary, details, unset, option)})
+
+
+def entries(table: type) -> dict[str, Entry]:
+    """The entries of a table by name."""
+    return {each.name: each.metadata["entry"] for each in fields(table)}
+
+
+def checked(table: type, values: Any) -> dict[str, Any]:
+    """The attributes of `values` that the table names, each checked by its kind."""
+    return {name: entry.kind.check(getattr(values, name), name) for name, entry in entries(table).items()}
+
+
+def documented(table: type) -> str:
+    """The section "Parameters" of a class docstring."""
+    lines = ["Parameters", "----------"]
+    for each in fields(table):
+        entry = each.metadata["entry"]
+        lines.append(f"{each.name} : {entry.kind.text}, default={_shown(each.default)}")
+        text = " ".join([f"{entry.summary}.", *filter(None, [entry.details, entry.unset and f"None: {entry.unset}."])])
+        lines += textwrap.wrap(text, 116, initial_indent="    ", subsequent_indent="    ")
+    return textwrap.indent("\n".join(lines), "    ")
+
+
+def add_options(group: Any, table: type) -> None:
+    """Adds the options of a table to an argparse parser or group."""
+    for each in fields(table):
+        entry, default = each.metadata["entry"], each.default
+        if entry.option:
+            text = re.sub(r"`(\w+)`", lambda name: _option(name[1]), entry.summary[0].lower() + entry.summary[1:])
+            if default is not False:
+                text += f" (default: {entry.unset or _shown(default)})".translate({ord("`"): None, ord('"'): None})
+            group.add_argument(_option(each.name), default=default, help=text, **entry.kind.option)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+# The kinds.
+
+
+def number(
+    low: float | None = None, high: float | None = None, *, open_ends: bool = False, finite: bool = True
+) -> Kind:
+    """A float from `low` to `high`, without both with `open_ends`; infinity is allowed with `finite=False`."""
 
     def check(value: Any, name: str) -> float:
         ends = "neither" if open_ends else "both"
@@ -64,7 +136,7 @@ def integer(low: int) -> Kind:
 
 
 def flag() -> Kind:
-    """True or False; on the command line, an option without a value."""
+    """True or False; an option without a value."""
 
     def check(value: Any, name: str) -> bool:
         if not isinstance(value, bool | np.bool_):
@@ -83,23 +155,26 @@ def one_of(*known: str | None) -> Kind:
             raise ValueError(f"{name} is one of {', '.join(map(str, known))}; got {value!r}")
         return value
 
-    return Kind("{" + ", ".join(f'"{word}"' for word in words) + "}", check, {"choices": words})
+    return Kind("{" + ", ".join(map(_shown, words)) + "}", check, {"choices": words})
 
 
 def or_word(word: str, kind: Kind) -> Kind:
-    """A value of another kind, or the word."""
+    """A number of a kind, or the word."""
 
     def check(value: Any, name: str) -> Any:
         if isinstance(value, str) and value != word:
             raise ValueError(f"{name} is a number or {word!r}; got {value!r}")
         return value if isinstance(value, str) else kind.check(value, name)
 
-    parse, metavar = _named(kind.option["type"], word), f"{kind.option['metavar']}|{word}"
-    return Kind(f'{kind.text} or "{word}"', check, {"type": parse, "metavar": metavar})
+    def parse(text: str) -> Any:
+        return text if text == word else kind.option["type"](text)
+
+    parse.__name__ = f"{kind.text} or {word!r}"  # what argparse calls it
+    return Kind(f'{kind.text} or "{word}"', check, {"type": parse, "metavar": f"{kind.option['metavar']}|{word}"})
 
 
 def optional(kind: Kind) -> Kind:
-    """A value of another kind, or None."""
+    """A value of a kind, or None."""
     return Kind(kind.text, lambda value, name: None if value is None else kind.check(value, name), kind.option)
 
 
@@ -109,7 +184,7 @@ def as_given(text: str, **option: Any) -> Kind:
 
 
 def sizes() -> Kind:
-    """The sizes of hidden layers."""
+    """The sizes of the hidden layers."""
 
     def check(value: Any, name: str) -> tuple[int, ...]:
         value = tuple(value) if isinstance(value, Iterable) else (value,)
@@ -124,7 +199,7 @@ def sizes() -> Kind:
     return Kind("sequence of int", check, {"type": parse, "metavar": "N,N,...|none"})
 
 
-def path() -> Kind:
+def folder() -> Kind:
     """The path of a folder."""
 
     def check(value: Any, name: str) -> str:
@@ -133,89 +208,3 @@ def path() -> Kind:
         return str(os.fspath(value))
 
     return Kind("path", check, {"metavar": "DIR"})
-
-
-def _named(kind: Callable[[str], Any], word: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        return text if text == word else kind(text)
-
-    parse.__name__ = f"{kind.__name__} or {word!r}"  # what argparse says it is
-    return parse
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A parameter in a table.
-
-    Attributes
-    ----------
-    kind : Kind
-    summary : str
-        What it is, without a full stop: the help of its option, and the beginning of its documentation.
-    details : str
-        The rest of its documentation.
-    unset : str
-        What None stands for, if that is the default.
-    option : bool
-        Whether the command line has an option for it.
-    """
-
-    kind: Kind
-    summary: str
-    details: str
-    unset: str
-    option: bool
-
-    @property
-    def documentation(self) -> str:
-        parts = [f"{self.summary}.", self.details, f"None: {self.unset}." if self.unset else ""]
-        return " ".join(" ".join(parts).split())
-
-
-def parameter(
-    default: Any, kind: Kind, summary: str, details: str = "", *, unset: str = "", option: bool = True
-) -> Any:
-    """A field of a table: see `Entry`."""
-    return field(default=default, metadata={"entry": Entry(kind, summary, details, unset, option)})
-
-
-def entries(table: type) -> dict[str, Entry]:
-    """The entries of a table by name."""
-    return {each.name: each.metadata["entry"] for each in fields(table)}
-
-
-def checked(table: type, values: Any) -> dict[str, Any]:
-    """The attributes of `values` that the table names, checked and in plain types.
-
-    Raises
-    ------
-    ValueError, TypeError
-        With the name, what is expected, and what was given.
-    """
-    return {name: entry.kind.check(getattr(values, name), name) for name, entry in entries(table).items()}
-
-
-def documented(table: type) -> str:
-    """The section "Parameters" of a class docstring."""
-    lines = ["Parameters", "----------"]
-    for each in fields(table):
-        entry = each.metadata["entry"]
-        lines.append(f"{each.name} : {entry.kind.text}, default={_shown(each.default)}")
-        lines += textwrap.wrap(entry.documentation, 112, initial_indent="    ", subsequent_indent="    ")
-    return textwrap.indent("\n".join(lines), "    ")
-
-
-def add_options(group: Any, table: type) -> None:
-    """Adds an option for each parameter of a table to an argparse parser or group."""
-    for each in fields(table):
-        entry = each.metadata["entry"]
-        if not entry.option:
-            continue
-        default = entry.unset or _shown(each.default).strip('"')
-        text = entry.summary[0].lower() + entry.summary[1:]
-        text += "" if each.default is False else f" (default: {default})"
-        group.add_argument(f"--{each.name.replace('_', '-')}", default=each.default, help=text, **entry.kind.option)
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, str) else repr(value)

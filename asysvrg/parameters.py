@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from asysvrg import kinds
 from asysvrg.core import cpu
 from asysvrg.core.network import ACTIVATIONS
 from asysvrg.distributed.backend import MPI
-from asysvrg.kinds import (
-    MAX_INT, Kind, as_given, checked, flag, integer, number, one_of, optional, or_word, parameter, path, sizes,
-)  # fmt: skip
+from asysvrg.kinds import Kind, parameter
 
 CACHE_LINE = 64  # bytes
 LINES = "lines:"  # of `coordinates`
@@ -33,7 +32,7 @@ def _coordinates() -> Kind:
         in_lines = isinstance(value, str) and value.startswith(LINES) and value[len(LINES) :].isdecimal()
         if isinstance(value, str) and not in_lines:
             raise ValueError(f"{name} is 'all', a number of coordinates, or '{LINES}' and a number; got {value!r}")
-        return integer(1).check(int(value[len(LINES) :]) if in_lines else value, name), in_lines
+        return kinds.integer(1).check(int(value[len(LINES) :]) if in_lines else value, name), in_lines
 
     def parse(text: str) -> Any:
         return text if text == "all" or text.startswith(LINES) else int(text)
@@ -66,20 +65,21 @@ class Parameters:
 
     hidden_layer_sizes: Sequence[int] = parameter(
         (100,),
-        sizes(),
-        "Units of each hidden layer; ``()``, on the command line none, for softmax or linear regression",
+        kinds.sizes(),
+        "Units of each hidden layer",
+        "``()``, on the command line none, for softmax or linear regression.",
     )
-    activation: str = parameter("relu", one_of(*ACTIVATIONS), "Activation of the hidden layers")
+    activation: str = parameter("relu", kinds.one_of(*ACTIVATIONS), "Activation of the hidden layers")
     _: KW_ONLY
     alpha: float = parameter(
         1e-4,
-        number(0),
+        kinds.number(0),
         "Weight of the l2 term (the paper's C)",
         "The objective is mean loss + alpha / 2 * sum of squared weights. Biases are not penalised.",
     )
     alpha_boost: float | None = parameter(
         None,
-        optional(number(1)),
+        kinds.optional(kinds.number(1)),
         "L2 continuation: the factor of `alpha` in the first epoch, halved in each later epoch down to 1",
         "Random initial weights then shrink faster to the size that `alpha` wants. The objective and the recorded loss "
         "are those of `alpha` itself.",
@@ -87,13 +87,13 @@ class Parameters:
     )
     solver: str = parameter(
         "svrg",
-        one_of("svrg", "sgd"),
+        kinds.one_of("svrg", "sgd"),
         "Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient",
     )
-    batch_size: int = parameter(20, integer(1), "Samples in a mini-batch")
+    batch_size: int = parameter(20, kinds.integer(1), "Samples in a mini-batch")
     sampling: str | None = parameter(
         None,
-        one_of(None, "replacement", "shuffle", "importance"),
+        kinds.one_of(None, "replacement", "shuffle", "importance"),
         "How mini-batches are drawn",
         '"replacement": independently of each other (Assumption 1). "shuffle": in a new random order of all samples in '
         "each pass, which needs fewer passes for the same training loss. "
@@ -103,7 +103,7 @@ class Parameters:
     )
     learning_rate_init: float | str = parameter(
         "auto",
-        or_word("auto", number(0, open_ends=True)),
+        kinds.or_word("auto", kinds.number(0, open_ends=True)),
         "Learning rate: eta of SVRG, which is constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD",
         '"auto" measures the curvature of mini-batches at the start, and raises the rate while the loss falls. It also '
         "scales inputs and targets internally where they are far from 1; the objective and the meaning of `coefs_` and "
@@ -111,25 +111,25 @@ class Parameters:
     )
     decay: float | str = parameter(
         0.0,
-        or_word("linear", number(0)),
+        kinds.or_word("linear", kinds.number(0)),
         "Exponent beta of the same schedule; linear: a straight line to 0 at the end of the epochs of SGD",
     )
-    max_iter: int = parameter(12, integer(1), "Epochs, of `inner_steps` updates each")
+    max_iter: int = parameter(12, kinds.integer(1), "Epochs, of `inner_steps` updates each")
     inner_steps: int | None = parameter(
         None,
-        optional(integer(1)),
+        kinds.optional(kinds.integer(1)),
         "Updates between two snapshots (m)",
         unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates',
     )
     sgd_epochs: int | None = parameter(
         None,
-        optional(integer(0)),
+        kinds.optional(kinds.integer(0)),
         "Epochs of SGD before SVRG (the paper's SGD_SVRG); counted in `max_iter`",
         unset='2 with learning_rate_init="auto", else 0',
     )
     deflation: int | None = parameter(
         None,
-        optional(integer(0)),
+        kinds.optional(kinds.integer(0)),
         "Rank of the preconditioner: steps are shortened along so many principal directions of each layer's input",
         "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
         "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
@@ -145,7 +145,7 @@ class Parameters:
     )
     execution: str = parameter(
         "auto",
-        one_of("auto", "shared", "lockstep"),
+        kinds.one_of("auto", "shared", "lockstep"),
         "How threads share the inner loop",
         '"shared": each thread computes updates of its own and does not wait for others (Algorithm 1). "lockstep": all '
         "threads work on the same update of all coordinates, and wait for each other once or twice in it; no update is "
@@ -155,7 +155,7 @@ class Parameters:
     )
     update: str = parameter(
         "auto",
-        one_of("auto", "plain", "atomic", "striped"),
+        kinds.one_of("auto", "plain", "atomic", "striped"),
         "Memory mode: how threads write to the parameters",
         '"plain": plain stores, for one thread or lockstep. "atomic": a compare-and-swap for each coordinate, without '
         'locks. "striped": vector stores under a lock, one for each drawn cache line or for every 1,024 of all '
@@ -164,14 +164,14 @@ class Parameters:
     )
     max_delay: int | None = parameter(
         None,
-        optional(integer(0)),
+        kinds.optional(kinds.integer(0)),
         "Largest delay of an update (Delta of Assumption 4)",
         "If x has had more updates since a thread read it, the update is computed again before it is applied.",
         unset="no bound",
     )
     cache_size: float = parameter(
         1024,
-        number(0, finite=False),
+        kinds.number(0, finite=False),
         "Megabytes for copies that save work",
         "They hold the non-zeros of a dense X with many zeros, then the activations and deltas of each sample at the "
         "snapshot. Where these do not fit, each inner iteration of SVRG passes through the network twice. Results are "
@@ -179,41 +179,41 @@ class Parameters:
     )
     tol: float = parameter(
         1e-4,
-        number(0),
+        kinds.number(0),
         "Stop when the loss has not fallen by `tol` in `n_iter_no_change` epochs; 0 for never",
     )
-    n_iter_no_change: int = parameter(10, integer(1), "Epochs that `tol` looks at")
+    n_iter_no_change: int = parameter(10, kinds.integer(1), "Epochs that `tol` looks at")
     early_stopping: bool = parameter(
         False,
-        flag(),
+        kinds.flag(),
         "Stop by the validation score in place of the loss, and keep the parameters with the best one",
         "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
         "not trained on.",
     )
     validation_fraction: float = parameter(
         0.1,
-        number(0, 1, open_ends=True),
+        kinds.number(0, 1, open_ends=True),
         "Share of the samples held out for `early_stopping` where no validation set is given",
     )
     target_loss: float | None = parameter(
-        None, optional(number()), "Stop when the objective is at most this", unset="no target"
+        None, kinds.optional(kinds.number()), "Stop when the objective is at most this", unset="no target"
     )
     max_time: float | None = parameter(
         None,
-        optional(number(0, finite=False)),
+        kinds.optional(kinds.number(0, finite=False)),
         "Seconds of wall-clock time after which to stop, within an epoch if need be",
         unset="no limit",
     )
     checkpoint_dir: str | None = parameter(
         None,
-        optional(path()),
+        kinds.optional(kinds.folder()),
         "Folder that keeps the state after every epoch, for `resume`",
         "It is made if it does not exist, and belongs to one run at a time.",
         unset="no checkpoints",
     )
     resume: bool = parameter(
         False,
-        flag(),
+        kinds.flag(),
         "Go on from the checkpoint in `checkpoint_dir`; start where the folder is empty",
         "With one thread, and `random_state` an int or in the same state as before, the result is that of an "
         "uninterrupted run, bit for bit. A checkpoint of other data, another network or another method is refused; "
@@ -222,17 +222,17 @@ class Parameters:
     )
     class_weight: Any = parameter(
         None,
-        as_given('dict or "balanced"', choices=["balanced"]),
+        kinds.as_given('dict or "balanced"', choices=["balanced"]),
         "Weights of the classes, multiplied into the samples' weights",
         'A dict {label: weight}, or "balanced", with which all classes have the same total weight. Classifier only.',
         unset="1 for each class",
     )
     warm_start: bool = parameter(
-        False, flag(), "Whether another `fit` goes on from the parameters of the fit before", option=False
+        False, kinds.flag(), "Whether another `fit` goes on from the parameters of the fit before", option=False
     )
     n_jobs: int | None = parameter(
         None,
-        as_given("int", type=int, metavar="N"),
+        kinds.as_given("int", type=int, metavar="N"),
         "Number of threads; -1 for every core that this process may use (affinity, cgroup quota)",
         'With backend="mpi", of each rank.',
         unset="every core, or one thread where there is too little work (batch_size x parameters x density of X below "
@@ -249,18 +249,16 @@ class Parameters:
     )
     random_state: Any = parameter(
         None,
-        as_given("int, RandomState instance or None"),
+        kinds.as_given("int, RandomState instance or None"),
         "Initial parameters and all draws",
         "With one thread, or in lockstep with a given number of threads, it determines the result. Otherwise the "
         "threads' timing matters, too.",
         option=False,
     )
     verbose: bool = parameter(
-        False, as_given("bool"), "Progress bar, or plain lines where the output is no terminal", option=False
+        False, kinds.as_given("bool"), "Progress bar, or plain lines where the output is no terminal", option=False
     )
-    dtype: Any = parameter(
-        "float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once."
-    )
+    dtype: Any = parameter("float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +304,7 @@ def check(estimator: Any) -> Settings:
     ValueError, TypeError
         Naming the parameter, what it is and what is expected.
     """
-    values = checked(Parameters, estimator)
+    values = kinds.checked(Parameters, estimator)
     if isinstance(values["backend"], MPI):
         _check_ranks(values, estimator)
     else:

@@ -82,8 +82,6 @@ class Plan:
         With MPI of each rank.
     update : {"plain", "atomic", "striped", "server"}
         Memory mode.
-    coordinates : int
-        B, the coordinates that an update changes; 0 for all.
     batch_size : int
         b.
     inner_steps : int
@@ -113,7 +111,6 @@ class Plan:
     execution: str
     threads: int
     update: str
-    coordinates: int
     batch_size: int
     inner_steps: int
     sampling: str
@@ -134,9 +131,8 @@ class Plan:
 
     def describe(self) -> str:
         """A line for each choice: name, value, reason."""
-        return "\n".join(
-            f"{name:>14}  {_shown(name, value)}: {self.reasons[name]}" for name, value in self.values().items()
-        )
+        lines = [f"{name:>14}  {_shown(value)}: {self.reasons[name]}" for name, value in self.values().items()]
+        return "\n".join(lines)
 
     def with_storage(self, *, skips_zeros: bool, snapshot_cache: bool) -> Plan:
         """The plan with what all workers of an MPI job chose."""
@@ -144,12 +140,10 @@ class Plan:
         return replace(self, skips_zeros=skips_zeros, snapshot_cache=snapshot_cache, reasons=reasons)
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None:
-        return "auto"
-    return "all" if name == "coordinates" and value == 0 else f"{value:,}" if isinstance(value, int) else str(value)
+    return "auto" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n: int | None = None) -> Plan:
@@ -179,15 +173,15 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
     n = data.n if n is None else n
     choices = _method(settings, data, n)
     batch_size = choices["batch_size"][0]
-    subset = settings.coordinates if settings.coordinates < network.size else 0
-    choices["coordinates"] = subset, "given" if subset == settings.coordinates else "there are no more"
     if settings.backend == "threads":
+        subset = settings.coordinates if settings.coordinates < network.size else 0
         store = storage(data, network, settings.cache_bytes)
         density = data.density if store.skips_zeros[0] else 1.0
         choices |= store._asdict()
         choices |= _threads(settings, network, subset, batch_size, density, cores)
-        choices["lazy_rows"] = _lazy_rows(subset, batch_size, density)
-        choices["divide_samples"] = _divide_samples(network, batch_size, choices["execution"][0], choices["threads"][0])
+        choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
+        execution, threads = choices["execution"][0], choices["threads"][0]
+        choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
     else:
         choices |= _ranks(settings)
     return Plan(
@@ -271,7 +265,8 @@ def _threads(
     """Threads, execution and memory mode."""
     may = not subset and settings.execution != "shared" and settings.update in ("auto", "plain")
     suits, why = _suits_lockstep(network, density, settings.threads, cores)
-    work, least = density * network.size * batch_size, LEAST_WORK["lockstep" if may and suits else "shared"]
+    together = settings.execution == "lockstep" or (may and suits)
+    work, least = density * network.size * batch_size, LEAST_WORK["lockstep" if together else "shared"]
     threads = settings.threads, "n_jobs" if settings.threads_chosen else f"{work:,.0f} products an update"
     if not settings.threads_chosen and work < least:
         threads = 1, f"{work:,.0f} products an update are too few for more; {least:,} are enough"
@@ -315,14 +310,14 @@ def _suits_lockstep(network: Network, density: float, threads: int, cores: int) 
     return True, f"samples have {inputs:.0f} non-zero inputs, at least {LOCKSTEP_INPUTS}"
 
 
-def _lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
+def lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
     if subset:
         return False, "updates of some coordinates"
     filled = batch_size * density
     return filled < LAZY, f"a mini-batch has {filled:.2g} non-zeros for each input; the limit is {LAZY}"
 
 
-def _divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
+def divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
     if execution != "lockstep":
         return False, "not in lockstep"
     above = sum(wide * out for wide, out in itertools.pairwise(network.widths[1:]))
@@ -370,14 +365,17 @@ def cache_hits(n: int, draws: int, workers: int) -> float:
     return swept + (1 - swept) * (1 + math.expm1(-drawn) / drawn)
 
 
-def learning_rate(curvature: float, share: float) -> float:
+def learning_rate(curvature: float, coordinates: int, size: int) -> float:
     """The automatic learning rate.
 
     Parameters
     ----------
     curvature : float
         L of a mini-batch.
-    share : float
-        Share of the coordinates that an update changes.
+    coordinates : int
+        B, the coordinates that an update changes; 0 for all.
+    size : int
+        d, the number of parameters.
     """
+    share = coordinates / size if 0 < coordinates < size else 1.0
     return RATE / curvature / math.sqrt(share)

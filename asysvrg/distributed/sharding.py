@@ -6,7 +6,6 @@ rank 0, which trains on none, that no other rank has are dealt out to the worker
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from scipy import sparse
 
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import spread_of
+from asysvrg.core.warn import warn
 from asysvrg.distributed.messages import Stage
 from asysvrg.distributed.server import Group
 from asysvrg.inputs import rows
@@ -97,10 +97,9 @@ def place(
     team.divide()
     if team.rank == 0:
         for rank, wanted, cores in agreed["bound"]:
-            warnings.warn(
+            warn(
                 f"rank {rank} is to run {wanted} threads, but its launcher lets it use {cores} core(s) only: "
-                "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs",
-                stacklevel=6,
+                "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs"
             )
         team.groups = [Group(rows, tuple(ranks)) for rows, ranks in agreed["groups"]]
         team.server.group(team.groups)

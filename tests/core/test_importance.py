@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 
 from asysvrg import AsySVRGClassifier
 from asysvrg.core.importance import ENOUGH, UNIFORM, Draws, Importance
-from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.loop import minimize
 from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace
 
@@ -154,8 +155,8 @@ def test_sparsification_leaves_the_mean_as_it_is(direction):
 
 def test_what_is_enough():
     """A share of the mean contribution of those that have been drawn; nobody is left out before."""
-    assert with_norms(np.ones(5)).draws(0).enough == 0
-    assert with_norms([1, 1, 0.5, 0.25]).draws(1).enough == pytest.approx(ENOUGH * 0.375)
+    assert with_norms(np.ones(5)).draws(0).threshold == 0
+    assert with_norms([1, 1, 0.5, 0.25]).draws(1).threshold == pytest.approx(ENOUGH * 0.375)
 
 
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
@@ -179,19 +180,19 @@ def test_the_direction_varies_less():
     X, y = load_digits(return_X_y=True)
     network, n = Network((64, 20, 10), "relu", "softmax", np.float64), len(y)
     samples = Samples(X / 16, y.astype(np.int32))
-    objective = Objective(network, samples, alpha=1e-3, threads=1, cache_bytes=0)
+    objective = Objective(network, samples, alpha=1e-3, threads=1)
     execution = SharedExecution(
-        objective, batch_size=10, inner_steps=n // 10, coordinates=0, block=1, update="auto", max_delay=None, seed=0,
-        sampling="importance",
-    )  # fmt: skip
+        objective, batch_size=10, seed=0, sampling="importance", execution="serial", update="plain"
+    )
     x = initial_parameters(network, np.random.RandomState(0))
-    minimize(execution, x, Plan("sgd", 10, learning_rate=0.1, decay="linear"), Trace({}))
+    minimize(execution, x, Schedule("sgd", 10, inner_steps=n // 10, learning_rate=0.1, decay="linear"), Trace({}))
+    norms = execution.state()["gradient_norms"]
     _, gradients, _ = Twin((64, 20, 10), "relu", "softmax", X / 16, y).per_sample(x)
     squares = (gradients**2).sum(1)
-    assert execution.lengths.min() < 1e-2 < 1 < execution.lengths.max()
-    draws = with_norms(execution.lengths).draws(0)
+    assert norms.min() < 1e-2 < 1 < norms.max()
+    draws = with_norms(norms).draws(0)
     assert (draws.ratio * squares).mean() < 0.6 * squares.mean()
-    chance = np.minimum(draws.ratio * execution.lengths / draws.enough, 1)  # to stay in after the lot
+    chance = np.minimum(draws.ratio * norms / draws.threshold, 1)  # to stay in after the lot
     assert chance[draws.listed].mean() < 0.8
     assert (draws.ratio * squares / chance).mean() < 1.05 * (draws.ratio * squares).mean()
 

@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, load
+from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, cli, load
 from asysvrg.store import model as model_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -109,7 +109,7 @@ def test_parameters_that_json_has_not(tmp_path):
     given = load(tmp_path / "model.npz").get_params()
     assert (given["random_state"], given["dtype"], given["alpha"]) == (None, "float64", 0.5)
     assert given["hidden_layer_sizes"] == (5,)
-    for value in ((1, [2, (3,)]), {0: 1.5, "a": None, (1, 2): [True]}, "balanced", {}):
+    for value in ((1, [2, (3,)]), {0: 1.5, "a": None, (1, 2): [True]}, "balanced", {}, MPI(servers=3)):
         assert model_files._unpacked(json.loads(json.dumps(model_files._packed(value)))) == value
 
 
