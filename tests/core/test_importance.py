@@ -5,7 +5,7 @@ import pytest
 from asysvrg.core.inner import draw_batch, draw_sparsification
 from asysvrg.core.network import Network, Samples
 from helpers.combinations import combinations
-from helpers.problems import DTYPES, TOLERANCE, Problem, shortened
+from helpers.problems import DTYPES, MODES, TOLERANCE, Problem, shortened
 from helpers.twin import Twin
 from sklearn.datasets import load_digits
 
@@ -73,10 +73,10 @@ def test_sparsification_against_the_twin(hidden, dtype, loss, form, direction, r
     assert np.abs(expected - without).max() > 5 * TOLERANCE[dtype]
     how = {"direction": kind, "eta": 0.1, "epoch": 3, "mu": mu, "draws": draws, "preconditioner": pairs}
     how |= {"cache": cache if direction != "svrg-uncached" else None, "x_snap": problem.vector(problem.x)}
-    of_all = [("striped", 1), ("owned", 1), ("owned", 3), ("replicated", 1)]
-    for update, threads in [("serial", 1), ("atomic", 1)] + of_all * (not subset):
+    of_all = [("striped", 1), ("lockstep", 1), ("lockstep", 3)]
+    for mode, threads in [("plain", 1), ("atomic", 1)] + of_all * (not subset):
         x = problem.vector(problem.x)
-        loop = problem.inner_loop(*coordinates, update, threads=threads, replacement=False, rank=rank)
+        loop = problem.inner_loop(*coordinates, threads=threads, replacement=False, rank=rank, **MODES[mode])
         loop.run(x, 40, **how)
         wanted = expected if left_out else without
         np.testing.assert_allclose(x, wanted, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])

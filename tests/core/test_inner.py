@@ -4,16 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
+from helpers.problems import DTYPES, MODES, TOLERANCE, Problem, each_problem
 
 from asysvrg.core.objective import Objective
-
-MODES = {  # how one thread updates: execution and memory mode
-    "plain": {},
-    "atomic": {"update": "atomic"},
-    "striped": {"update": "striped"},
-    "lockstep": {"execution": "lockstep"},
-}
 
 
 @each_problem(coordinates=[(0, 1), (9, 1), (12, 4), (12, 16)], direction=["sgd", "svrg"], dtype=DTYPES)

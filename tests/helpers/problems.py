@@ -57,6 +57,14 @@ def shared_execution(problem, batch_size=4, cache=True, threads=1, **options):
     return SharedExecution(objective, batch_size=batch_size, seed=3, **how, **options)
 
 
+MODES = {  # how threads update: execution and memory mode
+    "plain": {},
+    "atomic": {"update": "atomic"},
+    "striped": {"update": "striped"},
+    "lockstep": {"execution": "lockstep"},
+}
+
+
 class Problem:
     """A random network and random samples, for the kernels and for the twin."""
 
