@@ -34,7 +34,7 @@ def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction
     _, mu, cache = problem.snapshot(problem.x)
     how = {"seed": 7, "epoch": 3, "replacement": False, "draws": (draws.listed, ratio, 0)}
     before, expected = (problem.twin.epoch(kind, problem.x, m, 0.02, 4, *coordinates, **how) for m in (24, 25))
-    x, loop = problem.vector(problem.x), problem.inner_loop(*coordinates, "serial", replacement=False)
+    x, loop = problem.vector(problem.x), problem.inner_loop(*coordinates, replacement=False)
     how = {"direction": kind, "eta": 0.02, "epoch": 3, "mu": mu, "x_snap": problem.vector(problem.x), "draws": draws}
     loop.run(x, 25, cache=cache if direction == "svrg" else None, **how)
     np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])

@@ -138,7 +138,7 @@ def test_fewer_threads_than_asked_for_do_all_of_it(divide_samples, limit):
     subprocess.run(command, cwd=TESTS, env=env, check=True, timeout=60)
 
 
-def test_gradient_norms_are_those_of_one_thread():
+def test_gradient_norms_are_those_of_one_thread(lockstep):
     problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
     steps, written = 40, []
     for execution, threads in ({}, 1), (lockstep, 3):
