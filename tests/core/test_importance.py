@@ -32,7 +32,7 @@ def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction
     ratio, norms = (rng.random(60) + 0.5).astype(dtype), np.full(60, -1, dtype)
     draws = Draws(np.sort(rng.integers(60, size=60, dtype=np.int32)), ratio, norms)
     _, mu, cache = problem.snapshot(problem.x)
-    how = {"seed": 7, "epoch": 3, "replacement": False, "draws": (draws.listed, ratio, 0)}
+    how = {"seed": 7, "epoch": 3, "replacement": False, "draws": (draws.listed, ratio)}
     before, expected = (problem.twin.epoch(kind, problem.x, m, 0.02, 4, *coordinates, **how) for m in (24, 25))
     x, loop = problem.vector(problem.x), problem.inner_loop(*coordinates, replacement=False)
     how = {"direction": kind, "eta": 0.02, "epoch": 3, "mu": mu, "x_snap": problem.vector(problem.x), "draws": draws}
