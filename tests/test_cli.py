@@ -18,8 +18,6 @@ from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, cli
 from asysvrg.kinds import entries
 from asysvrg.parameters import Parameters
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 def test_sigterm_before_training(monkeypatch, capsys):
     def terminate(*args, **options):
