@@ -38,7 +38,7 @@ class _Job:
     start: Start
     config: dict[str, Any]
     verbose: bool
-    team: Any
+    session: Any
     placement: Placement | None
 
 

@@ -5,14 +5,14 @@
 
 #include <stdint.h>
 
-#include "clones.h"
+#include "simd.h"
 
 enum asv_stream {
     ASV_DRAW_BATCH,
     ASV_DRAW_COORDINATES,
     ASV_DRAW_STRIPE,
     ASV_DRAW_ORDER,
-    ASV_DRAW_LOT,
+    ASV_DRAW_SPARSIFICATION,
     ASV_DRAW_OFFSET
 };
 

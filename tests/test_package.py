@@ -22,9 +22,10 @@ PACKAGE = ROOT / "asysvrg"
 IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
-    {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.warn"}
+    {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions", "core.warn"}
     | {"distributed._message", "distributed.rank_wrapper"},
-    {"core.network", "store.archive", "data.formats", "report.plots", "report.progress", "distributed.messages"},
+    {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress"}
+    | {"distributed.messages"},
     {"core.inner", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
     | {"callbacks"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
@@ -32,7 +33,7 @@ LAYERS = [
     | {"distributed.backend", "distributed.mpi", "distributed.tasks", "distributed.worker"},
     {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
     | {"distributed.endpoint", "distributed.launch", "distributed.parameter_shards"},
-    {"distributed.session"},
+    {"distributed.session", "plan"},
     {"distributed.execution", "distributed.sharding"},
     {"distributed.script"},
     {"training"},

@@ -14,7 +14,7 @@ import numpy as np
 from asysvrg.core.loop import Outcome
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
-from asysvrg.core.scaling import NEUTRAL, Scaling
+from asysvrg.core.scaling import Scaling
 from asysvrg.core.trace import Trace
 from asysvrg.distributed.backend import MPI
 from asysvrg.distributed.codec import CODECS
@@ -24,6 +24,7 @@ from asysvrg.distributed.session import open_session
 from asysvrg.distributed.sharding import Placement, place
 from asysvrg.distributed.worker import Worker
 from asysvrg.parameters import Settings
+from asysvrg.plan import Data, Plan, storage
 
 __all__ = ["agreed_random_state", "agreed_samples", "all_labels", "assist", "finish", "lead", "open_session"]
 
@@ -103,23 +104,19 @@ def agreed_samples(
 
 
 def lead(
-    session: Any,
-    objective: Objective,
-    scaling: Scaling,
-    *,
-    batch_size: int,
-    inner_steps: int,
-    max_delay: int | None,
-    seed: int,
-) -> DistributedExecution:
-    """Rank 0: says what the other ranks must know. Returns the execution that has them work."""
-    session.exchange(Stage.PLAN, {"batch_size": batch_size, "seed": seed} | scaling.as_dict())
-    workers = session.exchange(Stage.WORKERS, {}, _true_of_all)
+    session: Any, plan: Plan, objective: Objective, scaling: Scaling, *, max_delay: int | None, seed: int
+) -> tuple[DistributedExecution, Plan]:
+    """Rank 0: says what the other ranks must know. Returns the execution that has them work, and the whole plan."""
+    told = {name: getattr(plan, name) for name in ("batch_size", "sampling", "alpha_boost")}
+    session.exchange(Stage.PLAN, told | {"seed": seed} | scaling.as_dict())
+    stored = session.exchange(Stage.WORKERS, {}, _true_of_all)
     session.begin(Stage.EPOCHS)
-    return DistributedExecution(
-        session, objective, batch_size=batch_size, inner_steps=inner_steps, max_delay=max_delay, seed=seed,
-        late=session.mpi.late, compress=session.mpi.compress, **workers,
+    execution = DistributedExecution(
+        session, objective, draws=plan.inner_steps * plan.batch_size, max_delay=max_delay, seed=seed,
+        late=session.mpi.late, compress=session.mpi.compress,
     )  # fmt: skip
+    stored["snapshot_cache"] &= all(execution.cache_pays(group) for group in session.groups)
+    return execution, plan.with_storage(**stored)
 
 
 def finish(session: Any, outcome: Outcome, trace: Trace) -> None:
@@ -134,7 +131,7 @@ def assist(session: Any, settings: Settings, network: Network, samples: Samples)
     codecs = [CODECS[session.mpi.compress](where.stop - where.start, network.dtype) for where in session.ranges]
     if session.is_worker:
         worker = _worker(settings, network, samples, plan, codecs=codecs, ranges=session.ranges)
-        session.exchange(Stage.WORKERS, {"has_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
+        session.exchange(Stage.WORKERS, {"snapshot_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
         session.work(Stage.EPOCHS, worker)
     else:
         session.exchange(Stage.WORKERS)
@@ -145,22 +142,22 @@ def assist(session: Any, settings: Settings, network: Network, samples: Samples)
 
 def _true_of_all(given: dict[int, dict[str, Any]]) -> dict[str, bool]:
     """What is true of all workers. Servers give nothing."""
-    return {name: all(one[name] for one in given.values() if one) for name in ("has_cache", "skips_zeros")}
+    return {name: all(one[name] for one in given.values() if one) for name in ("snapshot_cache", "skips_zeros")}
 
 
 def _worker(settings: Settings, network: Network, samples: Samples, plan: dict[str, Any], **division: Any) -> Worker:
     scaling = Scaling.from_dict(plan)
-    if scaling is not NEUTRAL:
-        samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
+    X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
+    stored = storage(Data.of(X), network, settings.cache_bytes)
     return Worker(
         network,
-        samples,
+        Samples(X, y, samples.weight, skip_zeros=stored.skips_zeros[0]),
         alpha=scaling.l2(settings.alpha, network),
-        alpha_boost=settings.alpha_boost,
+        alpha_boost=plan["alpha_boost"],
         batch_size=plan["batch_size"],
-        sampling=settings.sampling,
+        sampling=plan["sampling"],
         seed=plan["seed"],
         threads=settings.threads,
-        cache_bytes=settings.cache_bytes,
+        may_keep=stored.snapshot_cache[0],
         **division,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from asysvrg.core.inner import InnerLoop
 from asysvrg.core.network import Network, Samples, aligned_zeros
-from asysvrg.core.objective import boost_in, save_work
+from asysvrg.core.schedule import l2_factor
 from asysvrg.distributed.codec import Codec
 from asysvrg.distributed.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
 
@@ -46,15 +46,15 @@ class Worker:
     alpha : float or array
         As for `Objective`.
     alpha_boost : float, default=1
-        As for `Plan`.
+        As for `Schedule`.
     batch_size : int
     sampling : {"replacement", "shuffle"}
         As for `SharedExecution`.
     seed : int
         Of all draws, the same on every rank.
     threads : int
-    cache_bytes : float
-        As for `Objective`.
+    may_keep : bool
+        Whether memory allows the snapshot's cache.
     codecs : sequence of Codec
         Of x and v in messages to and from each server.
     ranges : sequence of slice, optional
@@ -72,7 +72,7 @@ class Worker:
         sampling: str = "replacement",
         seed: int,
         threads: int,
-        cache_bytes: float,
+        may_keep: bool,
         codecs: Sequence[Codec],
         ranges: Sequence[slice] = (slice(None),),
     ):
@@ -81,11 +81,11 @@ class Worker:
         self.step: tuple[Message, np.ndarray] | None = None  # from rank 0, to be carried out, with its range of x
         # From the other servers, in their order; None from one that has been asked.
         self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
-        self.may_keep = save_work(network, samples, cache_bytes)
+        self.may_keep = may_keep
         self.cache, self.known, self.keeps = None, np.zeros(samples.size, dtype=np.int32), False
         self.loop = InnerLoop(
-            network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
-            threads=threads, replacement=sampling == "replacement", update="serial" if threads == 1 else "atomic",
+            network, samples, alpha=alpha, batch_size=batch_size, seed=seed, threads=threads, execution="shared",
+            update="plain", replacement=sampling == "replacement",
         )  # fmt: skip
         self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
@@ -195,7 +195,7 @@ class Worker:
             t,
             direction="svrg" if svrg else "sgd",
             epoch=epoch,
-            boost=boost_in(epoch, self.alpha_boost),
+            l2_factor=l2_factor(epoch, self.alpha_boost),
             mu=self.mu,
             x_snap=self.snap,
             cache=self._cache() if svrg and self.keeps else None,

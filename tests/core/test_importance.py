@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 
 from asysvrg import AsySVRGClassifier
 from asysvrg.core.importance import ENOUGH, UNIFORM, Draws, Importance
-from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.loop import minimize
 from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace
 
@@ -39,8 +40,8 @@ def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction
     loop.run(x, 25, cache=cache if direction == "svrg" else None, **how)
     np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     last = draws.listed[draw_batch(7, 3, 24, 60, 4, False)]
-    np.testing.assert_allclose(draws.lengths[last], problem.twin.lengths(before, last), rtol=10 * TOLERANCE[dtype])
-    assert ((draws.lengths < 0) == ~np.isin(np.arange(60), draws.listed)).all()
+    np.testing.assert_allclose(draws.norms[last], problem.twin.lengths(before, last), rtol=10 * TOLERANCE[dtype])
+    assert ((draws.norms < 0) == ~np.isin(np.arange(60), draws.listed)).all()
 
 
 @combinations(
@@ -83,7 +84,7 @@ def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
 
 def with_lengths(lengths, seed=0):
     importance = Importance(len(lengths), np.float64, seed)
-    importance.lengths[:] = lengths
+    importance.norms[:] = lengths
     return importance
 
 
@@ -114,9 +115,9 @@ def test_the_list_against_numpy(n, epoch, dtype):
     rng = np.random.default_rng(n)
     lengths = rng.exponential(size=n).astype(dtype) * (rng.random(n) < 0.8) + dtype(1e-3)
     importance = Importance(n, dtype, 3)
-    importance.lengths[:] = lengths
+    importance.norms[:] = lengths
     listed, ratio, kept, enough = importance.draws(epoch)
-    assert kept is importance.lengths
+    assert kept is importance.norms
     expected = in_numpy(lengths)
     np.testing.assert_allclose(ratio, 1 / expected, rtol=1e-6)
     assert ratio.dtype == dtype
@@ -154,8 +155,8 @@ def test_lots_leave_the_mean_as_it_is(direction):
 
 def test_what_is_enough():
     """A share of the mean contribution of those that have been drawn; nobody is left out before."""
-    assert with_lengths(np.ones(5)).draws(0).enough == 0
-    assert with_lengths([1, 1, 0.5, 0.25]).draws(1).enough == pytest.approx(ENOUGH * 0.375)
+    assert with_lengths(np.ones(5)).draws(0).threshold == 0
+    assert with_lengths([1, 1, 0.5, 0.25]).draws(1).threshold == pytest.approx(ENOUGH * 0.375)
 
 
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
@@ -179,19 +180,19 @@ def test_the_direction_varies_less():
     X, y = load_digits(return_X_y=True)
     network, n = Network((64, 20, 10), "relu", "softmax", np.float64), len(y)
     samples = Samples(X / 16, y.astype(np.int32))
-    objective = Objective(network, samples, alpha=1e-3, threads=1, cache_bytes=0)
+    objective = Objective(network, samples, alpha=1e-3, threads=1)
     execution = SharedExecution(
-        objective, batch_size=10, inner_steps=n // 10, coordinates=0, block=1, update="auto", max_delay=None, seed=0,
-        sampling="importance",
-    )  # fmt: skip
+        objective, batch_size=10, seed=0, sampling="importance", execution="serial", update="plain"
+    )
     x = initial_parameters(network, np.random.RandomState(0))
-    minimize(execution, x, Plan("sgd", 10, learning_rate=0.1, decay="linear"), Trace({}))
+    minimize(execution, x, Schedule("sgd", 10, inner_steps=n // 10, learning_rate=0.1, decay="linear"), Trace({}))
+    norms = execution.state()["gradient_norms"]
     _, gradients, _ = Twin((64, 20, 10), "relu", "softmax", X / 16, y).per_sample(x)
     squares = (gradients**2).sum(1)
-    assert execution.lengths.min() < 1e-2 < 1 < execution.lengths.max()
-    draws = with_lengths(execution.lengths).draws(0)
+    assert norms.min() < 1e-2 < 1 < norms.max()
+    draws = with_lengths(norms).draws(0)
     assert (draws.ratio * squares).mean() < 0.6 * squares.mean()
-    chance = np.minimum(draws.ratio * execution.lengths / draws.enough, 1)  # to stay in after the lot
+    chance = np.minimum(draws.ratio * norms / draws.threshold, 1)  # to stay in after the lot
     assert chance[draws.listed].mean() < 0.8
     assert (draws.ratio * squares / chance).mean() < 1.05 * (draws.ratio * squares).mean()
 

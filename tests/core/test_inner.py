@@ -63,7 +63,7 @@ def test_an_l2_weight_for_each_row_and_layer(coordinates, hidden):
     problem.inner_loop(count, block).run(x, 25, direction="svrg", eta=0.02, epoch=3, mu=mu, cache=cache)
     expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, count, block, seed=7, epoch=3)
     np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
-    objective = Objective(problem.network, problem.samples, alpha=alpha, threads=1, cache_bytes=0)
+    objective = Objective(problem.network, problem.samples, alpha=alpha, threads=1)
     snapshot = objective.snapshot(x, keep_cache=False)
     assert snapshot.loss == pytest.approx(problem.twin.loss(x), rel=1e-10)
     assert snapshot.gradient_norm_squared == pytest.approx((problem.twin.gradient(x) ** 2).sum(), rel=1e-10)

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 from asysvrg import AsySVRGRegressor
 from asysvrg.core import inner
 from asysvrg.core.objective import initial_parameters
-from asysvrg.core.preconditioner import EXACT, ROWS, Deflation
+from asysvrg.core.preconditioner import EXACT, ROWS, LowRankPreconditioner
 from asysvrg.core.smoothness import smoothness
 
 
@@ -99,13 +99,13 @@ def test_directions_are_the_leading_eigenvectors(form, weighted, dtype):
     """U U' by NumPy's eigenvalues of the second moments, both layers."""
     network, samples = far_from_centred(form=form, weighted=weighted, dtype=dtype)
     x = initial_parameters(network, np.random.RandomState(0))
-    deflation = Deflation(network, samples, 2, 0)
-    assert not deflation.bases[1].any()
-    deflation.look(x, 0)
+    preconditioner = LowRankPreconditioner(network, samples, 2, 0)
+    assert not preconditioner.bases[1].any()
+    preconditioner.update(x, 0)
     X = samples.X.toarray() if form == "csr" else samples.X
     weight = np.ones(samples.size) if samples.weight is None else samples.weight
     (W, b), _ = network.layers(x)
-    for inputs, U in zip((X, np.maximum(X @ W + b, 0)), deflation.bases, strict=True):
+    for inputs, U in zip((X, np.maximum(X @ W + b, 0)), preconditioner.bases, strict=True):
         augmented = np.column_stack([np.ones(len(inputs)), inputs]).astype(np.float64)
         M = augmented.T @ (weight[:, None] * augmented)
         values, vectors = np.linalg.eigh(M)
@@ -124,7 +124,7 @@ def test_directions_among_many_inputs_shorten_as_much_as_eigenvectors(n, form, d
     p, rank, rng = 2 * EXACT, 3, np.random.default_rng(0)
     X = (rng.standard_normal((n, p)) * 0.8 ** np.arange(p)).astype(dtype)
     samples = Samples(sparse.csr_array(X) if form == "csr" else X, np.zeros(n, np.int32))
-    U = Deflation(Network((p, 3), "relu", "softmax", dtype), samples, rank, 0).bases[0].astype(np.float64)
+    U = LowRankPreconditioner(Network((p, 3), "relu", "softmax", dtype), samples, rank, 0).bases[0].astype(np.float64)
     augmented = np.column_stack([np.ones(n), X]).astype(np.float64)
     M = augmented.T @ augmented
     values = np.linalg.eigvalsh(M)[::-1]
@@ -137,12 +137,12 @@ def test_directions_among_many_inputs_shorten_as_much_as_eigenvectors(n, form, d
 def test_fewer_samples_or_inputs_than_directions(n, p, rank):
     network, samples = far_from_centred(n, p)
     x = initial_parameters(network, np.random.RandomState(0))
-    deflation = Deflation(network, samples, rank, 0)
-    deflation.look(x, 0)
-    for U in deflation.bases:
+    preconditioner = LowRankPreconditioner(network, samples, rank, 0)
+    preconditioner.update(x, 0)
+    for U in preconditioner.bases:
         values = np.linalg.eigvalsh(U @ U.T)
         assert -1e-9 < values.min() <= values.max() < 1
-    v = deflation.apply(x)
+    v = preconditioner.apply(x)
     assert 0 < v @ x <= x @ x
 
 
@@ -150,44 +150,44 @@ def test_fewer_samples_or_inputs_than_directions(n, p, rank):
 def test_inputs_of_any_size(size):
     _, samples = far_from_centred(dtype=np.float32)
     X, network = samples.X * np.float32(size), Network((12, 3), "relu", "softmax", np.float32)
-    deflation = Deflation(network, Samples(X, samples.y), 2, 0)
-    values = np.linalg.eigvalsh(deflation.bases[0] @ deflation.bases[0].T)
+    preconditioner = LowRankPreconditioner(network, Samples(X, samples.y), 2, 0)
+    values = np.linalg.eigvalsh(preconditioner.bases[0] @ preconditioner.bases[0].T)
     assert (values.max() > 0.5) == np.isfinite(size)
 
 
-def test_hidden_layers_are_looked_at_less_and_less_often():
-    """And at once by whoever has no directions yet."""
+def test_bases_above_the_first_layer_are_computed_less_and_less_often():
+    """But at once where there are none yet, and once an epoch."""
     network, samples = far_from_centred()
-    deflation, again = Deflation(network, samples, 2, 0), []
+    preconditioner, again = LowRankPreconditioner(network, samples, 2, 0), []
     for epoch in range(20):
-        before = deflation.directions.copy()
-        deflation.look(initial_parameters(network, np.random.RandomState(epoch)), epoch)
-        if (deflation.directions != before).any():
+        before = preconditioner.hidden.copy()
+        preconditioner.update(initial_parameters(network, np.random.RandomState(epoch)), epoch)
+        if (preconditioner.hidden != before).any():
             again.append(epoch)
     assert again == [0, 1, 4, 16]
-    late = Deflation(network, samples, 2, 0)
-    late.look(initial_parameters(network, np.random.RandomState(16)), 19)
-    np.testing.assert_array_equal(late.directions, deflation.directions)
+    late = LowRankPreconditioner(network, samples, 2, 0)
+    late.update(initial_parameters(network, np.random.RandomState(16)), 19)
+    np.testing.assert_array_equal(late.hidden, preconditioner.hidden)
 
 
 def test_the_curvature_is_smaller_by_the_mean_of_the_inputs():
     network, samples = far_from_centred()
     x = initial_parameters(network, np.random.RandomState(0))
-    deflation = Deflation(network, samples, 4, 0)
-    deflation.look(x, 0)
+    preconditioner = LowRankPreconditioner(network, samples, 4, 0)
+    preconditioner.update(x, 0)
     how = (network, samples, np.float64(1e-3), x, 50, 0)
-    assert smoothness(*how, deflation) < 0.2 * smoothness(*how)
+    assert smoothness(*how, preconditioner) < 0.2 * smoothness(*how)
 
 
 def test_blas_has_one_thread_before_the_kernels_start(monkeypatch):
     """Threads that BLAS once used go on looking for work for a while, on the cores that are to train."""
-    seen, take = [], Deflation._take
+    seen, take = [], LowRankPreconditioner._set_basis
 
     def looked(self, inputs, basis):
         seen.extend(info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas")
         take(self, inputs, basis)
 
-    monkeypatch.setattr(Deflation, "_take", looked)
+    monkeypatch.setattr(LowRankPreconditioner, "_set_basis", looked)
     X = np.random.default_rng(0).standard_normal((300, 20))
     AsySVRGRegressor((5,), deflation=2, max_iter=1, n_jobs=2).fit(X, X[:, 0])
     assert set(seen) == {1}

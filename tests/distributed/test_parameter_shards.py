@@ -268,7 +268,7 @@ def test_one_worker_is_the_serial_run(servers, compress):
     ranges = ranges_of(d, 8, servers)
     worker = Worker(
         problem.network, problem.samples, alpha=problem.alpha, alpha_boost=6.0, batch_size=4, seed=7, threads=1,
-        cache_bytes=1e9, codecs=codecs_of(ranges, compress), ranges=ranges,
+        may_keep=True, codecs=codecs_of(ranges, compress), ranges=ranges,
     )  # fmt: skip
     network = Divided({servers: worker}, ranges, compress=compress)
     groups = [Group(n, (servers,))]

@@ -51,12 +51,10 @@ def at_snapshot(problem, direction):
     return {"direction": kind, "mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if cached else None}
 
 
-def shared_execution(problem, inner_steps=5, batch_size=4, cache_bytes=1e9, threads=1, **options):
-    objective = Objective(
-        problem.network, problem.samples, alpha=problem.alpha, threads=threads, cache_bytes=cache_bytes
-    )
-    options = {"coordinates": 0, "block": 1, "update": "auto", "max_delay": None, "seed": 3} | options
-    return SharedExecution(objective, batch_size=batch_size, inner_steps=inner_steps, **options)
+def shared_execution(problem, batch_size=4, cache=True, threads=1, **options):
+    objective = Objective(problem.network, problem.samples, alpha=problem.alpha, threads=threads, cache=cache)
+    how = {"execution": "serial", "update": "plain"} if threads == 1 else {"execution": "shared", "update": "striped"}
+    return SharedExecution(objective, batch_size=batch_size, seed=3, **how, **options)
 
 
 class Problem:
@@ -97,9 +95,7 @@ class Problem:
         X = X.astype(dtype)
         if form == "csr":
             X = sparse.csr_array(X)
-        self.samples = Samples(X, y, weight)
-        if form == "zeros":
-            assert self.samples.compress(np.inf)
+        self.samples = Samples(X, y, weight, skip_zeros=form == "zeros")
         self.alpha = alpha
         self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
         self.x = self.vector(0.4 * rng.normal(size=self.network.size))

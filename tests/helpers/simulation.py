@@ -164,7 +164,7 @@ def trainers(problem, owners, seed=0, threads=1, compress=None, **options):
     network = problem.network
     made = {
         rank: Worker(
-            network, samples, alpha=problem.alpha, batch_size=4, seed=7, threads=threads, cache_bytes=1e9,
+            network, samples, alpha=problem.alpha, batch_size=4, seed=7, threads=threads, may_keep=True,
             codecs=[CODECS[compress](network.size, network.dtype)],
         )
         for rank, samples in owners.items()

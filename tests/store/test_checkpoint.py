@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.problems import Problem
+from helpers.problems import Problem, shared_execution
 from sklearn.datasets import load_digits
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, load
-from asysvrg.core.loop import Plan, minimize
-from asysvrg.core.objective import Objective
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.loop import minimize
+from asysvrg.core.schedule import Schedule
 from asysvrg.core.trace import Trace
 from asysvrg.store import archive, checkpoint
 
@@ -233,8 +232,8 @@ DAMAGE = [
     lambda path: rewritten(path, x=np.load(path)["x"] * np.float32(np.nan)),
     lambda path: rewritten(path, best=np.load(path)["x"].astype(np.float64)),
     lambda path: rewritten(path, x=np.array([object()])),
-    lambda path: rewritten(path, lengths=np.ones(3, np.float32)),
-    lambda path: rewritten(path, directions=np.ones(3, np.float32)),
+    lambda path: rewritten(path, gradient_norms=np.ones(3, np.float32)),
+    lambda path: rewritten(path, bases=np.ones(3, np.float32)),
     lambda path: rewritten(path, values=np.frombuffer(b"{", np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[" * 100_000, np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[]", np.uint8)),
@@ -329,13 +328,9 @@ def test_the_state_is_all_that_the_loop_needs():
     problem = Problem(hidden=(5,))
 
     def run(start=None, keep=None, rows=()):
-        objective = Objective(problem.network, problem.samples, alpha=problem.alpha, threads=1, cache_bytes=1e9)
-        execution = SharedExecution(
-            objective, batch_size=4, inner_steps=20, coordinates=0, block=1, update="auto", max_delay=None, seed=3
-        )
-        trace = Trace({}, epochs=list(rows))
-        plan = Plan(solver="svrg", max_iter=5, learning_rate=0.05)
-        return minimize(execution, problem.vector(problem.x), plan, trace, start=start, keep=keep), trace.epochs
+        trace, x = Trace({}, epochs=list(rows)), problem.vector(problem.x)
+        schedule = Schedule("svrg", max_iter=5, inner_steps=20, learning_rate=0.05)
+        return minimize(shared_execution(problem), x, schedule, trace, start=start, keep=keep), trace.epochs
 
     states = []
     whole, rows = run(keep=states.append)

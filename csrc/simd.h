@@ -1,6 +1,6 @@
 /* SIMD without -march. */
-#ifndef ASYSVRG_CLONES_H
-#define ASYSVRG_CLONES_H
+#ifndef ASYSVRG_SIMD_H
+#define ASYSVRG_SIMD_H
 
 /* One binary for every x86-64: the hot functions are compiled for three levels and chosen when the module loads.
  * Helpers are inlined into them, so that they are compiled for the same level. */
