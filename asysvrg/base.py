@@ -22,8 +22,9 @@ from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
 from asysvrg.distributed.sharding import Placement
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
+from asysvrg.plan import Plan
 from asysvrg.store.model import Persistent
-from asysvrg.training import Start, train
+from asysvrg.training import Start, prepare, train
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,15 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
-            Converted to `dtype` once; used as it is when it already has that type (C order, or CSR).
+            Converted to `dtype` once. It is not copied where it has that type and is in C order or CSR.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or real targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Not negative. The objective is normalised by their sum; weight 0 is as good as absent.
+            Not negative. The objective is divided by their sum. A sample of weight 0 is left out.
         X_val, y_val : as X and y, default=None
-            Validation set: its error goes into each row of `history_`.
+            Validation set. Each row of `history_` has its error.
         callback : callable, default=None
-            Called with every new row of `history_["epochs"]`; a true answer stops the run. scikit-learn's callbacks
+            Called with every new row of `history_["epochs"]`. A true answer stops the run. scikit-learn's callbacks
             (`set_callbacks`, from 1.9 on) are called at the same time.
 
         Returns
@@ -78,7 +79,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             For parameters or data that cannot be trained on, before any thread starts.
         """
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
@@ -89,9 +90,12 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             hooks.end()
         return self
 
-    def _prepare(
-        self, session: Any, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> _Job:
+    def _plan(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> Plan:
+        """The plan of `fit` with these arguments, of the samples of this rank."""
+        job = self._prepare(None, X, y, None, X_val, y_val)
+        return prepare(job.settings, job.network, job.samples).plan
+
+    def _prepare(self, session: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> _Job:
         """Checks what `fit` was given, and agrees on it with the other ranks of a distributed fit."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         settings, before = check(self), self._before() if self.warm_start else None
@@ -112,7 +116,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
     def _prepare_part(
         self, session: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any
     ) -> _Job:
-        """As `_prepare`, for one more epoch of the model that there is, if there is one."""
+        """As `_prepare`, for one epoch from the parameters reached so far, or from random ones."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         settings, first = check(self), not hasattr(self, "coefs_")
         if settings.decay == "linear":
@@ -128,7 +132,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             network, start = self._new_network(settings), Start()
         else:
             network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
-        # The caller decides when to stop, and what to keep.
+        # The caller decides when to stop and what to keep.
         settings = replace(
             settings,
             max_iter=start.epoch + 1,
@@ -176,7 +180,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         return Network(widths, settings.activation, self._loss, settings.dtype)
 
     def _before(self) -> tuple[Any, ...] | None:
-        """What a warm start needs of the fit before, if there was one."""
+        """What a warm start needs of the last fit; None if there was none."""
         if not hasattr(self, "coefs_"):
             return None
         return self._vector(), self._network.widths, getattr(self, "classes_", None), self._stream + self.n_iter_
@@ -202,14 +206,14 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept")
 
     def _config(self) -> dict[str, Any]:
-        """The parameters as the trace has them: plain values, the options of ranks among them."""
+        """The parameters for the trace, as JSON can hold them. The options of `MPI` are listed beside the others."""
         given = self.get_params(deep=False)
         if is_distributed(self.backend):
             given |= asdict(MPI() if self.backend == "mpi" else self.backend) | {"backend": "mpi"}
         return {name: _plain(value) for name, value in given.items()}
 
     def _vector(self) -> np.ndarray:
-        """The parameters as one vector: a copy, since what comes out of a pickle is not aligned as the kernels want."""
+        """A copy of the parameters in one vector: arrays from a pickle are not aligned as the kernels need."""
         network = self._network
         x = network.vector()
         for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
@@ -266,7 +270,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         network = self._network
         X = self._check_X(X, network.dtype)
         n = X.shape[0]
-        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # of fewer rows BLAS adds up the products in another order
+        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # with fewer rows BLAS sums in another order
             X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])
         samples = Samples(X)
         outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
