@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,27 +19,10 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
-from asysvrg.distributed.sharding import Placement
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a fit trains: the arguments of `training.train`."""
-
-    settings: Settings
-    network: Network
-    samples: Samples
-    validation: Samples | None
-    random_state: np.random.RandomState
-    start: Start
-    config: dict[str, Any]
-    verbose: bool
-    session: Any
-    placement: Placement | None
 
 
 class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
@@ -85,25 +67,48 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
             job = self._prepare(session, X, y, sample_weight, X_val, y_val)
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-            hooks = Hooks(self, job.network, job.settings.max_iter, callback, X=X, y=y, metadata=metadata)
-            self._set_fitted(job, *train(**vars(job), callback=hooks.row if hooks.active else None))
+            hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
+            self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))
             hooks.end()
         return self
 
     def _plan(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> Plan:
         """The plan of `fit` with these arguments, of the samples of this rank."""
         job = self._prepare(None, X, y, None, X_val, y_val)
-        return prepare(job.settings, job.network, job.samples).plan
+        return prepare(job["settings"], job["network"], job["samples"]).plan
 
-    def _prepare(self, session: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> _Job:
-        """Checks what `fit` was given, and agrees on it with the other ranks of a distributed fit."""
+    def _prepare(
+        self,
+        session: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        X_val: Any,
+        y_val: Any,
+        *,
+        partial: bool = False,
+        classes: Any = None,
+    ) -> dict[str, Any]:
+        """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
+
+        Returns the arguments of `train`.
+        """
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        settings, before = check(self), self._before() if self.warm_start else None
-        X, y = self._validate(X, y, reset=True)
-        y = self._encode(y, partial(script.all_labels, session))
+        settings = check(self)
+        goes_on = partial and hasattr(self, "coefs_")
+        before = self._before() if self.warm_start and not partial else None
+        X, y = self._validate(X, y, reset=not goes_on)
+        if partial:
+            settings = _one_epoch(settings, self.n_iter_ if goes_on else 0)
+            y = self._encode_part(y, classes)
+        else:
+            y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
-        network = self._new_network(settings)
-        start = Start() if before is None else self._again(before, network)
+        if goes_on:
+            network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
+        else:
+            network = self._new_network(settings)
+            start = Start() if before is None else self._again(before, network)
         random_state = script.agreed_random_state(session, check_random_state(self.random_state))
         validation = self._validation(X_val, y_val)
         needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
@@ -111,67 +116,34 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             (X, y, weight), held_out = inputs.hold_out(X, y, weight, settings.validation_fraction, random_state)
             validation = inputs.prepared(*held_out)
             needs_all = "early_stopping without X_val"
-        return self._job(session, settings, network, (X, y, weight), validation, random_state, start, needs_all)
-
-    def _prepare_part(
-        self, session: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any
-    ) -> _Job:
-        """As `_prepare`, for one epoch from the parameters reached so far, or from random ones."""
-        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        settings, first = check(self), not hasattr(self, "coefs_")
-        if settings.decay == "linear":
-            raise ValueError(
-                "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
-                "give decay a number"
-            )
-        X, y = self._validate(X, y, reset=first)
-        y = self._encode_part(y, classes)
-        weight = self._weights(sample_weight, X, y)
-        validation = self._validation(X_val, y_val)
-        if first:
-            network, start = self._new_network(settings), Start()
-        else:
-            network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
-        # The caller decides when to stop and what to keep.
-        settings = replace(
-            settings,
-            max_iter=start.epoch + 1,
-            tol=0.0,
-            early_stopping=False,
-            target_loss=-np.inf,
-            checkpoint_dir=None,
-            resume=False,
-        )
-        random_state = script.agreed_random_state(session, check_random_state(self.random_state))
-        return self._job(session, settings, network, (X, y, weight), validation, random_state, start)
-
-    def _job(
-        self,
-        session: Any,
-        settings: Settings,
-        network: Network,
-        data: tuple[Any, np.ndarray, np.ndarray | None],
-        validation: Samples | None,
-        random_state: np.random.RandomState,
-        start: Start,
-        needs_all: str | None = None,
-    ) -> _Job:
-        """The job of this rank, with the samples that it is to train on."""
-        samples, (_, y, weight) = inputs.prepared(*data), data
-        mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
         samples, placement = script.agreed_samples(
-            session, settings.backend, network, samples, mass, alpha=settings.alpha, threads=settings.threads,
+            session,
+            settings.backend,
+            network,
+            inputs.prepared(X, y, weight),
+            float(len(y) if weight is None else weight.sum(dtype=np.float64)),
+            alpha=settings.alpha,
+            threads=settings.threads,
             needs_all=needs_all,
-        )  # fmt: skip
-        shows = self.verbose and (session is None or session.rank == 0)
-        config = self._config()
-        return _Job(settings, network, samples, validation, random_state, start, config, shows, session, placement)
+        )
+        return {
+            "settings": settings,
+            "network": network,
+            "samples": samples,
+            "placement": placement,
+            "validation": validation,
+            "random_state": random_state,
+            "start": start,
+            "session": session,
+            "config": self._config(),
+            "verbose": self.verbose and (session is None or session.rank == 0),
+        }
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
-            job = self._prepare_part(session, X, y, sample_weight, X_val, y_val, classes)
-            earlier = None if job.start.x is None else self.history_
-            self._set_fitted(job, *train(**vars(job), callback=None))
+            job = self._prepare(session, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
+            earlier = None if job["start"].x is None else self.history_
+            self._set_fitted(job, *train(**job, callback=None))
         if earlier is not None:
             self.history_ = joined(earlier, self.history_)
 
@@ -193,15 +165,15 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
         return Start(network.vector(values), stream=stream)
 
-    def _set_fitted(self, job: _Job, outcome: Outcome, trace: Trace) -> None:
+    def _set_fitted(self, job: dict[str, Any], outcome: Outcome, trace: Trace) -> None:
         """The attributes of the fitted model."""
-        self._network = job.network
-        layers = job.network.layers(outcome.x)
+        self._network = job["network"]
+        layers = self._network.layers(outcome.x)
         self.coefs_ = [weights for weights, _ in layers]
         self.intercepts_ = [biases for _, biases in layers]
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
-        self._stream, self._factor = job.start.stream, outcome.factor * job.start.factor
+        self._stream, self._factor = job["start"].stream, outcome.factor * job["start"].factor
         if outcome.reason == "interrupted":
             warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept")
 
@@ -277,6 +249,24 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         with cpu.one_blas_thread():
             network.sweep(samples, self._vector(), cpu.count(self.n_jobs), outputs=outputs)
         return outputs[:n]
+
+
+def _one_epoch(settings: Settings, epoch: int) -> Settings:
+    """For `partial_fit`: the caller decides when to stop and what to keep."""
+    if settings.decay == "linear":
+        raise ValueError(
+            "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
+            "give decay a number"
+        )
+    return replace(
+        settings,
+        max_iter=epoch + 1,
+        tol=0.0,
+        early_stopping=False,
+        target_loss=-np.inf,
+        checkpoint_dir=None,
+        resume=False,
+    )
 
 
 def _plain(value: Any) -> Any:
