@@ -179,9 +179,9 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         density = data.density if store.skips_zeros[0] else 1.0
         choices |= store._asdict()
         choices |= _threads(settings, network, subset, batch_size, density, cores)
-        choices["lazy_rows"] = _lazy_rows(subset, batch_size, density)
+        choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
         execution, threads = choices["execution"][0], choices["threads"][0]
-        choices["divide_samples"] = _divide_samples(network, batch_size, execution, threads)
+        choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
     else:
         choices |= _ranks(settings)
     return Plan(
@@ -194,6 +194,7 @@ def _method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
     """The choices that change the result: mini-batches, steps, rate, preconditioner."""
     automatic, on_ranks = settings.learning_rate_init == "auto", settings.backend != "threads"
     large = automatic and n >= LARGE
+    rate = "from the curvature at the start" if automatic else "given"
     size = "the learning rate is given"
     if automatic:
         size = f"automatic learning rate and {n:,} samples, {'at least' if large else 'fewer than'} {LARGE:,}"
@@ -219,15 +220,9 @@ def _method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
         "batch_size": (batch_size, "given" if batch_size == settings.batch_size else "there are no more samples"),
         "inner_steps": choice("inner_steps", steps, why),
         "sampling": choice("sampling", sampling, why_sampling),
-        "learning_rate": (None, "from the curvature at the start")
-        if automatic
-        else (settings.learning_rate_init, "given"),
+        "learning_rate": (None if automatic else settings.learning_rate_init, rate),
         "most_growth": (MOST_GROWTH if large else 1.0, size),
-        "sgd_epochs": choice(
-            "sgd_epochs",
-            SGD_EPOCHS if automatic else 0,
-            "automatic learning rate" if automatic else "the learning rate is given",
-        ),
+        "sgd_epochs": choice("sgd_epochs", SGD_EPOCHS if automatic else 0, f"learning rate: {rate}"),
         "alpha_boost": choice("alpha_boost", BOOST if large else 1.0, size),
         "deflation": choice("deflation", rank, why_rank),
     }
@@ -251,7 +246,7 @@ def storage(data: Data, network: Network, cache_bytes: float) -> Storage:
 
 
 def copy_bytes(data: Data, itemsize: int) -> int:
-    """Bytes of a copy of a dense X's non-zeros: values and columns, row starts, and a bit for each input."""
+    """Bytes of a copy of a dense X's non-zeros: values, columns, and where each row starts."""
     return data.nonzeros * (itemsize + 4) + (data.n + 1) * 8
 
 
@@ -267,9 +262,11 @@ def _threads(
     suits, why = _suits_lockstep(network, density, settings.threads, cores)
     together = settings.execution == "lockstep" or (may and suits)
     work, least = density * network.size * batch_size, LEAST_WORK["lockstep" if together else "shared"]
-    threads = settings.threads, "n_jobs" if settings.threads_chosen else f"{work:,.0f} products an update"
-    if not settings.threads_chosen and work < least:
-        threads = 1, f"{work:,.0f} products an update are too few for more; {least:,} are enough"
+    threads = settings.threads, "given"
+    if not settings.threads_chosen:
+        enough = work >= least
+        reason = f"an update has {work:,.0f} products, {'at least' if enough else 'fewer than'} {least:,}"
+        threads = settings.threads if enough else 1, reason
     if threads[0] == 1:
         execution = "serial", "one thread"
     elif settings.execution != "auto":
@@ -310,20 +307,22 @@ def _suits_lockstep(network: Network, density: float, threads: int, cores: int) 
     return True, f"samples have {inputs:.0f} non-zero inputs, at least {LOCKSTEP_INPUTS}"
 
 
-def _lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
+def lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
+    """Whether rows of the first layer wait while mini-batches have no input there; `subset` is B, or 0 for all."""
     if subset:
         return False, "updates of some coordinates"
     filled = batch_size * density
     return filled < LAZY, f"a mini-batch has {filled:.2g} non-zeros for each input; the limit is {LAZY}"
 
 
-def _divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
+def divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
+    """Whether threads in lockstep divide the samples of a mini-batch above the first layer."""
     if execution != "lockstep":
         return False, "not in lockstep"
     above = sum(wide * out for wide, out in itertools.pairwise(network.widths[1:]))
     products = batch_size * (EACH_SAMPLE + above)
     saved = products * (threads - 1) // threads
-    reason = f"it saves {saved:,} products of an update; sending deltas costs {SENT:,}"
+    reason = f"it saves {saved:,} products per update, and sending deltas costs as much as {SENT:,}"
     return products * (threads - 1) >= SENT * threads, reason
 
 
@@ -332,10 +331,7 @@ def _ranks(settings: Settings) -> dict[str, Choice]:
     by_worker, unused = "each worker chooses", "workers compute whole directions"
     return {
         "execution": ("distributed", "backend is MPI"),
-        "threads": (
-            settings.threads,
-            "n_jobs" if settings.n_jobs is not None else "the cores of a machine are its ranks'",
-        ),
+        "threads": (settings.threads, "one for each rank" if settings.n_jobs is None else "given"),
         "update": ("server", "backend is MPI"),
         "skips_zeros": (False, by_worker),
         "snapshot_cache": (False, by_worker),

@@ -28,7 +28,7 @@ SHORTENED: dict[int, dict[str, Any]] = {
 }
 MODES: dict[str, dict[str, Any]] = {
     "all": {"learning_rate_init": 0.1, "max_iter": 8},
-    **{f"all, mini-batches of {b}, shortened steps": SHORTENED[b] for b in (50, 100)},
+    **{f"all, mini-batches of {b}, shortened steps": how for b, how in SHORTENED.items()},
     "lines, mini-batches of 50": {
         "learning_rate_init": 1.0,
         "batch_size": 50,

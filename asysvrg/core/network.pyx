@@ -310,7 +310,7 @@ cdef class Samples:
         self.data.longest = int(np.diff(start).max(initial=0))
 
     cdef _copy_nonzeros(self):
-        """Copies the non-zeros of a dense X: as CSR."""
+        """Copies the non-zeros of a dense X as CSR."""
         cdef int64_t n = self.data.n, p = self.data.p
         dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
         values, columns = aligned_zeros((entries,), dtype), aligned_zeros((entries,), np.int32)

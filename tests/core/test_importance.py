@@ -9,7 +9,6 @@ from helpers.problems import DTYPES, TOLERANCE, Problem, shortened
 from helpers.twin import Twin
 from sklearn.datasets import load_digits
 
-from asysvrg import AsySVRGClassifier
 from asysvrg.core.importance import ENOUGH, UNIFORM, Draws, Importance
 from asysvrg.core.loop import minimize
 from asysvrg.core.objective import Objective, initial_parameters
@@ -195,19 +194,3 @@ def test_the_direction_varies_less():
     chance = np.minimum(draws.ratio * norms / draws.threshold, 1)  # to stay in after the lot
     assert chance[draws.listed].mean() < 0.8
     assert (draws.ratio * squares / chance).mean() < 1.05 * (draws.ratio * squares).mean()
-
-
-@pytest.mark.parametrize(
-    ("n", "options", "chosen"),
-    [
-        (5000, {}, ("importance", 4, 4)),
-        (4999, {}, ("replacement", 0, 1)),
-        (5000, {"learning_rate_init": 0.1}, ("replacement", 0, 1)),
-        (5000, {"sampling": "shuffle", "deflation": 2, "alpha_boost": 3}, ("shuffle", 2, 3)),
-    ],
-    ids=str,
-)
-def test_what_is_chosen(n, options, chosen):
-    X = np.random.default_rng(0).standard_normal((n, 3))
-    model = AsySVRGClassifier((2,), max_iter=1, tol=0, **options).fit(X, X[:, 0] > 0)
-    assert tuple(model.history_["config"][name] for name in ("sampling", "deflation", "alpha_boost")) == chosen

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from asysvrg import AsySVRGClassifier
-from asysvrg.core import inner, shared
+from asysvrg.core import inner
 
 THREADS = [1, 2, 4, 8, 16]
 
@@ -192,33 +192,3 @@ def test_floor_of_a_network_at_16_threads_is_within_ten_times_the_serial_one(dig
         norms.append(min(row["gradient_norm_squared"] for row in model.history_["epochs"]) ** 0.5)
     assert norms[0] < 1e-12
     assert norms[1] < 10 * norms[0]
-
-
-def chosen(X, hidden, n_jobs, **more):
-    y = np.arange(len(X)) % 3
-    model = AsySVRGClassifier(hidden, max_iter=1, learning_rate_init=0.01, n_jobs=n_jobs, **more).fit(X, y)
-    config = model.history_["config"]
-    return config["threads"], config["execution"], config["update"]
-
-
-def test_threads_go_together_where_that_suits(monkeypatch):
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    X = np.random.default_rng(0).standard_normal((60, shared.TEAM_INPUTS)).astype(np.float32)
-    assert chosen(X, (5,), 2) == (2, "lockstep", "plain")
-    assert chosen(X, (5,), 3) == (3, "shared", "striped")  # more threads than cores
-    assert chosen(X[:, 1:], (5,), 2) == (2, "shared", "striped")  # few inputs
-    assert chosen(X, (5, 90), 2) == (2, "shared", "striped")  # most of x is above the first layer
-    assert chosen(X, (5,), 2, coordinates=9) == (2, "shared", "atomic")
-    assert chosen(X, (5,), 1) == (1, "serial", "plain")
-    assert chosen(X, (5,), 1, execution="lockstep") == (1, "serial", "plain")
-    assert chosen(X, (5,), 3, execution="lockstep") == (3, "lockstep", "plain")
-    assert chosen(X, (5,), 2, execution="shared") == (2, "shared", "striped")
-
-
-def test_a_team_is_worth_its_threads_sooner(monkeypatch):
-    """n_jobs=None: how much there is to do decides."""
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    X = np.random.default_rng(0).standard_normal((60, 100)).astype(np.float32)
-    assert chosen(X, (50,), None, batch_size=10) == (2, "lockstep", "plain")
-    assert chosen(X, (2,), None, batch_size=10) == (1, "serial", "plain")
-    assert chosen(X, (50,), None, batch_size=10, update="striped") == (1, "serial", "striped")

@@ -1,14 +1,10 @@
 """Distributed-AsySVRG on real ranks: each test is a program that every rank runs, and that writes what it saw."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from helpers.mpi_jobs import digits
 
 from asysvrg import AsySVRGClassifier
-from asysvrg.distributed.execution import DistributedExecution
-from asysvrg.distributed.server import Group
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
 
@@ -202,18 +198,3 @@ def test_cifar_reaches_the_same_objective_with_any_number_of_workers(ranks, data
     for workers in (1, 2, 4, 8):
         told = ranks(program, workers + 1)
         assert told[0]["loss"] == pytest.approx(told[0]["serial"], rel=0.02)
-
-
-@pytest.mark.parametrize(("workers", "passes"), [(1, 2), (2, 2), (4, 0.5), (10, 5), (10, 1)])
-def test_share_of_draws_that_a_worker_finds_in_its_cache(workers, passes):
-    """Its shard is there, and what it drew before; by drawing."""
-    n, rng = 20_000, np.random.default_rng(0)
-    execution = DistributedExecution.__new__(DistributedExecution)
-    peers = [SimpleNamespace(rank=rank) for rank in range(1, workers + 1)]
-    execution.team = SimpleNamespace(server=SimpleNamespace(workers=peers))
-    execution.objective = SimpleNamespace(n=n)
-    execution.batch_size, execution.inner_steps = 10, round(n * passes / 10)
-    drawn = rng.integers(n, size=round(n * passes / workers))
-    new = np.unique(drawn[drawn >= n / workers])
-    expected = 1 - len(new) / len(drawn)
-    assert execution._found(Group(n, tuple(range(1, 20)))) == pytest.approx(expected, abs=0.02)
