@@ -294,7 +294,7 @@ cdef class InnerLoop:
         cdef char *into
         if inner.execution == ASV_LOCKSTEP or inner.rule.memory != ASV_PLAIN or inner.rule.subset \
                 or inner.lazy.done != NULL:
-            raise ValueError("a direction is formed by a loop of all coordinates with update='plain', without lazy rows")
+            raise ValueError("a direction is formed by a loop of all coordinates with update='plain' and no lazy rows")
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, None)
         inner.preconditioner.shift = NULL
         if inner.direction.cache != NULL and known is not None:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import draw_batch, draw_lots
+from asysvrg.core.inner import draw_batch, draw_sparsification
 from asysvrg.core.network import Network, Samples
 from helpers.combinations import combinations
-from helpers.problems import DTYPES, TOLERANCE, Problem, shortened
+from helpers.problems import DTYPES, MODES, TOLERANCE, Problem, shortened
 from helpers.twin import Twin
 from sklearn.datasets import load_digits
 
@@ -26,7 +26,7 @@ from asysvrg.core.trace import Trace
     coordinates=[(0, 1), (9, 1)],
 )
 def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction, coordinates):
-    """Any list and any ratio; the lengths left behind are those where a sample was drawn last."""
+    """Any list and any ratio; the gradient norms left behind are those where a sample was drawn last."""
     problem = Problem(hidden=hidden, loss=loss, form=form, dtype=dtype, weighted=True, n=60, p=9)
     rng, kind = np.random.default_rng(4), direction.removesuffix("-uncached")
     ratio, lengths = (rng.random(60) + 0.5).astype(dtype), np.full(60, -1, dtype)
@@ -39,7 +39,7 @@ def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction
     loop.run(x, 25, cache=cache if direction == "svrg" else None, **how)
     np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     last = draws.listed[draw_batch(7, 3, 24, 60, 4, False)]
-    np.testing.assert_allclose(draws.norms[last], problem.twin.lengths(before, last), rtol=10 * TOLERANCE[dtype])
+    np.testing.assert_allclose(draws.norms[last], problem.twin.gradient_norms(before, last), rtol=10 * TOLERANCE[dtype])
     assert ((draws.norms < 0) == ~np.isin(np.arange(60), draws.listed)).all()
 
 
@@ -51,13 +51,13 @@ def test_draws_from_a_list_against_the_twin(hidden, dtype, loss, form, direction
     direction=["sgd", "svrg", "svrg-uncached"],
     rank=[0, 3],
 )
-def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
+def test_sparsification_against_the_twin(hidden, dtype, loss, form, direction, rank):
     """csrc/step.h: after_lot. Nobody is left out where it saves nothing, or where x~ has not been looked at yet."""
     form, _, subset = form.partition("-")
     problem = Problem(hidden=hidden, loss=loss, form=form, dtype=dtype, weighted=True, n=60, p=9)
     rng, kind = np.random.default_rng(4), direction.removesuffix("-uncached")
     coordinates = (12, 4) if subset else (0, 1)
-    enough = 3 * np.median(problem.twin.lengths(problem.x, np.arange(60)))
+    enough = 3 * np.median(problem.twin.gradient_norms(problem.x, np.arange(60)))
     draws = Draws(np.arange(60, dtype=np.int32), (rng.random(60) + 0.5).astype(dtype), np.ones(60, dtype), enough)
     bases, pairs = shortened(problem, rank, kind) if rank else (None, None)
     _, mu, cache = problem.snapshot(problem.x)
@@ -70,18 +70,18 @@ def test_lots_against_the_twin(hidden, dtype, loss, form, direction, rank):
         for some in (0, enough)
     )  # fmt: skip
     assert np.abs(expected - without).max() > 5 * TOLERANCE[dtype]
-    how = {"direction": kind, "eta": 0.1, "epoch": 3, "mu": mu, "draws": draws, "deflation": pairs}
+    how = {"direction": kind, "eta": 0.1, "epoch": 3, "mu": mu, "draws": draws, "preconditioner": pairs}
     how |= {"cache": cache if direction != "svrg-uncached" else None, "x_snap": problem.vector(problem.x)}
-    of_all = [("striped", 1), ("owned", 1), ("owned", 3), ("replicated", 1)]
-    for update, threads in [("serial", 1), ("atomic", 1)] + of_all * (not subset):
+    of_all = [("striped", 1), ("lockstep", 1), ("lockstep", 3)]
+    for mode, threads in [("plain", 1), ("atomic", 1)] + of_all * (not subset):
         x = problem.vector(problem.x)
-        loop = problem.inner_loop(*coordinates, update, threads=threads, replacement=False, rank=rank)
+        loop = problem.inner_loop(*coordinates, threads=threads, replacement=False, rank=rank, **MODES[mode])
         loop.run(x, 40, **how)
         wanted = expected if left_out else without
         np.testing.assert_allclose(x, wanted, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])
 
 
-def with_lengths(lengths, seed=0):
+def with_norms(lengths, seed=0):
     importance = Importance(len(lengths), np.float64, seed)
     importance.norms[:] = lengths
     return importance
@@ -95,7 +95,7 @@ def test_at_first_all_samples_are_alike():
 
 @pytest.mark.parametrize("lengths", [np.zeros(5), np.ones(1), np.full(5, 1e308), np.r_[1e-300, np.zeros(4)]], ids=str)
 def test_lengths_of_any_size(lengths):
-    draws = with_lengths(lengths).draws(2)
+    draws = with_norms(lengths).draws(2)
     assert len(draws.listed) == len(lengths)
     assert ((draws.ratio > 0) & (draws.ratio <= 1 / UNIFORM)).all()
 
@@ -129,7 +129,7 @@ def test_the_list_against_numpy(n, epoch, dtype):
 def test_samples_are_listed_in_proportion_and_count_as_much_less():
     lengths = np.random.default_rng(1).exponential(size=50)
     p = UNIFORM / 50 + (1 - UNIFORM) * lengths / lengths.sum()
-    importance, epochs = with_lengths(lengths), 4000
+    importance, epochs = with_norms(lengths), 4000
     times = np.array([np.bincount(importance.draws(epoch).listed, minlength=50) for epoch in range(epochs)])
     assert (times.sum(1) == 50).all()
     assert (np.abs(times - 50 * p) < 1).all()
@@ -138,13 +138,13 @@ def test_samples_are_listed_in_proportion_and_count_as_much_less():
 
 
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
-def test_lots_leave_the_mean_as_it_is(direction):
+def test_sparsification_leaves_the_mean_as_it_is(direction):
     """Of what a sample counts; by the twin, with the kernels' lots."""
     problem, index, share = Problem(n=60, p=9), np.arange(60), np.random.default_rng(1).random(60) + 0.5
     x = problem.x + 0.3 * np.random.default_rng(2).standard_normal(len(problem.x))
     epochs, enough = 4000, 1.3
     counted = [
-        problem.twin.after_lot(direction, x, problem.x, index, share, enough, draw_lots(5, epoch, 2, 60))
+        problem.twin.sparsified(direction, x, problem.x, index, share, enough, draw_sparsification(5, epoch, 2, 60))
         for epoch in range(epochs)
     ]
     assert 0.2 < np.mean(np.equal(counted, 0)) < 0.8
@@ -154,8 +154,8 @@ def test_lots_leave_the_mean_as_it_is(direction):
 
 def test_what_is_enough():
     """A share of the mean contribution of those that have been drawn; nobody is left out before."""
-    assert with_lengths(np.ones(5)).draws(0).threshold == 0
-    assert with_lengths([1, 1, 0.5, 0.25]).draws(1).threshold == pytest.approx(ENOUGH * 0.375)
+    assert with_norms(np.ones(5)).draws(0).threshold == 0
+    assert with_norms([1, 1, 0.5, 0.25]).draws(1).threshold == pytest.approx(ENOUGH * 0.375)
 
 
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
@@ -163,7 +163,7 @@ def test_the_mean_of_the_direction_is_the_gradient(direction):
     """Over all places of a list and many lists, at an x that is not the snapshot; by the twin."""
     problem = Problem(n=60, p=9, weighted=True)
     x = problem.x + 0.3 * np.random.default_rng(2).standard_normal(len(problem.x))
-    importance = with_lengths(np.random.default_rng(3).exponential(size=60))
+    importance = with_norms(np.random.default_rng(3).exponential(size=60))
     directions = []
     for epoch in range(300):
         draws = importance.draws(epoch)
@@ -189,7 +189,7 @@ def test_the_direction_varies_less():
     _, gradients, _ = Twin((64, 20, 10), "relu", "softmax", X / 16, y).per_sample(x)
     squares = (gradients**2).sum(1)
     assert norms.min() < 1e-2 < 1 < norms.max()
-    draws = with_lengths(norms).draws(0)
+    draws = with_norms(norms).draws(0)
     assert (draws.ratio * squares).mean() < 0.6 * squares.mean()
     chance = np.minimum(draws.ratio * norms / draws.threshold, 1)  # to stay in after the lot
     assert chance[draws.listed].mean() < 0.8

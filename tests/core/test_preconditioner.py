@@ -12,7 +12,6 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_info
 
 from asysvrg import AsySVRGRegressor
-from asysvrg.core import inner
 from asysvrg.core.objective import initial_parameters
 from asysvrg.core.preconditioner import EXACT, ROWS, LowRankPreconditioner
 from asysvrg.core.smoothness import smoothness
@@ -26,7 +25,7 @@ from asysvrg.core.smoothness import smoothness
     coordinates=[(0, 1), (9, 1), (12, 4), (24, 16)],
 )
 def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordinates):
-    """csrc/deflate.h, with any U; one layer of several without."""
+    """csrc/kernels/precondition.inc, with any U; one layer of several without."""
     problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)
     kind, count, block, rank = direction.removesuffix("-uncached"), *coordinates, 3
     bases, pairs = shortened(problem, rank, kind, [1] if len(hidden) > 1 else [])
@@ -35,38 +34,37 @@ def test_shortened_steps_against_the_twin(hidden, dtype, form, direction, coordi
     expected = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, **how)
     plain = problem.twin.epoch(kind, problem.x, 25, 0.02, 4, count, block, 7, 3, replacement=False)
     assert np.abs(expected - plain).max() > 0.002
-    for update in ["serial", "atomic"] if count else ["serial", "striped", "replicated"]:
+    for update in ["plain", "atomic"] if count else ["plain", "striped"]:
         x, loop = problem.vector(problem.x), problem.inner_loop(count, block, update, replacement=False, rank=rank)
         at_snapshot = {"mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if direction == "svrg" else None}
-        loop.run(x, 25, direction=kind, eta=0.02, epoch=3, deflation=pairs, **at_snapshot)
+        loop.run(x, 25, direction=kind, eta=0.02, epoch=3, preconditioner=pairs, **at_snapshot)
         np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     if not count:
-        v, loop = problem.vector(), problem.inner_loop(threads=2, rank=rank)
-        loop.direction(x, v, 2, direction=kind, epoch=3, deflation=pairs, **at_snapshot)
+        v, loop = problem.vector(), problem.inner_loop(threads=2, update="plain", rank=rank)
+        loop.direction(x, v, 2, direction=kind, epoch=3, preconditioner=pairs, **at_snapshot)
         expected = problem.twin.direction(kind, x, problem.x, draw_batch(7, 3, 2, 60, 4), bases)
         np.testing.assert_allclose(v, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
-def test_rows_put_off_below_shortened_layers(monkeypatch, direction):
-    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
+def test_lazy_rows_below_shortened_layers(direction):
     problem = Problem(hidden=(7, 6), form="csr", n=60, p=30, density=0.03)
     bases, pairs = shortened(problem, 3, direction, [0])
     _, mu, cache = problem.snapshot(problem.x)
     expected = problem.twin.epoch(direction, problem.x, 100, 0.1, 2, 0, 1, seed=7, epoch=3, bases=bases)
-    loop, x = problem.inner_loop(update="striped", batch=2, rank=3), problem.vector(problem.x)
+    loop, x = problem.inner_loop(update="striped", batch=2, rank=3, lazy_rows=True), problem.vector(problem.x)
     how = {"direction": direction, "eta": 0.1, "epoch": 3, "mu": mu, "cache": cache}
-    loop.run(x, 100, deflation=pairs, **how)
+    loop.run(x, 100, preconditioner=pairs, **how)
     np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
     for wrong in (shortened(problem, 3, direction)[1], None):
         with pytest.raises(ValueError, match="a rank needs a basis of each layer"):
-            loop.run(x, 100, deflation=wrong, **how)
+            loop.run(x, 100, preconditioner=wrong, **how)
 
 
-@pytest.mark.parametrize("update", ["serial", "striped", "owned", "replicated"])
+@pytest.mark.parametrize("loop", [{}, {"update": "striped"}, {"execution": "lockstep", "threads": 2}], ids=str)
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("hidden", [(), (7, 6)], ids=str)
-def test_shortened_steps_with_a_large_l2_term(hidden, same, update):
+def test_shortened_steps_with_a_large_l2_term(hidden, same, loop):
     """One thread keeps the first layer's shortening apart, which must shrink with the weights, but not the bias."""
     alpha = np.array([1.0, *np.random.default_rng(3).random(8 + len(hidden))])
     alpha[:9] = 1.0 if same else alpha[:9]
@@ -74,10 +72,10 @@ def test_shortened_steps_with_a_large_l2_term(hidden, same, update):
     bases, pairs = shortened(problem, 3, "svrg")
     _, mu, cache = problem.snapshot(problem.x)
     expected = problem.twin.epoch("svrg", problem.x, 200, 0.05, 4, 0, 1, seed=7, epoch=3, bases=bases)
-    x, loop = problem.vector(problem.x), problem.inner_loop(update=update, rank=3, threads=1 + (update == "owned"))
+    x, loop = problem.vector(problem.x), problem.inner_loop(rank=3, **loop)
     for _ in range(2):  # nothing is left of the first time
         x[:] = problem.x
-        loop.run(x, 200, direction="svrg", eta=0.05, epoch=3, mu=mu, cache=cache, deflation=pairs)
+        loop.run(x, 200, direction="svrg", eta=0.05, epoch=3, mu=mu, cache=cache, preconditioner=pairs)
         np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
 
 

@@ -13,6 +13,11 @@ from asysvrg import AsySVRGClassifier
 from asysvrg.core import inner
 
 THREADS = [1, 2, 4, 8, 16]
+MODES = {
+    "atomic": {"execution": "shared", "update": "atomic"},
+    "striped": {"execution": "shared", "update": "striped"},
+    "lockstep": {"execution": "lockstep", "update": "plain"},
+}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -22,13 +27,12 @@ def test_concurrent_atomic_adds_are_all_there(dtype):
     assert x[0] == 16 * 10**6  # below 2^24: exact in float32, too
 
 
-def drift(dtype, threads, update, coordinates, block, steps=3000):
+def drift(dtype, threads, mode, coordinates, block, steps=3000):
     """Inner iterations whose direction is the constant mu: the inputs are zero, and so are outputs and targets."""
     network = Network((37, 91), "relu", "squared", dtype)  # odd: every second row of float32 begins within a word
     samples = Samples(np.zeros((5, 37), dtype), np.zeros((5, 91), dtype))
     loop = InnerLoop(
-        network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, update=update,
-        max_delay=None, seed=3, threads=threads,
+        network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, seed=3, threads=threads, **mode
     )  # fmt: skip
     mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
     mu[: 37 * 91] = -(2.0 ** np.arange(-4, 4)[np.arange(37 * 91) % 8])
@@ -40,13 +44,12 @@ def drift(dtype, threads, update, coordinates, block, steps=3000):
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("update", "coordinates", "block"),
-    [(update, 0, 1) for update in ("atomic", "striped", "owned", "replicated")]
-    + [("atomic", 200, 1), ("atomic", 200, 16), ("striped", 200, 16)],
+    ("mode", "coordinates", "block"),
+    [(mode, 0, 1) for mode in MODES] + [("atomic", 200, 1), ("atomic", 200, 16), ("striped", 200, 16)],
 )
-def test_no_update_is_lost(dtype, threads, update, coordinates, block):
+def test_no_update_is_lost(dtype, threads, mode, coordinates, block):
     steps = 3000
-    x, mu = drift(dtype, threads, update, coordinates, block, steps)
+    x, mu = drift(dtype, threads, MODES[mode], coordinates, block, steps)
     counts = np.full(len(x), steps)
     if coordinates:
         counts[:] = 0
@@ -58,17 +61,15 @@ def test_no_update_is_lost(dtype, threads, update, coordinates, block):
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("update", ["atomic", "striped", "owned"])
-def test_no_row_put_off_is_lost(dtype, threads, update):
+@pytest.mark.parametrize("mode", MODES)
+def test_no_lazy_row_is_lost(dtype, threads, mode):
     """As above, with sparse inputs: samples of weight zero have no gradient, but their columns' rows are touched."""
     X = sparse.random_array((50, 400), density=0.01, format="csr", dtype=dtype, rng=0)
     network = Network((400, 90), "relu", "squared", dtype)
     samples = Samples(X, np.zeros((50, 90), dtype), np.zeros(50, dtype))
     loop = InnerLoop(
-        network, samples, alpha=0.0, batch_size=2, coordinates=0, block=1, update=update,
-        max_delay=None, seed=3, threads=threads,
+        network, samples, alpha=0.0, batch_size=2, seed=3, threads=threads, lazy_rows=True, **MODES[mode]
     )  # fmt: skip
-    assert loop.puts_off
     mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
     mu[:] = -(2.0 ** np.arange(-4, 4)[np.arange(network.size) % 8])
     for epoch in range(3):
@@ -81,11 +82,10 @@ def test_no_row_put_off_is_lost(dtype, threads, update):
     ("form", "hidden"), [("dense", 1100), ("dense", 3300), ("zeros", 1100), ("csr", 1100)]
 )  # of the second, W_0 is read where it is
 @pytest.mark.parametrize(
-    ("update", "coordinates"),
-    [(update, (0, 1)) for update in ("striped", "owned", "atomic", "replicated")]
-    + [("atomic", (999, 16)), ("striped", (999, 16))],
+    ("mode", "coordinates"),
+    [(mode, (0, 1)) for mode in MODES] + [("atomic", (999, 16)), ("striped", (999, 16))],
 )
-def test_every_update_is_that_of_its_mini_batch(form, hidden, update, coordinates):
+def test_every_update_is_that_of_its_mini_batch(form, hidden, mode, coordinates):
     """At a rate next to nothing all x^ are x_0, so that the sum of all updates is the twin's in any order.
 
     Rows are wider than a stripe, and mini-batches than a word of marks.
@@ -95,24 +95,24 @@ def test_every_update_is_that_of_its_mini_batch(form, hidden, update, coordinate
     assert np.abs(expected / eta).max() > 1
     for threads in THREADS:
         x = problem.vector(problem.x)
-        loop = problem.inner_loop(*coordinates, update, threads, batch=70)
+        loop = problem.inner_loop(*coordinates, threads=threads, batch=70, **MODES[mode])
         loop.run(x, steps, direction="sgd", eta=eta, epoch=3)
         np.testing.assert_allclose((x - problem.x) / eta, expected / eta, atol=2e-4)
 
 
 def test_locks_are_refused_for_single_coordinates():
-    with pytest.raises(ValueError, match="all coordinates"):
+    with pytest.raises(ValueError, match="single ones take 'atomic'"):
         Problem().inner_loop(10, update="striped")
 
 
 def test_plain_stores_are_refused_for_more_than_one_thread():
     with pytest.raises(ValueError, match="loses updates"):
-        Problem().inner_loop(update="serial", threads=2)
+        Problem().inner_loop(update="plain", threads=2).run(Problem().x, 1, direction="sgd", eta=0.1, epoch=0)
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("max_delay", [0, 1, 3])
-@pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (0, "replicated"), (40, "atomic")])
+@pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (40, "atomic")])
 def test_max_delay_bounds_the_delay_of_every_update(threads, max_delay, coordinates, update):
     problem = Problem(hidden=(30,), n=500)
     _, mu, cache = problem.snapshot(problem.x)
@@ -161,7 +161,7 @@ def optimum(digits):
         {"coordinates": "all", "sparse": True},
         {"coordinates": "all", "sampling": "importance"},
     ],
-    ids=["all", "singles", "lines", "lines-atomic", "all-atomic", "lockstep", "put-off", "importance"],
+    ids=["all", "singles", "lines", "lines-atomic", "all-atomic", "lockstep", "lazy", "importance"],
 )
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
     digits, optimum, coordinates, threads, monkeypatch

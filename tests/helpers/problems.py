@@ -57,6 +57,14 @@ def shared_execution(problem, batch_size=4, cache=True, threads=1, **options):
     return SharedExecution(objective, batch_size=batch_size, seed=3, **how, **options)
 
 
+MODES = {  # how threads update: execution and memory mode
+    "plain": {},
+    "atomic": {"update": "atomic"},
+    "striped": {"update": "striped"},
+    "lockstep": {"execution": "lockstep"},
+}
+
+
 class Problem:
     """A random network and random samples, for the kernels and for the twin."""
 
@@ -111,7 +119,9 @@ class Problem:
         loss, _ = self.network.sweep(self.samples, x, threads, gradients, cache)
         return loss / n, self.vector(gradients.sum(0) / n), cache
 
-    def inner_loop(self, coordinates=0, block=1, update="atomic", threads=1, batch=4, max_delay=None, **more):
+    def inner_loop(self, coordinates=0, block=1, update=None, threads=1, batch=4, execution=None, **more):
+        """By default plain stores for one thread, and for several that do not wait atomic ones."""
+        execution = execution or ("serial" if threads == 1 else "shared")
         return InnerLoop(
             self.network,
             self.samples,
@@ -119,8 +129,8 @@ class Problem:
             batch_size=batch,
             coordinates=coordinates,
             block=block,
-            update=update,
-            max_delay=max_delay,
+            execution=execution,
+            update=update or ("atomic" if execution == "shared" else "plain"),
             seed=7,
             threads=threads,
             **more,
