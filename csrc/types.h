@@ -133,7 +133,6 @@ typedef struct {
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (core/importance.py); or NULL */
     const void *ratio; /* with a list, n: 1 / (n p_i), what the gradient of sample i is multiplied by */
     void *norms; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */
-    double threshold; /* with a list: samples whose ratio times norm is below it are left out by chance; 0: none is */
 } asv_draws;
 
 /* Eq. (4): how far x moves along v, on which coordinates, and how threads keep from losing an update. */
@@ -212,8 +211,8 @@ typedef struct {
     int64_t (*complete)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *scratch);
     void (*to_half)(const void *u, int64_t n, double scale, uint16_t *half);
     void (*from_half)(const uint16_t *half, int64_t n, double scale, void *u);
-    double (*resample)(const void *norms, int64_t n, double uniform, double unseen, uint64_t seed, uint64_t epoch,
-                       int32_t *listed, void *ratio);
+    void (*resample)(const void *norms, int64_t n, double uniform, uint64_t seed, uint64_t epoch, int32_t *listed,
+                     void *ratio);
 } asv_kernels;
 
 extern const asv_kernels asv_kernels_f32, asv_kernels_f64;

@@ -91,7 +91,6 @@ cdef extern from "types.h":
         const int32_t *list
         const void *ratio
         void *norms
-        double threshold
 
     ctypedef struct asv_rule:
         double eta
@@ -151,7 +150,7 @@ cdef extern from "types.h":
         int64_t (*complete)(const asv_inner *, int64_t, int64_t, int64_t, void *) noexcept nogil
         void (*to_half)(const void *, int64_t, double, uint16_t *) noexcept nogil
         void (*from_half)(const uint16_t *, int64_t, double, void *) noexcept nogil
-        double (*resample)(const void *, int64_t, double, double, uint64_t, uint64_t, int32_t *, void *) noexcept nogil
+        void (*resample)(const void *, int64_t, double, uint64_t, uint64_t, int32_t *, void *) noexcept nogil
 
     const asv_kernels asv_kernels_f32
     const asv_kernels asv_kernels_f64
@@ -159,11 +158,6 @@ cdef extern from "types.h":
 
 
 cdef extern from "rng.h":
-    enum:
-        ASV_DRAW_SPARSIFICATION
-
-    uint64_t asv_key(uint64_t, uint64_t, uint64_t, int) noexcept nogil
-    double asv_draw_unit(uint64_t, uint64_t) noexcept nogil
     void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t, int, int64_t *) noexcept nogil
     int64_t asv_most_blocks(int64_t, int64_t, int64_t) noexcept nogil
     int64_t asv_draw_blocks(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t *,
@@ -179,7 +173,3 @@ cdef extern from "build.h":
     const char *asv_simd_level()
     int asv_thread_number() noexcept nogil
     int asv_team_size() noexcept nogil
-
-
-cdef extern from "affinity.h":
-    void asv_take_seat(int32_t *, int64_t *, int64_t, int64_t) noexcept nogil

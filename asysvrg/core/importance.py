@@ -6,10 +6,6 @@ importance sampling for regularized loss minimization", 2015). The norm of the d
 a substitute for it (Katharopoulos & Fleuret, "Not all samples are created equal", 2018). The inner loop has it at no
 cost when it draws the sample. As it may be out of date, half of the probability is uniform, so that no gradient is
 multiplied by more than 2.
-
-Nevertheless many of the samples drawn turn out to have almost no gradient. The forward pass shows this. A sample whose
-gradient would count less than a threshold is then left out at random, and counts in proportion more where it stays
-(random sparsification). E[v] is the same, the variance hardly larger, and the work after the forward pass less.
 """
 
 from __future__ import annotations
@@ -22,7 +18,6 @@ from asysvrg.core.inner import resample
 
 UNIFORM = 0.5  # share of the probability that all samples have in equal parts
 UNSEEN = 1.0  # gradient norm of a sample that has not been drawn yet
-ENOUGH = 0.8  # of the mean norm: the threshold; the variance hardly grows (tests/core/test_importance.py)
 
 
 class Draws(NamedTuple):
@@ -36,14 +31,11 @@ class Draws(NamedTuple):
         1 / (n p_i) of each sample.
     norms : array of shape (n,)
         Gradient norm of each sample when it was last drawn. The inner loop writes it.
-    threshold : float
-        A sample with ratio x norm below this is left out at random.
     """
 
     listed: np.ndarray
     ratio: np.ndarray
     norms: np.ndarray
-    threshold: float = 0.0
 
 
 class Importance:
@@ -62,5 +54,5 @@ class Importance:
 
     def draws(self, epoch: int) -> Draws:
         """The draws of an epoch, by systematic resampling (Kitagawa, 1996), which adds the least variance."""
-        listed, ratio, mean = resample(self.norms, UNIFORM, UNSEEN, self._seed, epoch)
-        return Draws(listed, ratio, self.norms, ENOUGH * mean)  # also the mean of ratio x norm over a pass
+        listed, ratio = resample(self.norms, UNIFORM, self._seed, epoch)
+        return Draws(listed, ratio, self.norms)

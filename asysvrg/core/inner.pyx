@@ -8,10 +8,10 @@ from libc.string cimport memset
 import numpy as np
 
 from asysvrg.core._csrc cimport (
-    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_DRAW_SPARSIFICATION, ASV_INTERRUPTED, ASV_LINE,
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE,
     ASV_LOCKSTEP, ASV_PLAIN, ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name,
-    asv_draw_batch, asv_draw_blocks, asv_draw_unit, asv_inner, asv_kernels, asv_key, asv_most_blocks, asv_samples,
-    asv_take_seat, asv_team_size, asv_thread_number,
+    asv_draw_batch, asv_draw_blocks, asv_inner, asv_kernels, asv_most_blocks, asv_samples,
+    asv_team_size, asv_thread_number,
 )
 from asysvrg.core.network cimport Network, Samples, address, kernels_of, start_control
 
@@ -68,7 +68,7 @@ cdef class InnerLoop:
     cdef readonly Network network
     cdef readonly Samples samples
     cdef object _alpha, _scaled_alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _transposed
-    cdef object _division, _padded, _seats
+    cdef object _division, _padded
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
                  seed, threads, coordinates=0, block=1, max_delay=None, replacement=True, rank=0, lazy_rows=False,
@@ -112,7 +112,6 @@ cdef class InnerLoop:
         inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.inner_scratch(inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
-        self._seats = aligned_zeros((threads,), np.int32)
 
     cdef _make_locks(self):
         """A lock for each block of a subset, or for each stripe of all coordinates."""
@@ -190,8 +189,7 @@ cdef class InnerLoop:
         preconditioner : sequence of (array of shape (1 + inputs, rank), array of shape (rank, outputs)) or None
             With a rank: U of each layer, and U' (mu + l2_factor alpha x_snap); None for a layer without.
         draws : importance.Draws or None
-            Samples that passes go through in place of all (without replacement), what their gradients count, and the
-            threshold of random sparsification.
+            Samples that passes go through in place of all (without replacement), and what their gradients count.
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
 
@@ -221,8 +219,6 @@ cdef class InnerLoop:
         inner.preconditioner.shift = NULL
         if self._shift is not None and preconditioner[0] is not None:
             inner.preconditioner.shift = address(self._shift, self.network.dtype, self._shift.shape)
-        if inner.threads > 1:
-            self._seat_threads()
         self._counters.fill(0)
         start_control(&self.control, deadline)
         weights = None if self._padded is None else self._pad(x, None if preconditioner is None else preconditioner[0])
@@ -244,14 +240,6 @@ cdef class InnerLoop:
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
-
-    def _seat_threads(self):
-        """A core for each thread, to start with."""
-        cdef asv_inner *inner = &self.inner
-        cdef int32_t *seats = <int32_t *>address(self._seats, np.int32, (inner.threads,))
-        self._counters.fill(0)
-        with nogil, parallel(num_threads=inner.threads):
-            asv_take_seat(seats, inner.counters, asv_thread_number(), asv_team_size())
 
     cdef _pad(self, x, pair):
         """Copies W_0 to rows on whole lines, and behind them the rows of U_0; returns where W_0 is in x."""
@@ -333,7 +321,7 @@ cdef class InnerLoop:
         np.multiply(self._alpha, l2_factor, out=self._scaled_alpha)
         if draws is not None and inner.draws.replacement:
             raise ValueError("draws from a list are without replacement")
-        listed, ratio, norms, inner.draws.threshold = draws or (None, None, None, 0)
+        listed, ratio, norms = draws or (None, None, None)
         inner.draws.list = <const int32_t *>address(listed, np.int32, (n,))
         inner.draws.ratio, inner.draws.norms = address(ratio, dtype, (n,)), address(norms, dtype, (n,))
         if (preconditioner is None) != (rank == 0) or (
@@ -396,7 +384,7 @@ def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, 
     return index
 
 
-def resample(norms, double uniform, double unseen, uint64_t seed, uint64_t epoch):
+def resample(norms, double uniform, uint64_t seed, uint64_t epoch):
     """What an epoch of importance sampling draws from (csrc/kernels/resample.inc).
 
     Parameters
@@ -405,32 +393,21 @@ def resample(norms, double uniform, double unseen, uint64_t seed, uint64_t epoch
         Gradient norms, finite and not negative.
     uniform : float
         Share of the probability that is the same for all samples.
-    unseen : float
-        The norm of a sample that has not been drawn yet.
 
     Returns
     -------
     listed : int32 array of shape (n,)
     ratio : array of shape (n,)
-    mean : float
-        Of the norms of samples that have been drawn; 0 if there are none.
     """
     cdef int64_t n = norms.shape[0]
-    cdef double mean
     cdef const asv_kernels *kernels = kernels_of(norms.dtype)
     listed, ratio = np.empty(n, dtype=np.int32), np.empty_like(norms)
     cdef const void *given = address(norms, norms.dtype, (n,))
     cdef int32_t *places = <int32_t *>address(listed, np.int32, (n,))
     cdef void *shares = address(ratio, norms.dtype, (n,))
     with nogil:
-        mean = kernels.resample(given, n, uniform, unseen, seed, epoch, places, shares)
-    return listed, ratio, mean
-
-
-def draw_sparsification(uint64_t seed, uint64_t epoch, uint64_t t, int64_t b):
-    """What decides which samples of iteration t are left out: numbers in [0, 1)."""
-    cdef int64_t r
-    return np.array([asv_draw_unit(asv_key(seed, epoch, t, ASV_DRAW_SPARSIFICATION), r) for r in range(b)])
+        kernels.resample(given, n, uniform, seed, epoch, places, shares)
+    return listed, ratio
 
 
 def draw_blocks(uint64_t seed, uint64_t epoch, uint64_t t, int64_t d, int64_t coordinates, int64_t block):

@@ -9,8 +9,7 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from asysvrg import AsySVRGClassifier
-from asysvrg.core import inner
+from asysvrg import AsySVRGClassifier, plan
 
 THREADS = [1, 2, 4, 8, 16]
 MODES = {
@@ -168,7 +167,7 @@ def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_thread
 ):
     X, y = digits
     if "sparse" in coordinates:
-        monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
+        monkeypatch.setattr(plan, "LAZY", np.inf)
         X, coordinates = sparse.csr_array(X), {"coordinates": "all"}
     model = AsySVRGClassifier(
         (), alpha=0.05, dtype="float64", max_iter=80, inner_steps=1000, tol=0, n_jobs=threads, random_state=0,

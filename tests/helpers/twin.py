@@ -6,7 +6,7 @@ Formulas in float64, straight from the paper; nothing here is shared with csrc/ 
 import itertools
 
 import numpy as np
-from asysvrg.core.inner import draw_batch, draw_blocks, draw_sparsification
+from asysvrg.core.inner import draw_batch, draw_blocks
 
 ACTIVATION = {
     "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(float)),
@@ -89,14 +89,6 @@ class Twin:
         """Norms of the samples' derivatives by the outputs."""
         return np.linalg.norm(self.per_sample(x, index)[1][:, -self.setting[0][-1] :], axis=1)
 
-    def sparsified(self, kind, x, x_snap, index, share, threshold, chances):
-        """Shares of samples after random sparsification: a sample stays in where its number in [0, 1) is below q."""
-        norms = self.gradient_norms(x, index)
-        if kind == "svrg":
-            norms = np.maximum(norms, self.gradient_norms(x_snap, index))
-        probability = np.minimum(share * norms / threshold, 1)
-        return np.where(chances < probability, share / np.maximum(probability, 1e-300), 0)
-
     def direction(self, kind, x, x_snap, index, bases=None, share=None, mu=None):
         """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None.
 
@@ -127,15 +119,11 @@ class Twin:
         """Lines 5 to 10 of Algorithm 1. draws: as `importance.Draws`, without the norms."""
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
-        listed, ratio, threshold = draws or (np.arange(n), np.ones(n), 0)
+        listed, ratio = draws or (np.arange(n), np.ones(n))
         mu = self.gradient(x_snap)
         for t in range(steps):
             index = listed[draw_batch(seed, epoch, t, n, batch, replacement)]
             share = ratio[index]
-            if threshold:
-                share = self.sparsified(
-                    kind, x, x_snap, index, share, threshold, draw_sparsification(seed, epoch, t, batch)
-                )
             v = self.direction(kind, x, x_snap, index, bases, share, mu)
             k = np.arange(d)
             if coordinates:

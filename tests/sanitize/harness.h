@@ -243,12 +243,10 @@ static void make_list(problem *p) {
     int32_t *list = array(N * sizeof(int32_t), EXACT);
     void *ratio = array(N * p->real, EXACT), *norms = array(N * p->real, EXACT);
     for (int64_t i = 0; i < N; i++) put(p, norms, i, i % 3 ? 0 : 1);
-    double mean = p->kernels->resample(norms, N, 0.5, 1, 7, 8, list, ratio);
-    CHECK(mean == 0, "resample: only samples that were not drawn have a norm, and the mean is %g", mean);
+    p->kernels->resample(norms, N, 0.5, 7, 8, list, ratio);
     for (int64_t i = 0; i < N; i++) CHECK(list[i] >= (i ? list[i - 1] : 0) && list[i] < N, "resample: %d", list[i]);
     draws->list = list;
     draws->ratio = ratio;
-    draws->threshold = 0.5;
     draws->norms = norms;
 }
 
