@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,26 +19,10 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
-from asysvrg.distributed.sharding import Placement
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
+from asysvrg.plan import Plan
 from asysvrg.store.model import Persistent
-from asysvrg.training import Start, train
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a fit trains: the arguments of `training.train`."""
-
-    settings: Settings
-    network: Network
-    samples: Samples
-    validation: Samples | None
-    random_state: np.random.RandomState
-    start: Start
-    config: dict[str, Any]
-    verbose: bool
-    session: Any
-    placement: Placement | None
+from asysvrg.training import Start, prepare, train
 
 
 class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
@@ -61,15 +44,15 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
-            Converted to `dtype` once; used as it is when it already has that type (C order, or CSR).
+            Converted to `dtype` once. It is not copied where it has that type and is in C order or CSR.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or real targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Not negative. The objective is normalised by their sum; weight 0 is as good as absent.
+            Not negative. The objective is divided by their sum. A sample of weight 0 is left out.
         X_val, y_val : as X and y, default=None
-            Validation set: its error goes into each row of `history_`.
+            Validation set. Each row of `history_` has its error.
         callback : callable, default=None
-            Called with every new row of `history_["epochs"]`; a true answer stops the run. scikit-learn's callbacks
+            Called with every new row of `history_["epochs"]`. A true answer stops the run. scikit-learn's callbacks
             (`set_callbacks`, from 1.9 on) are called at the same time.
 
         Returns
@@ -78,28 +61,54 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             For parameters or data that cannot be trained on, before any thread starts.
         """
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
             job = self._prepare(session, X, y, sample_weight, X_val, y_val)
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-            hooks = Hooks(self, job.network, job.settings.max_iter, callback, X=X, y=y, metadata=metadata)
-            self._set_fitted(job, *train(**vars(job), callback=hooks.row if hooks.active else None))
+            hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
+            self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))
             hooks.end()
         return self
 
+    def _plan(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> Plan:
+        """The plan of `fit` with these arguments, of the samples of this rank."""
+        job = self._prepare(None, X, y, None, X_val, y_val)
+        return prepare(job["settings"], job["network"], job["samples"]).plan
+
     def _prepare(
-        self, session: Any, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> _Job:
-        """Checks what `fit` was given, and agrees on it with the other ranks of a distributed fit."""
+        self,
+        session: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        X_val: Any,
+        y_val: Any,
+        *,
+        partial: bool = False,
+        classes: Any = None,
+    ) -> dict[str, Any]:
+        """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
+
+        Returns the arguments of `train`.
+        """
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        settings, before = check(self), self._before() if self.warm_start else None
-        X, y = self._validate(X, y, reset=True)
-        y = self._encode(y, partial(script.all_labels, session))
+        settings = check(self)
+        goes_on = partial and hasattr(self, "coefs_")
+        before = self._before() if self.warm_start and not partial else None
+        X, y = self._validate(X, y, reset=not goes_on)
+        if partial:
+            settings = _one_epoch(settings, self.n_iter_ if goes_on else 0)
+            y = self._encode_part(y, classes)
+        else:
+            y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
-        network = self._new_network(settings)
-        start = Start() if before is None else self._again(before, network)
+        if goes_on:
+            network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
+        else:
+            network = self._new_network(settings)
+            start = Start() if before is None else self._again(before, network)
         random_state = script.agreed_random_state(session, check_random_state(self.random_state))
         validation = self._validation(X_val, y_val)
         needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
@@ -107,67 +116,34 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             (X, y, weight), held_out = inputs.hold_out(X, y, weight, settings.validation_fraction, random_state)
             validation = inputs.prepared(*held_out)
             needs_all = "early_stopping without X_val"
-        return self._job(session, settings, network, (X, y, weight), validation, random_state, start, needs_all)
-
-    def _prepare_part(
-        self, session: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any
-    ) -> _Job:
-        """As `_prepare`, for one more epoch of the model that there is, if there is one."""
-        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        settings, first = check(self), not hasattr(self, "coefs_")
-        if settings.decay == "linear":
-            raise ValueError(
-                "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
-                "give decay a number"
-            )
-        X, y = self._validate(X, y, reset=first)
-        y = self._encode_part(y, classes)
-        weight = self._weights(sample_weight, X, y)
-        validation = self._validation(X_val, y_val)
-        if first:
-            network, start = self._new_network(settings), Start()
-        else:
-            network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
-        # The caller decides when to stop, and what to keep.
-        settings = replace(
-            settings,
-            max_iter=start.epoch + 1,
-            tol=0.0,
-            early_stopping=False,
-            target_loss=-np.inf,
-            checkpoint_dir=None,
-            resume=False,
-        )
-        random_state = script.agreed_random_state(session, check_random_state(self.random_state))
-        return self._job(session, settings, network, (X, y, weight), validation, random_state, start)
-
-    def _job(
-        self,
-        session: Any,
-        settings: Settings,
-        network: Network,
-        data: tuple[Any, np.ndarray, np.ndarray | None],
-        validation: Samples | None,
-        random_state: np.random.RandomState,
-        start: Start,
-        needs_all: str | None = None,
-    ) -> _Job:
-        """The job of this rank, with the samples that it is to train on."""
-        samples, (_, y, weight) = inputs.prepared(*data), data
-        mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
         samples, placement = script.agreed_samples(
-            session, settings.backend, network, samples, mass, alpha=settings.alpha, threads=settings.threads,
+            session,
+            settings.backend,
+            network,
+            inputs.prepared(X, y, weight),
+            float(len(y) if weight is None else weight.sum(dtype=np.float64)),
+            alpha=settings.alpha,
+            threads=settings.threads,
             needs_all=needs_all,
-        )  # fmt: skip
-        shows = self.verbose and (session is None or session.rank == 0)
-        config = self._config()
-        return _Job(settings, network, samples, validation, random_state, start, config, shows, session, placement)
+        )
+        return {
+            "settings": settings,
+            "network": network,
+            "samples": samples,
+            "placement": placement,
+            "validation": validation,
+            "random_state": random_state,
+            "start": start,
+            "session": session,
+            "config": self._config(),
+            "verbose": self.verbose and (session is None or session.rank == 0),
+        }
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
-            job = self._prepare_part(session, X, y, sample_weight, X_val, y_val, classes)
-            earlier = None if job.start.x is None else self.history_
-            self._set_fitted(job, *train(**vars(job), callback=None))
+            job = self._prepare(session, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
+            earlier = None if job["start"].x is None else self.history_
+            self._set_fitted(job, *train(**job, callback=None))
         if earlier is not None:
             self.history_ = joined(earlier, self.history_)
 
@@ -176,7 +152,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         return Network(widths, settings.activation, self._loss, settings.dtype)
 
     def _before(self) -> tuple[Any, ...] | None:
-        """What a warm start needs of the fit before, if there was one."""
+        """What a warm start needs of the last fit; None if there was none."""
         if not hasattr(self, "coefs_"):
             return None
         return self._vector(), self._network.widths, getattr(self, "classes_", None), self._stream + self.n_iter_
@@ -189,27 +165,27 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
         return Start(network.vector(values), stream=stream)
 
-    def _set_fitted(self, job: _Job, outcome: Outcome, trace: Trace) -> None:
+    def _set_fitted(self, job: dict[str, Any], outcome: Outcome, trace: Trace) -> None:
         """The attributes of the fitted model."""
-        self._network = job.network
-        layers = job.network.layers(outcome.x)
+        self._network = job["network"]
+        layers = self._network.layers(outcome.x)
         self.coefs_ = [weights for weights, _ in layers]
         self.intercepts_ = [biases for _, biases in layers]
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
-        self._stream, self._factor = job.start.stream, outcome.factor * job.start.factor
+        self._stream, self._factor = job["start"].stream, outcome.factor * job["start"].factor
         if outcome.reason == "interrupted":
             warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept")
 
     def _config(self) -> dict[str, Any]:
-        """The parameters as the trace has them: plain values, the options of ranks among them."""
+        """The parameters for the trace, as JSON can hold them. The options of `MPI` are listed beside the others."""
         given = self.get_params(deep=False)
         if is_distributed(self.backend):
             given |= asdict(MPI() if self.backend == "mpi" else self.backend) | {"backend": "mpi"}
         return {name: _plain(value) for name, value in given.items()}
 
     def _vector(self) -> np.ndarray:
-        """The parameters as one vector: a copy, since what comes out of a pickle is not aligned as the kernels want."""
+        """A copy of the parameters in one vector: arrays from a pickle are not aligned as the kernels need."""
         network = self._network
         x = network.vector()
         for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
@@ -266,13 +242,31 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         network = self._network
         X = self._check_X(X, network.dtype)
         n = X.shape[0]
-        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # of fewer rows BLAS adds up the products in another order
+        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # with fewer rows BLAS sums in another order
             X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])
         samples = Samples(X)
         outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
         with cpu.one_blas_thread():
             network.sweep(samples, self._vector(), cpu.count(self.n_jobs), outputs=outputs)
         return outputs[:n]
+
+
+def _one_epoch(settings: Settings, epoch: int) -> Settings:
+    """For `partial_fit`: the caller decides when to stop and what to keep."""
+    if settings.decay == "linear":
+        raise ValueError(
+            "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
+            "give decay a number"
+        )
+    return replace(
+        settings,
+        max_iter=epoch + 1,
+        tol=0.0,
+        early_stopping=False,
+        target_loss=-np.inf,
+        checkpoint_dir=None,
+        resume=False,
+    )
 
 
 def _plain(value: Any) -> Any:

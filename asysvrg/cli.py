@@ -24,6 +24,7 @@ from asysvrg.distributed import launch, mpi, script, session
 from asysvrg.distributed.messages import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.options import BAD_INPUT
+from asysvrg.plan import Plan
 from asysvrg.report import plots
 from asysvrg.report.progress import table
 from asysvrg.store.files import replacing, write_json
@@ -51,10 +52,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> int:
-    """Trains, shows, writes; returns the exit code. Of several ranks, rank 0 shows and writes for all."""
+    """Trains, prints the table, writes files; returns the exit code. Of several ranks, rank 0 prints and writes."""
     if mpi.launched()[1] > 1:
         args.backend = "mpi"
-    with script.open_session(args.backend == "mpi") as ranks:
+    with script.open_session(args.backend == "mpi" and not args.dry_run) as ranks:
         shows = ranks is None or ranks.rank == 0
         if shows:
             _check_outputs(args)
@@ -70,12 +71,21 @@ def train(args: argparse.Namespace) -> int:
         task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
         kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
         model = kind(**parameters)
-        model.fit(sets.X_train, sets.y_train, X_val=sets.X_test, y_val=sets.y_test)
+        given = {"X": sets.X_train, "y": sets.y_train, "X_val": sets.X_test, "y_val": sets.y_test}
+        if args.dry_run:
+            return _say_plan(model._plan(**given))
+        model.fit(**given)
     return _report(args, model, sets.name) if shows else 0
 
 
+def _say_plan(plan: Plan) -> int:
+    if mpi.launched()[0] == 0:
+        print(plan.describe())
+    return 0
+
+
 def _report(args: argparse.Namespace, model: Any, name: str) -> int:
-    """The closing table, and the files that were asked for."""
+    """Prints the closing table, and writes the files that were asked for."""
     history, settings = model.history_, model.history_["config"]
     shape = "-".join(str(width) for width in settings["widths"])
     workers = f"{settings['workers']} worker(s), " if "workers" in settings else ""
@@ -151,8 +161,8 @@ def _as_wide_as(width: int, X: Any, name: str) -> Any:
 
 
 @contextmanager
-def _terminated() -> Iterator[list[int]]:
-    """Makes SIGTERM what Ctrl-C is: training ends with the best model. The list holds the signal once it came."""
+def _sigterm_interrupts() -> Iterator[list[int]]:
+    """Turns SIGTERM into KeyboardInterrupt: training then ends with the best model. The list gets the signal."""
     came: list[int] = []
 
     def interrupt(number: int, _: Any) -> NoReturn:
@@ -169,15 +179,15 @@ def _terminated() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Voice:
-    """Says lines on stderr. Of several ranks, rank 0 speaks for all."""
+class _Messages:
+    """Writes to stderr, of several ranks by rank 0 only."""
 
     def __init__(self, args: argparse.Namespace):
-        self.speaks, self.last = args.command != "train" or mpi.launched()[0] == 0, ""
+        self.shown, self.last = args.command != "train" or mpi.launched()[0] == 0, ""
 
     def say(self, line: str, *, always: bool = False) -> None:
         self.last = line
-        if self.speaks or always:
+        if self.shown or always:
             print(line, file=sys.stderr)
 
     def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
@@ -188,33 +198,33 @@ class _Voice:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `asysvrg`; returns the exit code.
 
-    0: done. 2: bad input, with one line on stderr. 3: the server was lost, or all workers. 130: interrupted. 143: the
-    same, by SIGTERM. Of several ranks, rank 0 speaks for all.
+    0: done. 2: bad input. 3: the server was lost, or all workers. 130: interrupted. 143: interrupted by SIGTERM.
+    Errors are one line on stderr.
     """
     args = options.parser().parse_args(argv)
-    voice = _Voice(args)
-    with warnings.catch_warnings(), _terminated() as came:
-        warnings.showwarning = voice.warn
-        code = _run(args, voice)
+    messages = _Messages(args)
+    with warnings.catch_warnings(), _sigterm_interrupts() as came:
+        warnings.showwarning = messages.warn
+        code = _run(args, messages)
         code = TERMINATED if code == INTERRUPTED and came else code
     if args.command == "train":
-        session.exit_rank(code, voice.last if code else "")
+        session.exit_rank(code, messages.last if code else "")
     return code
 
 
-def _run(args: argparse.Namespace, voice: _Voice) -> int:
-    """Runs a command; what it cannot go on with is said in one line."""
+def _run(args: argparse.Namespace, messages: _Messages) -> int:
+    """Runs a command. An error becomes one line and an exit code."""
     try:
         return COMMANDS[args.command](args)
     except Lost as error:
         resume = "; --resume goes on from the last checkpoint" if args.checkpoint_dir else ""
-        voice.say(f"asysvrg {args.command}: error: {error}{resume}", always=error.rank == 0)
+        messages.say(f"asysvrg {args.command}: error: {error}{resume}", always=error.rank == 0)
         return LOST
     except (ValueError, TypeError, OverflowError, OSError, MemoryError, RankError) as error:
-        voice.say(f"asysvrg {args.command}: error: {' '.join(str(error).split())}")
+        messages.say(f"asysvrg {args.command}: error: {' '.join(str(error).split())}")
         return BAD_INPUT
     except KeyboardInterrupt:
-        voice.say(f"asysvrg {args.command}: interrupted")
+        messages.say(f"asysvrg {args.command}: interrupted")
         return INTERRUPTED
 
 

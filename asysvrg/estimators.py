@@ -39,9 +39,10 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     __doc__ = f"""Neural network classifier trained by asynchronous variance-reduced gradient descent.
 
     Shared-AsySVRG, Algorithm 1 of Huo & Huang, "Asynchronous Mini-Batch Gradient Descent with Variance Reduction for
-    Non-Convex Optimization" (AAAI-17): threads update one parameter vector without waiting for each other. Softmax
-    cross-entropy over an output unit for each class, two classes included. Where y is an indicator matrix (a column for
-    each label, 1 where a sample has it), the logistic loss of each label, summed.
+    Non-Convex Optimization" (AAAI-17): threads update one parameter vector without waiting for each other. The loss
+    is softmax cross-entropy, with one output for each class, also for two classes. If y is an indicator matrix (a
+    column for each label, 1 where a sample has it), it is the sum of the labels' logistic losses.
+
 {documented(Parameters)}
 
     Attributes
@@ -60,15 +61,15 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     _loss = "softmax"
 
     def partial_fit(self, X, y, classes=None, sample_weight=None, X_val=None, y_val=None):
-        """One epoch from the parameters reached so far; from random ones at first.
+        """Trains one epoch: from random parameters at first, then from those reached so far.
 
-        `early_stopping`, `tol` and `target_loss` have no say here: the caller decides when to stop.
+        `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop.
 
         Parameters
         ----------
         X, y, sample_weight : as for `fit`
         classes : array-like, default=None
-            All labels; needed at the first call only.
+            All labels. Needed at the first call only.
         X_val, y_val : as for `fit`
 
         Returns
@@ -84,7 +85,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return tags
 
     def _encode(self, y: Any, union: Any = None) -> np.ndarray:
-        self._loss = "binary" if labels.are_several(y) else "softmax"
+        self._loss = "binary" if labels.is_indicator_matrix(y) else "softmax"
         self.classes_ = np.arange(y.shape[1]) if self._loss == "binary" else labels.classes_of(y, union)
         self.n_outputs_ = len(self.classes_)
         return self._encode_known(y, "y")
@@ -93,11 +94,11 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         if self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' needs all of y: give partial_fit a dict of weights instead")
         if not hasattr(self, "coefs_"):
-            self.__dict__.pop("classes_", None)  # of a fit that failed
+            self.__dict__.pop("classes_", None)  # left by a fit that failed
         if _check_partial_fit_first_call(self, classes):
             self.classes_ = labels.classes_of(self.classes_)
             self.n_outputs_ = len(self.classes_)
-            self._loss = "binary" if labels.are_several(y) else "softmax"
+            self._loss = "binary" if labels.is_indicator_matrix(y) else "softmax"
         return self._encode_known(y, "y")
 
     def _encode_known(self, y: Any, name: str) -> np.ndarray:
@@ -109,7 +110,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return labels.weights_of(y, self.classes_, self.class_weight, weight)
 
     def predict_proba(self, X):
-        """Probability of each class; of several labels, that of having each.
+        """Probability of each class; for an indicator matrix, of each label.
 
         Parameters
         ----------
@@ -126,7 +127,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return np.log(self.predict_proba(X))
 
     def predict(self, X):
-        """Most probable class of each sample; of several labels, those more probable than not.
+        """Most probable class of each sample; for an indicator matrix, the labels that are more probable than not.
 
         Parameters
         ----------
@@ -134,7 +135,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), or (n_samples, n_labels)
         """
         outputs = self._outputs(X)
         if self._network.loss == "binary":
@@ -145,7 +146,9 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
 class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     __doc__ = f"""Neural network regressor trained by asynchronous variance-reduced gradient descent.
 
-    As `AsySVRGClassifier`, for one or several real targets: loss 1/2 sum of squared residuals, linear outputs.
+    As `AsySVRGClassifier`, for one or several real targets. Outputs are linear, the loss of a sample is half the sum of
+    its squared residuals.
+
 {documented(Parameters)}
 
     Attributes
@@ -168,9 +171,9 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         return tags
 
     def partial_fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
-        """One epoch from the parameters reached so far; from random ones at first.
+        """Trains one epoch: from random parameters at first, then from those reached so far.
 
-        `early_stopping`, `tol` and `target_loss` have no say here: the caller decides when to stop.
+        `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop.
 
         Parameters
         ----------
@@ -212,10 +215,10 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs), of X's dtype or the fitted one, the longer of both
+        ndarray of shape (n_samples,) or (n_samples, n_outputs), in the wider one of X's dtype and the fitted dtype
         """
         outputs = self._outputs(X)
-        given = getattr(X, "dtype", np.float64)  # of frames and lists: numbers as Python has them
+        given = getattr(X, "dtype", np.float64)  # frames and lists count as float64
         if given == np.float64 or not isinstance(given, np.dtype) or given.kind not in "bf":
             outputs = outputs.astype(np.float64, copy=False)
         return outputs.ravel() if self._flat else outputs

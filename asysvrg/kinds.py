@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,40 +37,20 @@ class Kind:
     option: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What a table says of a parameter: see `parameter`."""
-
-    kind: Kind
-    summary: str
-    details: str
-    unset: str
-    option: bool
-
-
 def parameter(
     default: Any, kind: Kind, summary: str, details: str = "", *, unset: str = "", option: bool = True
 ) -> Any:
     """A field of a table.
 
-    Parameters
-    ----------
-    default : object
-    kind : Kind
-    summary : str
-        The beginning of its documentation, and the help of its option; without a full stop.
-    details : str, default=""
-        The rest of its documentation.
-    unset : str, default=""
-        What None stands for, where that is the default.
-    option : bool, default=True
-        Whether the command line has an option for it.
+    `summary`, without a full stop, is the help of its option. With `details`, and `unset` for the meaning of None as
+    the default, it is the documentation. `option` says whether the command line has the option.
     """
-    return field(default=default, metadata={"entry": Entry(kind, summary, details, unset, option)})
+    entry = SimpleNamespace(kind=kind, summary=summary, details=details, unset=unset, option=option)
+    return field(default=default, metadata={"entry": entry})
 
 
-def entries(table: type) -> dict[str, Entry]:
-    """The entries of a table by name."""
+def entries(table: type) -> dict[str, SimpleNamespace]:
+    """The entries of a table by name: the arguments of `parameter` as attributes, without the default."""
     return {each.name: each.metadata["entry"] for each in fields(table)}
 
 

@@ -57,6 +57,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     method.add_argument("--seed", type=_seed, default=0, metavar="N", help="start, draws and splits (default: 0)")
     add_options(train.add_argument_group("with --backend mpi (names and defaults of asysvrg.MPI)"), MPI)
     output = train.add_argument_group("output")
+    output.add_argument("--dry-run", action="store_true", help="show the plan and its reasons, and train nothing")
     output.add_argument("--save", metavar="FILE", help="write the model, for asysvrg predict and asysvrg.load")
     output.add_argument("--trace", metavar="FILE.json", help="write the trace")
     output.add_argument("--plot", metavar="FILE.png", help="draw loss and errors against seconds")

@@ -261,34 +261,18 @@ class Parameters:
     dtype: Any = parameter("float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Derived:
-    """Checked parameters: those of `Parameters` under their names, in plain types, and what follows from them.
+DERIVED = {
+    "block": int,  # coordinates that are drawn together
+    "cache_bytes": float,
+    "threads": int,  # the most there may be
+    "threads_chosen": bool,  # whether `n_jobs` says how many there are
+}
+Settings = make_dataclass("Settings", [*((f.name, f.type) for f in fields(Parameters)), *DERIVED.items()], frozen=True)
+Settings.__doc__ = """Checked parameters: those of `Parameters`, in plain types, and what follows from them (`DERIVED`).
 
-    What is left open, as None or "auto", `plan` chooses. `coordinates` is 0 for all, `backend` is "threads" or an
-    `MPI`, `target_loss` and `max_time` are infinite where there are none.
-
-    Attributes
-    ----------
-    block : int
-        Coordinates drawn together.
-    cache_bytes : float
-    threads : int
-        The most there may be.
-    threads_chosen : bool
-        Whether `n_jobs` says how many there are.
-    """
-
-    block: int
-    cache_bytes: float
-    threads: int
-    threads_chosen: bool
-
-
-Settings = make_dataclass(
-    "Settings", [(each.name, each.type) for each in fields(Parameters)], bases=(_Derived,), frozen=True, kw_only=True
-)
-Settings.__doc__ = _Derived.__doc__
+What is left open, as None or "auto", `plan` chooses. `coordinates` is 0 for all, `backend` is "threads" or an `MPI`,
+`target_loss` and `max_time` are infinite where there are none.
+"""
 
 
 def is_distributed(backend: Any) -> bool:

@@ -80,7 +80,7 @@ def of_iterations(found: dict[str, Any]) -> Iterator[Bar]:
 def of_threads(content: dict[str, Any]) -> Iterator[Bar]:
     for name, modes in content.get("problems", {}).items():
         if name.startswith(("mnist", "random, 19%")):
-            for mode in [mode for mode in modes if mode.startswith(("all", "replicas"))]:
+            for mode in [mode for mode in modes if mode.startswith("all")]:
                 yield Bar(2, f"{mode}: two threads / one, {name}", 1.8, modes[mode]["speedup"].get("2"))
     for name, modes in content.get("problems", {}).items():
         for mode in [mode for mode in modes if mode.startswith("lines")]:

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,6 @@ import asysvrg
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, cli
 from asysvrg.kinds import entries
 from asysvrg.parameters import Parameters
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 def test_sigterm_before_training(monkeypatch, capsys):
@@ -71,19 +70,8 @@ def test_options_are_the_estimators_parameters_with_their_defaults():
         assert parameters == {name: given.get(name, "missing") for name in parameters}
     ranks = vars(MPI())
     assert ranks == {name: given[name] for name in ranks}
-    others = {
-        "data",
-        "data_home",
-        "target",
-        "train_size",
-        "test_size",
-        "task",
-        "seed",
-        "save",
-        "trace",
-        "plot",
-        "quiet",
-    }
+    others = {"data", "data_home", "target", "train_size", "test_size", "task", "seed"}
+    others |= {"dry_run", "save", "trace", "plot", "quiet"}
     assert set(given) == set(parameters) | set(ranks) | others
 
 
@@ -126,6 +114,32 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         cli.main(["train", "--hidden-layer-sizes", "none", "--coordinates", "40", "--backend", "threads"])
     assert (seen["hidden_layer_sizes"], seen["coordinates"], seen["backend"]) == ((), 40, "threads")
     assert (seen["random_state"], seen["verbose"]) == (0, True)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("arguments", "execution"),
+    [
+        (["--n-jobs", "1"], "serial: one thread"),
+        (["--backend", "mpi", "--servers", "2"], "distributed: backend is MPI"),
+    ],
+)
+def test_dry_run_shows_the_plan_with_reasons(arguments, execution, elsewhere, capsys):
+    assert cli.main(["train", *arguments, "--dry-run", "--trace", "t.json", "--checkpoint-dir", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert f"execution  {execution}\n" in out
+    assert all(re.fullmatch(r" *\w+  [^:]+: .+", line) for line in out.splitlines())
+    assert err == ""
+    assert not os.listdir()
+
+
+def test_dry_run_is_the_plan_of_the_run(elsewhere, capsys):
+    assert cli.main(["train", *QUICK, "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert cli.main(["train", *QUICK, "--quiet", "--trace", "t.json"]) == 0
+    reasons = json.loads(Path("t.json").read_text())["config"]["plan"]
+    assert [line.split()[0] for line in shown] == list(reasons)
+    assert all(line.endswith(f": {reason}") for line, reason in zip(shown, reasons.values(), strict=True))
 
 
 def test_train_digits_from_another_folder(tmp_path):

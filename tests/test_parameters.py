@@ -19,6 +19,7 @@ from asysvrg.parameters import Parameters, Settings, check
 def test_an_entry_is_an_argument_and_a_paragraph(kind):
     arguments = inspect.signature(kind).parameters
     assert list(arguments) == list(entries(Parameters))
+    assert "\n\n    Parameters\n    ----------\n" in kind.__doc__
     assert set(kind().get_params()) == set(arguments)
     for name, argument in arguments.items():
         kind_of_value = entries(Parameters)[name].kind.text

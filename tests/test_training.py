@@ -54,14 +54,6 @@ def test_the_trace_has_the_plan_and_verbose_shows_it(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_plan_without_training(monkeypatch):
-    monkeypatch.setattr(training, "minimize", lambda *args, **options: pytest.fail("training started"))
-    model = AsySVRGClassifier((9,), n_jobs=2)
-    job = model._prepare(None, X, Y)
-    plan = training.prepare(job.settings, job.network, job.samples, job.placement).plan
-    assert (plan.execution, plan.threads) == ("shared", 2)
-
-
 def test_samples_are_stored_as_the_plan_says():
     """Of scaled inputs: those of a dense X have no zeros left."""
     for factor, skips in ((1 / 16, True), (1000.0, False)):
