@@ -140,6 +140,18 @@ def test_kernels_own_nothing():
         assert not re.findall(r"^static (?!inline|const)[^(]*;", code, re.MULTILINE), f"{path.name} keeps state"
 
 
+def test_each_equation_that_the_code_names_is_named_by_a_test():
+    """Equations and assumptions of the paper: a reader finds what checks a line by its number."""
+
+    def named(*paths):
+        texts = (re.sub(r"[\s*]+", " ", path.read_text()) for path in paths)
+        return {name for text in texts for name in re.findall(r"Eq\. \(\d+\)|Assumption \d+", text)}
+
+    code = named(*ROOT.glob("csrc/*.[ch]"), *(path for path in PACKAGE.rglob("*.p[yx]*") if path.suffix != ".pyc"))
+    assert {"Eq. (4)", "Eq. (15)", "Assumption 4"} <= code
+    assert code <= named(*ROOT.glob("tests/**/test_*.py"), ROOT / "tests/helpers/twin.py")
+
+
 def test_mpi_is_imported_inside_functions_only():
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())

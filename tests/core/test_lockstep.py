@@ -133,7 +133,7 @@ np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
 @pytest.mark.parametrize("limit", [1, 2, 3])
 @pytest.mark.parametrize("divide_samples", ["False", "True"])
 def test_fewer_threads_than_asked_for_do_all_of_it(divide_samples, limit):
-    """OpenMP need not give as many."""
+    """OpenMP need not give as many. The child compares with the twin; its exit code says whether they agree."""
     command, env = [sys.executable, "-c", FEWER, divide_samples], os.environ | PATHS | {"OMP_THREAD_LIMIT": str(limit)}
     subprocess.run(command, cwd=TESTS, env=env, check=True, timeout=60)
 

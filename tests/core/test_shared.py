@@ -113,6 +113,7 @@ def test_plain_stores_are_refused_for_more_than_one_thread():
 @pytest.mark.parametrize("max_delay", [0, 1, 3])
 @pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (40, "atomic")])
 def test_max_delay_bounds_the_delay_of_every_update(threads, max_delay, coordinates, update):
+    """Assumption 4: the x^ of an update lacks at most max_delay earlier updates, J(t) of Eq. (6)."""
     problem = Problem(hidden=(30,), n=500)
     _, mu, cache = problem.snapshot(problem.x)
     x = problem.vector(problem.x)

@@ -33,6 +33,31 @@ def test_each_draw_is_applied_once_whatever_happens(seed, late):
         assert job.delays[0] == 0
 
 
+def test_an_update_subtracts_eta_times_the_direction_of_one_message():
+    """Eq. (15): x <- x - eta v for each v that arrives, from the workers' own, in the order in which they come."""
+    rng, eta, d, steps = np.random.default_rng(0), 0.3, 30, 80
+    directions = rng.standard_normal((steps, d))
+    network = Network({rank: Accountant(d, directions=directions) for rank in (1, 2, 3)}, seed=4)
+    groups = [Group(1000, (1, 2, 3))]
+    network.server.group(groups)
+    x = rng.standard_normal(d)
+    start, order = x.copy(), []
+    job = updates(network, groups, x, steps, eta=eta)
+    subtract = job.part.subtract
+
+    def checked(v):
+        expected = x - eta * v
+        subtract(v)
+        np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)
+        order.append(int(np.flatnonzero((directions == v).all(1))[0]))
+
+    job.part.subtract = checked
+    network.run(job)
+    assert sorted(order) == list(range(steps))
+    assert order != sorted(order)
+    np.testing.assert_allclose(x, start - eta * directions.sum(0), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_each_shard_is_counted_once_whatever_happens(seed):
     rng = np.random.default_rng(seed)

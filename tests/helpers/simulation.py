@@ -21,16 +21,19 @@ LOST_AFTER, HEARTBEAT, PULSE = 1.0, 0.05, 0.2
 
 
 class Accountant:
-    """A worker that answers draw t with the t-th unit vector, and shard i with the i-th."""
+    """A worker that answers draw t with the t-th unit vector, or the t-th of `directions`; shard i with the i-th."""
 
-    def __init__(self, d, compress=None):
-        self.d, self.codec = d, CODECS[compress](d, np.dtype(float))
+    def __init__(self, d, compress=None, directions=None):
+        self.d, self.codec, self.directions = d, CODECS[compress](d, np.dtype(float)), directions
 
     def answer(self, message):
         v = np.zeros(self.d)
         if message.kind == Kind.STEP:
             assert vectors(message, v.dtype, self.codec.nbytes)[Mask.X].size == self.codec.nbytes
-            v[message.c] = 1
+            if self.directions is None:
+                v[message.c] = 1
+            else:
+                v[:] = self.directions[message.c]
             v = self.codec.direction(v, message.a)
             return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=1, payload=(v,))
         if message.kind == Kind.SHARD:

@@ -47,6 +47,10 @@ def without_time(history):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in history["epochs"]]
 
 
+def load_rows(folder):
+    return archive.read(folder / "checkpoint.npz", checkpoint.FORMAT, checkpoint.VERSION, ())[0]["rows"]
+
+
 def assert_same(a, b):
     np.testing.assert_array_equal(parameters(a), parameters(b))
     assert without_time(a.history_) == without_time(b.history_)
@@ -202,10 +206,27 @@ def test_a_checkpoint_of_other_data_is_refused(started):
 
 
 @pytest.mark.parametrize(
-    "options", [{"n_jobs": 2}, {"max_iter": 9}, {"verbose": True}, {"max_time": 60}, {"target_loss": -1.0}], ids=str
+    ("options", "epochs", "reason"),
+    [
+        ({}, 6, "max_iter"),
+        ({"max_iter": 9}, 9, "max_iter"),
+        ({"max_time": 0}, 2, "max_time"),
+        ({"max_time": 60}, 6, "max_iter"),
+        ({"target_loss": 1e9}, 2, "target_loss"),
+        ({"target_loss": -1.0}, 6, "max_iter"),
+        ({"n_jobs": 2}, 6, "max_iter"),
+        ({"verbose": True}, 6, "max_iter"),
+    ],
+    ids=str,
 )
-def test_limits_may_be_others(started, options):
-    model(started, resume=True).set_params(**options).fit(X, Y)
+def test_limits_may_be_others(started, options, epochs, reason, capsys):
+    """The run goes on, or is over, by those that it is resumed with."""
+    kept = load_rows(started)
+    resumed = model(started, resume=True).set_params(**options).fit(X, Y)
+    assert (resumed.n_iter_, resumed.stopped_) == (epochs, reason)
+    assert resumed.history_["epochs"][:3] == kept
+    assert resumed.history_["config"]["threads"] == options.get("n_jobs", 1)
+    assert bool(capsys.readouterr().err) == ("verbose" in options)
 
 
 def rewritten(path, **changes):
