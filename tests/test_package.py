@@ -332,7 +332,7 @@ def sanitizers(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(HAS_TILES, reason="this processor has tiles (AMX), and tests/test_tiles.py runs on them")
+@pytest.mark.skipif(HAS_TILES, reason="this processor has tiles (AMX), and tests/core/test_tiles.py runs on them")
 @pytest.mark.skipif("x86-64-v4" not in build_info()["simd"], reason="products on tiles need AVX-512")
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 def test_products_on_emulated_tiles(tmp_path):
@@ -340,7 +340,7 @@ def test_products_on_emulated_tiles(tmp_path):
     library = tmp_path / "tiles.so"
     emulated = ("-include", "tests/sanitize/emulated_tiles.h", "csrc/tiles.c")
     run("gcc", "-std=gnu11", "-O2", "-fPIC", "-shared", "-Icsrc", *emulated, "-o", library)
-    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_tiles.py")
+    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/test_tiles.py")
     shown = run(sys.executable, *tests, LD_PRELOAD=str(library))
     assert re.search(r"^\d{3} passed in ", shown, re.MULTILINE), shown[-3000:]
 
