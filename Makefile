@@ -48,6 +48,9 @@ bench-tune: $(BENCH) ## look for those settings again; an hour
 bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster of namespaces on this machine, as root; writes docs/speedup.md
 	$(PY) bench/cluster/speedup.py $(ARGS)
 
+bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; writes docs/ablation.md
+	$(PY) bench/ablation.py $(ARGS)
+
 lint: $(VENV)/.with-lint ## ruff, cython-lint, clang-format
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -64,7 +67,7 @@ clean: ## remove all that was made, the virtual environment too; results of benc
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help demo test test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster lint dist clean sanitize
-.PHONY: sanitize-memory sanitize-threads
+.PHONY: bench-ablation sanitize-memory sanitize-threads
 
 # ---- The environment. Stamps in it say what has been done; a change of pyproject.toml starts it afresh. ----
 
