@@ -39,6 +39,7 @@ CASES = {  # of the first column: contender and cores
     "sgd_svrg, 1": ("ours sgd_svrg", 1),
     "defaults, 2": ("ours, defaults", 2),
 }
+CLOSE = ("nothing (noise)", "lots", "shift", "bits", "snapshot cache")  # which need more runs to tell
 WIDE_SPARSE = "sparse, 20,000 columns"  # a set of which only the separate column is
 BUSY = ("table, 4 classes", "mushrooms (CSR)", "MNIST")
 BUSY_EPOCHS = 1  # of a fit beside busy processes; a team there is many times slower
@@ -99,7 +100,7 @@ def to_objective(problem: Any, task: dict[str, Any], settings: dict[str, Any]) -
     contender, cores = CASES[task["case"]]
     meter = Meter(problem.loss, {TARGET: PATIENCE})
     CONTENDERS[contender](problem, settings, cores, task["seed"], meter)
-    return reached(meter.rows, TARGET)
+    return reached(meter.rows, TARGET, task["clock"])
 
 
 def one_fit(sets: Any, task: dict[str, Any], how: dict[str, Any]) -> list[float]:
@@ -211,23 +212,26 @@ def pairs(ask: Any, repeats: int, others: Others, times: int = 1) -> list[tuple[
     return found
 
 
-def measure_tuned(worker: dict[int, Worker], name: str, switch: Switch, repeats: int, others: Others) -> dict[str, Any]:
-    """Seconds to the objective with our best settings and with defaults, on and off."""
+def measure_tuned(
+    worker: dict[int, Worker], name: str, switch: Switch, repeats: int, others: Others, clock: str = "seconds"
+) -> dict[str, Any]:
+    """Seconds to the objective with our best settings and with defaults, on and off; of the processor on one core."""
     best = json.loads((ROOT / "bench" / "peers_best.json").read_text())["contenders"]
     result = {}
     for case, (contender, cores) in CASES.items():
-        if "(on)" in name and cores == 1:
+        if (cores == 1 and "(on)" in name) or (cores > 1 and clock == "processor"):
             continue
         tuned = contender in best
         settings = best[contender][str(cores)][str(TARGET)]["settings"] if tuned else {}
 
         def ask(off: bool, seed: int, more: Any = None, case: str = case, settings: Any = settings, cores=cores) -> Any:
-            return worker[cores].ask(name, off, seed, more if off else None, case=case, settings=settings)
+            more = more if off else None
+            return worker[cores].ask(name, off, seed, more, case=case, settings=settings, clock=clock)
 
         ask(False, 0)
         ask(True, 0)
         result[case] = {"seconds": pairs(ask, repeats, others)}
-        if switch.tuned and tuned:
+        if switch.tuned and tuned and clock == "seconds":
             more = retuned(ask, switch, contender)
             again = pairs(lambda off, seed, ask=ask, more=more: ask(off, seed, more), repeats, others)
             result[case + ", tuned again"] = {"seconds": again, "settings": more}
@@ -347,12 +351,14 @@ def measure(tree: Path, parts: list[str], only: str, repeats: dict[str, int], co
     with Worker(tree, 1) as one, Worker(tree, 2) as two:
         workers, own = {1: one, 2: two}, [os.getpid(), one.process.pid, two.process.pid]
         for part, (name, switch) in itertools.product(parts, chosen.items()):
-            if part not in switch.parts or ("(on)" in name and part != "tuned"):
+            if ("(on)" in name and part != "tuned") or (part == "processor" and name not in CLOSE):
                 continue
             into, began = content.setdefault(part, {}), time.monotonic()
-            others = Others(own, matter=part != "busy")
+            others = Others(own, matter=part in ("tuned", "defaults"))
             if part == "tuned":
                 into[name] = measure_tuned(workers, name, switch, repeats[part], others)
+            elif part == "processor":
+                into[name] = measure_tuned(workers, name, switch, repeats[part], others, part)
             elif part == "defaults":
                 into[name] = measure_sets(two, name, [*defaults.SETS, WIDE_SPARSE], repeats[part], others)
             else:
@@ -366,13 +372,13 @@ def measure(tree: Path, parts: list[str], only: str, repeats: dict[str, int], co
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="*", default=["tuned", "defaults", "cluster", "busy"])
+    parser.add_argument("--parts", nargs="*", default=["tuned", "processor", "defaults", "cluster", "busy"])
     parser.add_argument("--only", default="", help="mechanisms whose name has this pattern (a regular expression)")
-    parser.add_argument("--repeats", type=int, nargs=3, default=[9, 3, 3], help="of the objective, sets, busy sets")
+    parser.add_argument("--repeats", type=int, nargs=4, default=[9, 32, 3, 3], help="by part, without cluster")
     parser.add_argument("--tree", type=Path, help="a folder in which the copy with switches was built before")
     given = parser.parse_args()
     content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    repeats = dict(zip(("tuned", "defaults", "busy"), given.repeats, strict=True))
+    repeats = dict(zip(("tuned", "processor", "defaults", "busy"), given.repeats, strict=True))
     content |= {"environment": environment(), "commit": ablation_report.commit(), "repeats": repeats}
     if "cluster" in given.parts:
         for hidden in (50, 2400):

@@ -88,8 +88,6 @@ class Switch:
         The same for what it is compared with, where that is not the package as it is.
     tuned : tuple of dict
         Parameters that are tried in place of the best settings, which are for the mechanism; the best of them counts.
-    parts : tuple of str
-        Where it is measured.
     """
 
     what: str
@@ -98,7 +96,6 @@ class Switch:
     base_patches: dict[str, Any] = field(default_factory=dict)
     base_settings: dict[str, Any] = field(default_factory=dict)
     tuned: tuple[dict[str, Any], ...] = ()
-    parts: tuple[str, ...] = ("tuned", "defaults", "busy")
 
 
 def _without_cache(network: Any, samples: Any, cache_bytes: float) -> bool:
@@ -110,10 +107,6 @@ NO_LOTS = {"importance.ENOUGH": 0.0}
 PLAIN = tuple(
     {"batch_size": batch, "inner_steps": 10_000 // batch, "learning_rate_init": rate, "deflation": 0}
     for batch, rate in ((20, 0.2), (50, 0.4), (64, 0.5))
-)
-SLOWER = tuple(
-    {"batch_size": batch, "inner_steps": 10_000 // batch, "learning_rate_init": rate}
-    for batch, rate in ((64, 0.8), (64, 1.2), (64, 1.6), (32, 0.4), (32, 0.8))
 )
 SWITCHES = {
     "nothing (noise)": Switch("the package as it is, twice"),
@@ -129,9 +122,7 @@ SWITCHES = {
     "lazy rows": Switch("lazy.h, _shared.pyx: SPARSE_ENOUGH", {"_shared.SPARSE_ENOUGH": -1.0}),
     "seats": Switch("seats.h", {"_shared.SEATED": False}),
     "lockstep teams": Switch("team.h, shared.py: suits_a_team", {"shared.TEAM_INPUTS": math.inf}),
-    "replicas (on)": Switch(
-        'replica.h; update="replicated" instead of auto', {}, {"update": "replicated"}, tuned=SLOWER
-    ),
+    "replicas (on)": Switch('replica.h; update="replicated" instead of auto', {}, {"update": "replicated"}),
     "atomic, all (on)": Switch('update="atomic" instead of auto', {}, {"update": "atomic"}),
     "importance: shuffle": Switch("importance.py, listing.h", {}, {"sampling": "shuffle"}),
     "importance: replacement": Switch("importance.py, listing.h", {}, {"sampling": "replacement"}),
