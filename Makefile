@@ -52,6 +52,9 @@ bench-tune: $(BENCH) ## look for those settings again; an hour
 bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster of namespaces on this machine, as root; writes docs/speedup.md
 	$(PY) bench/cluster/speedup.py $(ARGS)
 
+bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; writes docs/ablation.md
+	$(PY) bench/ablation.py $(ARGS)
+
 lint: $(VENV)/.with-lint ## ruff, cython-lint, clang-format
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -67,8 +70,8 @@ clean: ## remove all build results and the virtual environment; keep results of 
 	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster lint dist clean sanitize
-.PHONY: sanitize-memory sanitize-threads
+.PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster bench-ablation lint
+.PHONY: dist clean sanitize sanitize-memory sanitize-threads
 
 # ---- The environment. A stamp in it stands for each finished step; a change of pyproject.toml starts it again. ----
 
