@@ -25,9 +25,8 @@ from typing import Any
 
 import ablation_report
 import numpy as np
-from switches import ROOT, SWITCHES, Switch, build, patched
-
 from asysvrg.trace import environment
+from switches import ROOT, SWITCHES, Switch, build, patched
 
 RESULTS = ROOT / "bench" / "results" / "ablation.json"
 TARGET = 0.125
