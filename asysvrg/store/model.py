@@ -18,6 +18,7 @@ from asysvrg.core.network import ACTIVATIONS, LOSSES, Network
 from asysvrg.distributed.backend import MPI
 from asysvrg.store import archive
 
+SKLEARN_ACTIVATIONS, SKLEARN_LOSSES = ("identity", "logistic", "tanh", "relu"), ("softmax", "binary", "squared")
 FORMAT, VERSION = "asysvrg-model", 1
 # Fitted attributes that a file stores, and their types. A model may lack some of them.
 FITTED: dict[str, type] = {
@@ -76,6 +77,10 @@ class Persistent:
         if binary:
             coefs[-1] = coefs[-1][:, 1:] - coefs[-1][:, :1]
             intercepts[-1] = intercepts[-1][1:] - intercepts[-1][:1]
+        if network.activation not in SKLEARN_ACTIVATIONS or network.loss not in SKLEARN_LOSSES:
+            raise ValueError(
+                f"scikit-learn's MLP has no activation={network.activation!r} or loss={network.loss!r}, as this model has"
+            )
         kind = MLPClassifier if is_classifier else MLPRegressor
         mlp = kind(network.widths[1:-1], activation=network.activation, alpha=self.alpha, max_iter=self.max_iter)
         mlp.coefs_, mlp.intercepts_ = coefs, intercepts

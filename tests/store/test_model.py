@@ -264,6 +264,13 @@ def test_to_sklearn_predicts_the_same(kind, outputs, hidden, dtype, activation):
     assert mlp.loss_curve_ == [row["loss"] for row in model.history_["epochs"][1:]]
 
 
+@pytest.mark.parametrize("activation", ["leaky_relu", "gelu"])
+def test_to_sklearn_refuses_what_mlp_lacks(activation):
+    X, y = samples(AsySVRGRegressor)
+    with pytest.raises(ValueError, match=f"has no activation='{activation}'"):
+        fitted(AsySVRGRegressor, X=X, y=y, activation=activation).to_sklearn()
+
+
 @pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"]], ids=len)
 def test_to_sklearn_keeps_labels_and_names(labels):
     X, y = samples(AsySVRGClassifier, len(labels))
