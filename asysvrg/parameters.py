@@ -15,6 +15,7 @@ import numpy as np
 
 from asysvrg import kinds
 from asysvrg.core import cpu
+from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import ACTIVATIONS
 from asysvrg.distributed.backend import MPI
 from asysvrg.kinds import Kind, parameter
@@ -87,8 +88,9 @@ class Parameters:
     )
     solver: str = parameter(
         "svrg",
-        kinds.one_of("svrg", "sgd"),
-        "Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient",
+        kinds.one_of(*DIRECTIONS),
+        "Direction of an update",
+        " ".join(f'"{direction.name}": {direction.about}.' for direction in DIRECTIONS.values()),
     )
     batch_size: int = parameter(20, kinds.integer(1), "Samples in a mini-batch")
     sampling: str | None = parameter(

@@ -186,7 +186,7 @@ def train(
         outcome = minimize(
             execution,
             x,
-            _schedule(settings, plan, rate * start.factor, start.epoch, objective.unit, validation is not None),
+            _schedule(settings, plan, rate * start.factor, seed, start.epoch, objective.unit, validation is not None),
             trace,
             test_error=None if validation is None else test_error,
             callback=tell,
@@ -235,7 +235,9 @@ def _method(
     return method
 
 
-def _schedule(settings: Settings, plan: Plan, rate: float, first: int, unit: float, has_validation: bool) -> Schedule:
+def _schedule(
+    settings: Settings, plan: Plan, rate: float, seed: int, first: int, unit: float, has_validation: bool
+) -> Schedule:
     return Schedule(
         solver=settings.solver,
         max_iter=settings.max_iter,
@@ -251,6 +253,7 @@ def _schedule(settings: Settings, plan: Plan, rate: float, first: int, unit: flo
         max_time=settings.max_time,
         most_growth=plan.most_growth,
         first=first,
+        seed=seed,
     )
 
 

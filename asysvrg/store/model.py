@@ -79,7 +79,7 @@ class Persistent:
             intercepts[-1] = intercepts[-1][1:] - intercepts[-1][:1]
         if network.activation not in SKLEARN_ACTIVATIONS or network.loss not in SKLEARN_LOSSES:
             raise ValueError(
-                f"scikit-learn's MLP has no activation={network.activation!r} or loss={network.loss!r}, as this model has"
+                f"scikit-learn's MLP has no activation={network.activation!r} or loss={network.loss!r}, as this model"
             )
         kind = MLPClassifier if is_classifier else MLPRegressor
         mlp = kind(network.widths[1:-1], activation=network.activation, alpha=self.alpha, max_iter=self.max_iter)
