@@ -59,5 +59,13 @@ DIRECTIONS = {
             points=1,
             decays=True,
         ),
+        # Kovalev, Horvath & Richtarik, "Don't jump through hoops and remove those loops: SVRG and Katyusha are better
+        # without the outer loop" (2019).
+        Direction(
+            "lsvrg",
+            "loopless SVRG, whose snapshot is renewed after each update with probability 1 / `inner_steps`",
+            kernel="svrg",
+            random_length=True,
+        ),
     )
 }
