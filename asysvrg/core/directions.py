@@ -67,5 +67,16 @@ DIRECTIONS = {
             kernel="svrg",
             random_length=True,
         ),
+        # Li, Bao, Zhang & Richtarik, "PAGE: a simple and optimal probabilistic gradient estimator for nonconvex
+        # optimization" (2021).
+        Direction(
+            "page",
+            "recursive variance reduction (PAGE), the v before plus a mini-batch's change of gradient since the x "
+            "before; with probability 1 / `inner_steps` the full gradient",
+            kernel="page",
+            uses_cache=False,
+            random_length=True,
+            recursive=True,
+        ),
     )
 }

@@ -49,6 +49,53 @@ def test_lengths_between_renewals_are_geometric():
     assert [schedule.steps(epoch) for epoch in range(4000)] == lengths.tolist()
 
 
+def page(problem, lengths):
+    """Li et al. (2021), Algorithm 1, with the l2 term's exact gradient at each x."""
+    x = np.array(problem.x)
+    for epoch, length in enumerate(lengths):
+        v, before = problem.twin.gradient(x) - problem.twin.decay * x, x.copy()
+        for t in range(length):
+            index = draw_batch(7, epoch, t, 60, 4)
+            v += (problem.twin.per_sample(x, index)[1] - problem.twin.per_sample(before, index)[1]).mean(0)
+            before = x.copy()
+            x = x - 0.05 * (v + problem.twin.decay * x)
+    return x
+
+
+@pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
+@pytest.mark.parametrize("hidden", [(), (7,), (19, 6)], ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_page_against_a_plain_loop(hidden, form, threads):
+    problem = Problem(hidden=hidden, form=form, weighted=True, n=60, p=9)
+    loop = {"execution": "lockstep", "threads": threads, "divide_samples": True} if threads > 1 else {}
+    x, lengths = minimized(problem, "page", 4, 10, **loop)
+    np.testing.assert_allclose(x, page(problem, lengths), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [{"coordinates": 9}, {"update": "atomic"}, {"lazy_rows": True}, {"execution": "lockstep", "threads": 2}],
+    ids=str,
+)
+def test_page_refuses_other_loops(loop):
+    problem = Problem(form="csr")
+    _, mu, _ = problem.snapshot(problem.x)
+    with pytest.raises(ValueError, match="direction='page' updates all coordinates"):
+        problem.inner_loop(**loop).run(problem.x, 1, direction="page", eta=0.1, epoch=0, mu=mu, x_snap=problem.x)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"coordinates": 3}, {"execution": "shared"}, {"update": "striped"}, {"deflation": 2}, {"backend": "mpi"}],
+    ids=str,
+)
+def test_page_refuses_what_is_not_one_after_the_other(given, no_training):
+    """Of the estimator's parameters, in one line that names them."""
+    [name] = given
+    with pytest.raises(ValueError, match=rf"solver='page' takes {name}="):
+        AsySVRGClassifier((5,), solver="page", n_jobs=2, **given).fit(np.eye(20), np.arange(20) % 2)
+
+
 @pytest.mark.parametrize("solver", [name for name in DIRECTIONS if name != "sgd"])
 def test_variance_reduced_directions_converge_to_the_optimum(solver):
     """A strongly convex problem, where the floor of SGD at this rate is far above."""
