@@ -18,11 +18,14 @@ demo: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot ## train on digits, a
 	$(PY) -m asysvrg.demo
 
 TESTED := $(addprefix $(VENV)/.,installed built with-plot with-test with-mpi)
-test: $(TESTED) ## the whole suite; ARGS="-m 'not slow'" for the short one
+test: $(TESTED) ## the tests; ARGS="-m 'not slow'" for the short ones, ARGS="-k words" for some
 	$(PY) -m pytest $(ARGS)
 
+test-all: $(TESTED) ## the tests with all combinations of settings in the place of covering sets, and more repetitions
+	$(PY) -m pytest --full $(ARGS)
+
 test-faults: $(TESTED) ## 70 distributed runs that lose workers or the server (an hour); ARGS="--workers 5 --servers 2" for fewer
-	$(PY) tests/faults.py $(ARGS)
+	$(PY) tests/fault_campaign.py $(ARGS)
 
 fuzz: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-test ## damaged files for ten minutes; SECONDS=... for another time
 	ASYSVRG_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest tests/test_fuzz.py
@@ -63,7 +66,7 @@ clean: ## remove all that was made, the virtual environment too; results of benc
 	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster lint dist clean sanitize
+.PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster lint dist clean sanitize
 .PHONY: sanitize-memory sanitize-threads
 
 # ---- The environment. Stamps in it say what has been done; a change of pyproject.toml starts it afresh. ----

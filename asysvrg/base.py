@@ -20,7 +20,7 @@ from asysvrg.core.network import BLOCK_ROWS, Network, Samples, aligned_zeros
 from asysvrg.core.trace import joined
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
-from asysvrg.distributed.sharding import Placement
+from asysvrg.distributed.sharding import Sharding
 from asysvrg.settings import Settings, check
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, train
@@ -174,7 +174,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
 
     def _placed(
         self, team: Any, settings: Settings, network: Network, data: tuple[Any, ...], needs_all: str | None
-    ) -> tuple[Samples, Placement | None]:
+    ) -> tuple[Samples, Sharding | None]:
         """Samples to train on, and where the others are."""
         samples, (_, y, weight) = inputs.prepared(*data), data
         mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
@@ -264,7 +264,7 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         callback: Callback | None,
         start: Start | None,
         team: Any,
-        placement: Placement | None,
+        placement: Sharding | None,
     ) -> None:
         with cpu.one_blas_thread():
             outcome, trace = train(

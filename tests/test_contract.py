@@ -5,29 +5,22 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from helpers.estimators import ESTIMATORS, data, equal, objective, small
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.class_weight import compute_sample_weight
-from test_estimators import ESTIMATORS, data, objective, small
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 QUIET = {"tol": 0}  # no warning at max_iter
 
 
 def first_classes(kind, y):
     return {"classes": np.unique(y)} if kind is AsySVRGClassifier else {}
-
-
-def equal(model, other):
-    return all((a == b).all() for a, b in zip(*(m.coefs_ + m.intercepts_ for m in (model, other)), strict=True))
 
 
 # partial_fit.
@@ -142,103 +135,6 @@ def test_warm_start_refuses():
         model.set_params(hidden_layer_sizes=(9,)).fit(X, y)
 
 
-# class_weight.
-
-
-@pytest.mark.parametrize("class_weight", ["balanced", {0: 5.0, 4: 0.5}], ids=str)
-def test_class_weights_are_sample_weights(class_weight):
-    X, y = data(AsySVRGClassifier)
-    X, y = X[y < 6], y[y < 6]
-    model = small(AsySVRGClassifier, (8,), class_weight=class_weight).fit(X, y)
-    weight = compute_sample_weight(class_weight, y)
-    expected = small(AsySVRGClassifier, (8,)).fit(X, y, sample_weight=weight)
-    for ours, theirs in zip(model.coefs_, expected.coefs_, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    own = np.random.default_rng(0).random(len(y))
-    model.fit(X, y, sample_weight=own)
-    if class_weight != "balanced":
-        assert model.loss_ == pytest.approx(objective(model, X, y, own * weight), rel=1e-5)
-
-
-def test_balanced_classes():
-    X, y = data(AsySVRGClassifier, n=800, outputs=2)
-    rare = np.flatnonzero(y == 2)
-    keep = np.r_[np.flatnonzero(y == 0), rare[:15]]
-    plain = small(AsySVRGClassifier, (), max_iter=30, alpha=0.1).fit(X[keep], y[keep])
-    balanced = clone(plain).set_params(class_weight="balanced").fit(X[keep], y[keep])
-    scores = [balanced_accuracy_score(y, model.predict(X)) for model in (plain, balanced)]
-    assert scores[1] > scores[0] + 0.1
-
-
-@pytest.mark.parametrize(
-    ("kind", "class_weight", "words"),
-    [
-        (AsySVRGClassifier, {0: -1.0}, "negative"),
-        (AsySVRGClassifier, {0: 0, 2: 0, 4: 0, 6: 0}, "no sample a positive weight"),
-        (AsySVRGClassifier, {1: 2.0, 3: 1.0}, "not in class_weight"),
-        (AsySVRGClassifier, 3, "class_weight is a dict"),
-        (AsySVRGRegressor, "balanced", "class_weight is for classifiers"),
-    ],
-)
-def test_bad_class_weights(kind, class_weight, words):
-    with pytest.raises(ValueError, match=words):
-        small(kind, class_weight=class_weight).fit(*data(kind))
-
-
-# Several labels.
-
-
-def several(n=150, p=11, outputs=3, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, p))
-    return X, (X @ rng.normal(size=(p, outputs)) + 0.5 * rng.normal(size=(n, outputs)) > 0).astype(int)
-
-
-@pytest.mark.parametrize("hidden", [(), (8,)], ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_several_labels(hidden, dtype):
-    X, Y = several()
-    weight = np.random.default_rng(1).random(len(Y))
-    options = {"max_iter": 10, "alpha": 0.01, "dtype": dtype}
-    model = small(AsySVRGClassifier, hidden, **options).fit(X, Y, sample_weight=weight, X_val=X, y_val=Y)
-    assert (model.n_outputs_, model.classes_.tolist()) == (3, [0, 1, 2])
-    probabilities = model.predict_proba(X)
-    np.testing.assert_array_equal(model.predict(X), probabilities > 0.5)
-    assert model.score(X, Y) > 0.5
-    row = model.history_["epochs"][-1]
-    assert row["test_error"] == pytest.approx(1 - model.score(X, Y))
-    assert row["train_error"] == pytest.approx(1 - model.score(X, Y, weight), rel=1e-5)
-    losses = -np.log(np.where(Y == 1, probabilities, 1 - probabilities)).sum(1)
-    squares = sum((W.astype(float) ** 2).sum() for W in model.coefs_)
-    assert model.loss_ == pytest.approx(np.average(losses, weights=weight) + 0.005 * squares, rel=1e-4)
-    same = small(AsySVRGClassifier, hidden, **options).fit(X, sparse.csr_array(Y), sample_weight=weight)
-    assert equal(pickle.loads(pickle.dumps(model)), same)
-
-
-def test_optimum_of_several_labels_is_that_of_each_alone():
-    X, Y = several()
-    options = {"alpha": 0.05, "dtype": "float64", "tol": 0, "max_iter": 100, "learning_rate_init": 0.1}
-    model = small(AsySVRGClassifier, (), **options).fit(X, Y)
-    for label in range(3):
-        alone = LogisticRegression(C=1 / (0.05 * len(Y)), tol=1e-12, max_iter=10_000).fit(X, Y[:, label])
-        np.testing.assert_allclose(model.coefs_[0][:, label], alone.coef_[0], atol=1e-6)
-
-
-def test_further_fits_of_several_labels():
-    X, Y = several()
-    model = small(AsySVRGClassifier, (8,), class_weight="balanced", early_stopping=True).fit(X, Y)
-    assert model.history_["config"]["samples"] == 135
-    model = small(AsySVRGClassifier, (8,))
-    for _ in range(20):
-        model.partial_fit(X, Y, classes=range(3))
-    assert model.score(X, Y) > 0.7
-    with pytest.raises(ValueError, match="y has 2 labels, not 3"):
-        model.partial_fit(X, Y[:, :2])
-    with pytest.raises(ValueError, match="y is not what it was at first"):
-        model.partial_fit(X, Y[:, 0])
-    assert model.fit(X, Y[:, 0]).predict(X).shape == (len(X),)
-
-
 # Early stopping.
 
 
@@ -280,27 +176,6 @@ def test_early_stopping_refuses():
         small(AsySVRGClassifier, early_stopping=True).fit(X, y, sample_weight=weight)
 
 
-# Weights and repetition.
-
-
-@pytest.mark.parametrize("form", ["dense", "csr"])
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_weights_repetition_and_order_make_no_difference_to_the_last_bit(kind, form):
-    X, y = data(kind, form=form)
-    weight = np.arange(len(y)) % 4
-    order = np.random.default_rng(0).permutation(weight.sum())
-    repeated = np.repeat(np.arange(len(y)), weight)[order]
-    model = small(kind, (8,)).fit(X, y, sample_weight=weight)
-    assert equal(model, small(kind, (8,)).fit(X[repeated], y[repeated]))
-    assert equal(small(kind, (8,)).fit(X, y), small(kind, (8,)).fit(X[::-1], y[::-1]))
-
-
-def test_large_sets_are_trained_on_as_they_are():
-    X, y = data(AsySVRGClassifier, n=700)
-    X, y = np.vstack([X, X]), np.r_[y, y]
-    assert small(AsySVRGClassifier).fit(X, y).history_["config"]["samples"] == 1400
-
-
 def test_predictions_of_the_regressor_have_the_dtype_of_what_they_are_for():
     X, y = data(AsySVRGRegressor)
     frame = pd.DataFrame(X)
@@ -310,53 +185,7 @@ def test_predictions_of_the_regressor_have_the_dtype_of_what_they_are_for():
         assert {model.predict(other).dtype for other in (X, X.tolist(), frame, X.astype(int))} == {np.dtype("f8")}
 
 
-# Bad input beyond test_estimators.py: one line each.
-
-
-def with_text(X):
-    X = X.astype(object)
-    X[3, 1] = "red"
-    return X
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"X": 1j}, "Complex data not supported: X"),
-        ({"y": 1j}, "Complex data not supported: y"),
-        ({"sample_weight": 1j}, "Complex data not supported: sample_weight"),
-        ({"X_val": 1j}, "Complex data not supported: X_val"),
-        ({"y_val": 1j}, "Complex data not supported: y_val"),
-        ({"X": "text"}, "could not convert string to float: 'red'"),
-        ({"X": 1e300}, "too large for dtype\\('float32'\\)"),
-        ({"sample_weight": 1e300}, "too large for dtype\\('float32'\\)"),
-        ({"X_val": 1e300}, "too large for dtype\\('float32'\\)"),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_numbers_that_are_none_are_refused_in_one_line(kind, change, words):
-    X, y = data(kind)
-    arguments = {"X": X, "y": y, "sample_weight": np.ones(len(y)), "X_val": X, "y_val": y}
-    for name, factor in change.items():
-        arguments[name] = with_text(X) if factor == "text" else arguments[name] * factor
-    with pytest.raises(ValueError, match=words) as caught:
-        small(kind).fit(**arguments)
-    assert "\n" not in str(caught.value)
-    if "X" in change:
-        with pytest.raises(ValueError, match=words) as caught:
-            small(kind).fit(X, y).predict(arguments["X"])
-        assert "\n" not in str(caught.value)
-
-
-def test_labels_that_cannot_be_compared():
-    X, y = data(AsySVRGClassifier)
-    with pytest.raises(ValueError, match="kinds that cannot be compared: NoneType, str"):
-        small(AsySVRGClassifier).fit(X, np.array(["a", None], dtype=object)[y % 4 // 2])
-
-
-# Frames, pipelines, metadata, callbacks.
+# Frames, pipelines, metadata.
 
 
 def frames(library, X):
@@ -410,50 +239,3 @@ def test_metadata_routing(kind):
         search.fit(X, y, sample_weight=weight)
         assert equal(search.best_estimator_[-1], small(kind, (5,), alpha=search.best_estimator_[-1].alpha).fit(
             scaled, y, sample_weight=weight))  # fmt: skip
-
-
-class Recorder:
-    """A callback by scikit-learn's protocol."""
-
-    def __init__(self, stop_after=None):
-        self.calls, self.scores, self.stop_after = [], [], stop_after
-
-    def setup(self, estimator, context):
-        self.calls.append("setup")
-
-    def teardown(self, estimator, context):
-        self.calls.append("teardown")
-
-    def on_fit_task_begin(self, estimator, context):
-        self.calls.append(f"begin {context.task_name}")
-
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
-        self.calls.append(f"end {context.task_name}")
-        self.scores.append(fitted_estimator.score(X, y, **metadata))
-        return len(self.scores) == self.stop_after
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_scikit_learns_callbacks(kind):
-    pytest.importorskip("sklearn.callback")
-    X, y = data(kind, outputs=1 if kind is AsySVRGRegressor else 3)
-    recorder, rows = Recorder(), []
-    model = small(kind, (5,)).set_callbacks(recorder).fit(X, y, sample_weight=np.ones(len(y)), callback=rows.append)
-    assert recorder.calls == ["setup", "begin fit", *3 * ["begin epoch", "end epoch"], "end fit", "teardown"]
-    assert [1 - score for score in recorder.scores[:3]] == pytest.approx(
-        [row["train_error"] for row in model.history_["epochs"][1:]], rel=1e-5
-    )
-    assert recorder.scores[3] == model.score(X, y)
-    assert rows == model.history_["epochs"]
-    assert equal(model, small(kind, (5,)).fit(X, y))
-    stopped = small(kind, (5,)).set_callbacks(Recorder(stop_after=2)).fit(X, y)
-    assert (stopped.n_iter_, stopped.stopped_) == (2, "callback")
-
-
-def test_scikit_learns_own_callbacks(capsys):
-    callbacks = pytest.importorskip("sklearn.callback")
-    X, y = data(AsySVRGClassifier)
-    monitor = callbacks.ScoringMonitor(scoring="accuracy")
-    pipeline = make_pipeline(StandardScaler(), small(AsySVRGClassifier, (5,)).set_callbacks(monitor)).fit(X, y)
-    assert len(pipeline[-1].history_["epochs"]) == 4
-    assert pickle.loads(pickle.dumps(pipeline)).score(X, y) == pipeline.score(X, y)

@@ -3,18 +3,13 @@
 import copy
 import inspect
 import json
-import os
 import pickle
-import subprocess
-import sys
-import textwrap
-import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.estimators import ESTIMATORS, ROOT, data, forward, objective, python, small
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -26,55 +21,11 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from threadpoolctl import threadpool_info, threadpool_limits
-from twin import ACTIVATION
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor
-from asysvrg.core import cpu
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-ESTIMATORS = [AsySVRGClassifier, AsySVRGRegressor]
-ROOT = str(Path(asysvrg.__file__).parents[1])
-
-
-def data(kind, n=120, p=11, outputs=4, form="dense", seed=0):
-    """X with zeros in it, and labels 0, 2, 4, ... or targets."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, p)) * (rng.random((n, p)) < 0.5)
-    scores = X @ rng.normal(size=(p, outputs)) + 0.3 * rng.normal(size=(n, outputs))
-    y = 2 * scores.argmax(1) if kind is AsySVRGClassifier else scores.squeeze()
-    return sparse.csr_array(X) if form == "csr" else X, y
-
-
-def forward(model, X):
-    """Probabilities or predictions, from coefs_ and intercepts_ alone."""
-    a = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
-    activation = ACTIVATION[model.history_["config"]["activation"]][0]
-    for i, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
-        a = a @ W.astype(float) + b
-        a = activation(a) if i + 1 < len(model.coefs_) else a
-    if isinstance(model, AsySVRGClassifier):
-        a = np.exp(a - a.max(1, keepdims=True))
-        return a / a.sum(1, keepdims=True)
-    return a
-
-
-def objective(model, X, y, weight=None):
-    """Mean loss + alpha / 2 * sum of squared weights."""
-    outputs = forward(model, X)
-    if isinstance(model, AsySVRGClassifier):
-        losses = -np.log(outputs[np.arange(len(y)), np.searchsorted(model.classes_, y)])
-    else:
-        losses = ((outputs - y.reshape(len(y), -1)) ** 2).sum(1) / 2
-    squares = sum((W.astype(float) ** 2).sum() for W in model.coefs_)
-    return np.average(losses, weights=weight) + model.alpha / 2 * squares
-
-
-def small(kind, *args, **options):
-    """An estimator that is quickly through, on one thread."""
-    usual = {"max_iter": 3, "n_jobs": 1, "random_state": 0, "learning_rate_init": 0.05, "batch_size": 10}
-    return kind(*args, **usual | options)
 
 
 # Attributes and predictions.
@@ -394,18 +345,6 @@ def test_coefficients_may_be_edited():
     np.testing.assert_allclose(model.predict(X), forward(model, X), atol=1e-5)
 
 
-def python(code, *arguments):
-    """Runs code in a fresh interpreter; a hang is an error."""
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env=os.environ | {"PYTHONPATH": ROOT},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_a_pickle_is_read_by_another_process(tmp_path):
     X, y = data(AsySVRGClassifier)
     model = small(AsySVRGClassifier, (9,)).fit(X, y)
@@ -438,110 +377,6 @@ def test_in_a_pipeline_and_a_parallel_grid_search(monkeypatch):
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
-
-
-# Threads, processes, BLAS.
-
-
-def test_fit_in_a_forked_child_of_a_parallel_parent():
-    """GNU OpenMP's threads do not survive a fork: a parallel region in the child would wait for ever."""
-    result = python(
-        """
-        import os, warnings
-        from sklearn.datasets import load_iris
-        from asysvrg import AsySVRGClassifier
-        warnings.simplefilter("ignore")
-        X, y = load_iris(return_X_y=True)
-        how = {"learning_rate_init": 0.05, "batch_size": 10, "max_iter": 30, "n_jobs": 4, "random_state": 0}
-        model = AsySVRGClassifier((8,), **how).fit(X, y)
-        assert model.history_["config"]["threads"] == 4
-        child = os.fork()
-        if child == 0:
-            model.predict(X)
-            score = model.fit(X, y).score(X, y)
-            os._exit(0 if score > 0.9 and model.history_["config"]["threads"] == 1 else 3)
-        print(os.waitpid(child, 0)[1], model.score(X, y) > 0.9)
-        """
-    )
-    assert result.stdout == "0 True\n", result.stderr
-
-
-def blas_threads():
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_python_threads_fit_at_the_same_time(n_jobs):
-    """Results with one thread each are those of one after the other, bit by bit."""
-    jobs = [(kind, data(kind, n=400), state) for kind in ESTIMATORS for state in (0, 1)]
-    options = {"n_jobs": n_jobs, "inner_steps": 1000, "max_iter": 6, "learning_rate_init": 0.02}
-    expected = [small(kind, (10,), random_state=state, **options).fit(*Xy) for kind, Xy, state in jobs]
-    before, fitted, inside = threadpool_info(), {}, []
-    start = threading.Barrier(len(jobs))
-
-    def fit(number):
-        kind, Xy, state = jobs[number]
-        start.wait()
-        model = small(kind, (10,), random_state=state, **options)
-        fitted[number] = model.fit(*Xy, callback=lambda row: inside.extend(blas_threads()))
-
-    workers = [threading.Thread(target=fit, args=(number,)) for number in range(len(jobs))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert threadpool_info() == before
-    assert set(inside) == {1}
-    for number, model in enumerate(expected):
-        if n_jobs == 1:
-            np.testing.assert_array_equal(fitted[number].coefs_[0], model.coefs_[0])
-        else:
-            assert fitted[number].loss_ == pytest.approx(model.loss_, rel=0.2)
-
-
-def test_blas_threads_are_given_back_by_whoever_comes_last():
-    """threadpoolctl 3.8: OpenBLAS obeys the Python thread that set it first, and silently no other."""
-    before = blas_threads()
-    inside, leave = threading.Event(), threading.Event()
-
-    def stay():
-        with cpu.one_blas_thread():
-            inside.set()
-            leave.wait(timeout=60)
-
-    worker = threading.Thread(target=stay)
-    with cpu.one_blas_thread():
-        worker.start()
-        assert inside.wait(timeout=60)
-        assert set(blas_threads()) == {1}
-    assert set(blas_threads()) == {1}  # the worker still needs it
-    leave.set()
-    worker.join()
-    assert blas_threads() == before
-    worker = threading.Thread(target=stay)
-    inside.clear()
-    leave.clear()
-    threadpool_limits(limits=max(before), user_api="blas")  # by which OpenBLAS is the main thread's
-    worker.start()
-    assert inside.wait(timeout=60)
-    assert set(blas_threads()) == {1}
-    leave.set()
-    worker.join()
-    with threadpool_limits(limits=1, user_api="blas"):  # others' limits work as ever
-        assert set(blas_threads()) == {1}
-    assert blas_threads() == before
-
-
-def test_blas_threads_are_given_back_after_a_failure():
-    before = threadpool_info()
-    X, y = data(AsySVRGClassifier)
-
-    def fail(row):
-        raise RuntimeError("of the callback")
-
-    with pytest.raises(RuntimeError, match="of the callback"):
-        small(AsySVRGClassifier).fit(X, y, callback=fail)
-    assert threadpool_info() == before
 
 
 # Stops and warnings, as far as they are the estimator's.
@@ -609,171 +444,6 @@ def test_verbose_says_a_line_an_epoch_where_there_is_no_terminal(capsys):
     assert all("loss" in line and "train error" in line and "test error" in line for line in lines)
     small(AsySVRGClassifier).fit(X, y)
     assert capsys.readouterr() == ("", "")
-
-
-# What cannot be trained is refused before any thread starts.
-
-BAD_PARAMETERS = [
-    ({"alpha": -1}, ValueError, "alpha"),
-    ({"alpha": "much"}, TypeError, "alpha"),
-    ({"alpha": float("nan")}, ValueError, "alpha"),
-    ({"alpha": float("inf")}, ValueError, "alpha"),
-    ({"alpha_boost": 0.5}, ValueError, "alpha_boost"),
-    ({"alpha_boost": "auto"}, TypeError, "alpha_boost"),
-    ({"alpha_boost": float("nan")}, ValueError, "alpha_boost"),
-    ({"alpha_boost": float("inf")}, ValueError, "alpha_boost is inf; a finite number is expected"),
-    ({"decay": -0.5}, ValueError, "decay"),
-    ({"decay": float("nan")}, ValueError, "decay"),
-    ({"decay": float("inf")}, ValueError, "decay is inf; a finite number is expected"),
-    ({"decay": "square"}, ValueError, "decay is a number that is not negative, or 'linear'; got 'square'"),
-    ({"deflation": -1}, ValueError, "deflation"),
-    ({"deflation": "auto"}, TypeError, "deflation"),
-    ({"sampling": "yes"}, ValueError, "sampling is one of None, replacement, shuffle, importance; got 'yes'"),
-    ({"tol": -1e-3}, ValueError, "tol"),
-    ({"cache_size": -1}, ValueError, "cache_size"),
-    ({"batch_size": 0}, ValueError, "batch_size"),
-    ({"batch_size": 2.5}, TypeError, "batch_size"),
-    ({"max_iter": 0}, ValueError, "max_iter"),
-    ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change"),
-    ({"sgd_epochs": -1}, ValueError, "sgd_epochs"),
-    ({"inner_steps": 0}, ValueError, "inner_steps"),
-    ({"inner_steps": 10**20}, ValueError, "inner_steps"),
-    ({"max_delay": -1}, ValueError, "max_delay"),
-    ({"learning_rate_init": 0}, ValueError, "learning_rate_init"),
-    ({"learning_rate_init": float("nan")}, ValueError, "learning_rate_init"),
-    ({"learning_rate_init": None}, TypeError, "learning_rate_init"),
-    ({"early_stopping": "yes"}, TypeError, "early_stopping"),
-    ({"warm_start": 1}, TypeError, "warm_start"),
-    ({"validation_fraction": 0}, ValueError, "validation_fraction"),
-    ({"validation_fraction": 1.0}, ValueError, "validation_fraction"),
-    ({"validation_fraction": float("nan")}, ValueError, "validation_fraction"),
-    ({"class_weight": "heavy"}, ValueError, "class_weight"),
-    ({"target_loss": "low"}, TypeError, "target_loss"),
-    ({"target_loss": float("nan")}, ValueError, "target_loss"),
-    ({"max_time": -1}, ValueError, "max_time"),
-    ({"coordinates": 0}, ValueError, "coordinates"),
-    ({"coordinates": "some"}, TypeError, "coordinates"),
-    ({"block": 0}, ValueError, "block"),
-    ({"block": "page"}, TypeError, "block"),
-    ({"block": 10**20}, ValueError, "block"),
-    ({"activation": "sine"}, ValueError, "activation is one of relu, tanh, logistic, identity; got 'sine'"),
-    ({"solver": "adam"}, ValueError, "solver is one of svrg, sgd; got 'adam'"),
-    ({"update": "wild"}, ValueError, "update is one of auto, serial, atomic, striped, owned, replicated; got 'wild'"),
-    ({"update": "serial", "n_jobs": 2}, ValueError, "loses updates"),
-    ({"dtype": "float16"}, ValueError, "dtype is float32 or float64; got 'float16'"),
-    ({"dtype": "no such type"}, ValueError, "dtype is float32 or float64"),
-    ({"dtype": None}, ValueError, "dtype is float32 or float64"),
-    ({"n_jobs": 0}, ValueError, "n_jobs"),
-    ({"n_jobs": 1.5}, ValueError, "n_jobs"),
-    ({"hidden_layer_sizes": (5, 0)}, ValueError, "hidden_layer_sizes"),
-    ({"hidden_layer_sizes": -1}, ValueError, "hidden_layer_sizes"),
-    ({"hidden_layer_sizes": None}, TypeError, "hidden_layer_sizes"),
-    ({"hidden_layer_sizes": "100"}, TypeError, "hidden_layer_sizes"),
-    ({"hidden_layer_sizes": (10**9, 10**9)}, ValueError, "fewer than 2\\*\\*31"),
-    ({"random_state": -1}, ValueError, "Seed"),
-]
-
-
-@pytest.mark.usefixtures("no_training")
-@pytest.mark.parametrize(("options", "error", "words"), BAD_PARAMETERS, ids=str)
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_bad_parameters(kind, options, error, words):
-    with pytest.raises(error, match=words) as caught:
-        small(kind, **options).fit(*data(kind))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.usefixtures("no_training")
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_a_line_to_the_last_epoch_is_not_for_partial_fit(kind):
-    X, y = data(kind)
-    more = {"classes": np.unique(y)} if kind is AsySVRGClassifier else {}
-    with pytest.raises(ValueError, match="partial_fit does not know which that is: give decay a number"):
-        small(kind, decay="linear").partial_fit(X, y, **more)
-
-
-def spoilt(values, bad, at=(3, 2)):
-    values = np.array(values, dtype=float)
-    values[at] = bad
-    return values
-
-
-X, LABELS = data(AsySVRGClassifier)
-_, TARGETS = data(AsySVRGRegressor)
-Y = {AsySVRGClassifier: LABELS, AsySVRGRegressor: TARGETS}
-
-
-@pytest.mark.usefixtures("no_training")
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-@pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"X": spoilt(X, np.nan)}, "NaN"),
-        ({"X": spoilt(X, np.inf)}, "infinity"),
-        ({"X": spoilt(X, 1e300)}, "too large for dtype\\('float32'\\)"),
-        ({"X": sparse.csr_array(spoilt(X, np.nan))}, "NaN"),
-        ({"X": X[:0]}, "0 sample"),
-        ({"X": X[:, :0]}, "0 feature"),
-        ({"X": X[:, 0]}, "Expected 2D array, got 1D array"),
-        ({"X": X[:-1]}, "inconsistent numbers of samples"),
-        ({"sample_weight": -np.ones(len(X))}, "Negative"),
-        ({"sample_weight": np.zeros(len(X))}, "zero for every sample|at least one non-zero"),
-        ({"sample_weight": np.full(len(X), np.nan)}, "NaN"),
-        ({"sample_weight": np.ones(3)}, "shape"),
-        ({"X_val": X}, "X_val and y_val are given together"),
-        ({"y_val": LABELS}, "X_val and y_val are given together"),
-        ({"X_val": X[:5], "y_val": LABELS[:4]}, "5 samples, y_val has 4"),
-        ({"X_val": X[:5, 1:], "y_val": LABELS[:5]}, "10 features"),
-        ({"X_val": spoilt(X, np.nan), "y_val": LABELS}, "NaN"),
-    ],
-)
-def test_bad_data(kind, change, words):
-    arguments = {"X": X, "y": Y[kind]} | change
-    if kind is AsySVRGRegressor and np.ndim(change.get("y_val")) and "X_val" in change:
-        arguments["y_val"] = TARGETS[: len(change["y_val"])]
-    with pytest.raises(ValueError, match=words):
-        small(kind).fit(**arguments)
-
-
-@pytest.mark.usefixtures("no_training")
-@pytest.mark.parametrize(
-    ("kind", "change", "words"),
-    [
-        (AsySVRGClassifier, {"y": np.zeros(len(X), int)}, "one class only"),
-        (AsySVRGClassifier, {"y": np.linspace(0, 1, len(X))}, "continuous"),
-        (AsySVRGClassifier, {"y": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
-        (AsySVRGClassifier, {"y": spoilt(LABELS, np.nan, 4)}, "NaN"),
-        (
-            AsySVRGClassifier,
-            {"X_val": X, "y_val": LABELS + 2},
-            r"y_val has labels that are not among the classes: \[8\]",
-        ),
-        (
-            AsySVRGClassifier,
-            {"X_val": X, "y_val": LABELS.astype(str)},
-            "y_val has labels that are not among the classes",
-        ),
-        (AsySVRGClassifier, {"X_val": X, "y_val": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
-        (AsySVRGRegressor, {"y": spoilt(TARGETS, np.nan)}, "y contains NaN"),
-        (AsySVRGRegressor, {"y": np.full(len(X), "a")}, "could not convert"),
-        (AsySVRGRegressor, {"X_val": X, "y_val": TARGETS[:, 1:]}, "y_val has 3 targets, not 4"),
-        (AsySVRGRegressor, {"X_val": X, "y_val": spoilt(TARGETS, np.inf)}, "y_val contains infinity"),
-    ],
-)
-def test_bad_targets(kind, change, words):
-    with pytest.raises(ValueError, match=words):
-        small(kind).fit(**{"X": X, "y": Y[kind]} | change)
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_bad_data_for_predict(kind):
-    model = small(kind).fit(X, Y[kind])
-    for bad, words in ((X[:, 1:], "10 features"), (spoilt(X, np.nan), "NaN"), (X[0], "2D")):
-        with pytest.raises(ValueError, match=words):
-            model.predict(bad)
-    with pytest.raises(NotFittedError):
-        kind().predict(X)
 
 
 def test_digits_are_learnt():

@@ -24,14 +24,13 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_version", "callbacks", "labels", "store.files", "data.download", "core._csrc"}
     | {"distributed._message", "distributed.rank_wrapper"},
-    {"core.network", "store.archive", "data.formats", "report.plots", "report.progress", "distributed.messages"},
+    {"core.network", "store.archive", "data.formats", "report.plots", "report.progress", "distributed.protocol"},
     {"core.inner", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.loop", "core.scaling", "core.smoothness", "data.__init__", "store.model"}
-    | {"distributed.backend", "distributed.mpi", "distributed.tasks", "distributed.worker"},
-    {"core.shared", "store.checkpoint", "config", "settings"}
-    | {"distributed.endpoint", "distributed.launch", "distributed.parameter_shards"},
-    {"distributed.session"},
+    | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
+    | {"distributed.mpi", "distributed.updates", "distributed.worker"},
+    {"core.shared", "store.checkpoint", "config", "settings", "distributed.launch", "distributed.session"},
     {"distributed.execution", "distributed.sharding"},
     {"distributed.script"},
     {"training"},
@@ -333,7 +332,7 @@ def sanitizers(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(HAS_TILES, reason="this processor has tiles (AMX), and tests/test_tiles.py runs on them")
+@pytest.mark.skipif(HAS_TILES, reason="this processor has tiles (AMX), and tests/core/test_tiles.py runs on them")
 @pytest.mark.skipif("x86-64-v4" not in build_info()["simd"], reason="products on tiles need AVX-512")
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 def test_products_on_emulated_tiles(tmp_path):
@@ -341,7 +340,7 @@ def test_products_on_emulated_tiles(tmp_path):
     library = tmp_path / "tiles.so"
     emulated = ("-include", "tests/sanitize/emulated_tiles.h", "csrc/tiles.c")
     run("gcc", "-std=gnu11", "-O2", "-fPIC", "-shared", "-Icsrc", *emulated, "-o", library)
-    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_tiles.py")
+    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/test_tiles.py")
     shown = run(sys.executable, *tests, LD_PRELOAD=str(library))
     assert re.search(r"^\d{3} passed in ", shown, re.MULTILINE), shown[-3000:]
 

@@ -225,7 +225,7 @@ class Run:
 
     def end(self, *, patient: bool) -> None:
         """Ends mpiexec and all ranks that are left: a rank ends with its wrapper."""
-        # Open MPI's mpiexec tells other machines at SIGTERM. MPICH's complains about ranks that hang: SIGKILL is enough.
+        # Open MPI's mpiexec tells other machines at SIGTERM. MPICH's complains about ranks that hang, so it is killed.
         termination = TERMINATION if self.kind == "Open MPI" else 0
         for number, seconds in ((0, GRACE * patient), (signal.SIGTERM, termination), (signal.SIGKILL, None)):
             if seconds == 0:

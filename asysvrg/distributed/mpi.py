@@ -115,13 +115,11 @@ class World:
         self.questions: Counter[int] = Counter()  # asked so far, by the server's rank
         self.ahead: dict[int, Any] = {}  # messages that came for the next fit
         # Links are made once: MPI may still write into the buffers of an earlier fit.
-        self.to_participants = functools.cache(
-            lambda: self._closed_at_exit(Link(MPI, self.comm, ANSWER, QUESTION), MPI)
-        )
-        self.to_servers = functools.cache(lambda: self._closed_at_exit(Link(MPI, self.comm, QUESTION, ANSWER), MPI))
+        self.to_participants = functools.cache(lambda: self._link(MPI, ANSWER, QUESTION))
+        self.to_servers = functools.cache(lambda: self._link(MPI, QUESTION, ANSWER))
 
-    @staticmethod
-    def _closed_at_exit(link: Any, MPI: Any) -> Any:
+    def _link(self, MPI: Any, sends: int, receives: int) -> Link:
+        link = Link(MPI, self.comm, sends, receives)
         atexit.register(lambda: MPI.Is_finalized() or link.close())
         return link
 

@@ -266,11 +266,10 @@ class Participant(Session):
             for rank, message in questions.items():
                 self._ask(rank, message)
             self.backoff.reset()
-            while True:
+            while not self.answers:
+                came = self.endpoint is not None and self.endpoint.look()
                 self._look()
-                if self.answers:
-                    break
-                if self.endpoint is not None and not self.endpoint.look():
+                if self.endpoint is not None and not (came or self.answers):
                     self.backoff.pause()
             self.backoff.came()
             return self.answers.pop(0)

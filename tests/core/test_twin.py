@@ -1,0 +1,17 @@
+"""The NumPy twin (helpers/twin.py) against finite differences."""
+
+import numpy as np
+import pytest
+from helpers.problems import Problem, each_problem
+
+
+@each_problem()
+def test_gradient_of_the_twin_by_finite_differences(setting):
+    problem = Problem(**setting, n=40, p=6)
+    x, step = np.array(problem.x), 1e-6
+    gradient = problem.twin.gradient(x)
+    rng = np.random.default_rng(1)
+    for k in rng.choice(len(x), size=min(12, len(x)), replace=False):
+        e = step * (np.arange(len(x)) == k)
+        slope = (problem.twin.loss(x + e) - problem.twin.loss(x - e)) / (2 * step)
+        assert gradient[k] == pytest.approx(slope, rel=1e-4, abs=1e-6)

@@ -1,0 +1,54 @@
+"""`asysvrg launch --hosts` over TCP between network namespaces, and the loss of a rank, a link, a machine."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+from fault_campaign import training_of
+from helpers import mpi_jobs
+from helpers.mpi_jobs import Running, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
+
+sys.path.insert(0, str(mpi_jobs.ROOT / "bench" / "cluster"))
+
+hosts = pytest.importorskip("hosts")
+
+WORKERS = 3
+
+
+@pytest.fixture
+def cluster():
+    if lacks := hosts.why_not():
+        pytest.skip(lacks)
+    with hosts.Cluster(WORKERS + 1) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        ("rank", 0, "worker 2 was lost"),
+        ("link", 0, "worker 2 was lost"),
+        ("machine", 3, "the same command with --resume"),
+    ],
+)
+def test_survives(cluster, mpi, tmp_path, fault, code, said):
+    options, variables = cluster.launch(mpi.kind, tmp_path, WORKERS)
+    training = training_of(tmp_path, epochs=12, steps=600)
+    argv = [sys.executable, "-m", "asysvrg", "launch", *options, *training, "--checkpoint-dir", tmp_path / "run"]
+    command = cluster.command(0, *map(str, argv))
+    with Running(command, tmp_path, ASYSVRG_LOST_AFTER="3", **variables) as running:
+        wait_for((tmp_path / "run" / "checkpoint.npz").exists)
+        time.sleep(0.2)
+        if fault == "rank":
+            os.kill(running.ranks()[2], signal.SIGKILL)
+        elif fault == "link":
+            hosts.sh(f"ip -n {hosts.SWITCH} link set p2 down")
+        else:
+            cluster.kill(2)
+        done = running.wait(60)
+    assert done.code == code, done
+    assert said in done.out + done.err, done

@@ -1,0 +1,63 @@
+"""Ranks with samples of their own."""
+
+import numpy as np
+import pytest
+from helpers.mpi_jobs import digits
+
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, inputs
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
+
+
+def test_shards_of_their_own(ranks):
+    """Each rank has rows of its own, 1:9 and more; the model is that of all rows together, servers' included."""
+    settings = {"dtype": "float64", "max_iter": 2, "random_state": 0, "learning_rate_init": 0.1, "tol": 0}
+    told = ranks(
+        """
+        from scipy import sparse
+        X, y = digits()
+        X, y = X[:1500], y[:1500]
+        weight = np.linspace(0.5, 2, 1500)
+        order = np.argsort(y, kind="stable")  # a shard has some classes only
+        bounds = [0, 100, 1360, 1500]
+        found = []
+        for form in (np.asarray, sparse.csr_matrix):
+            mine = order[bounds[RANK] : bounds[RANK + 1]]
+            model = AsySVRGClassifier(
+                (), alpha=0.05, dtype="float64", max_iter=25, inner_steps=750, tol=0, random_state=0,
+                learning_rate_init=0.3, backend="mpi",
+            ).fit(form(X[mine]), y[mine], weight[mine], callback=lambda row: row["gradient_norm_squared"] < 1e-18)
+            found.append({"x": vector(model), "samples": model.history_["config"]["samples"],
+                          "shards": model.history_["config"]["shards"], "row": model.history_["epochs"][-1]})
+        target = 3 * X[:, 20] + X[:, 30]
+        regressor = AsySVRGRegressor((), dtype="float64", max_iter=30, alpha=0.01, random_state=0, backend="mpi", tol=0)
+        mine = np.arange(1500)[bounds[RANK] : bounds[RANK + 1]]
+        regressor.fit(X[mine], target[mine])
+        mine = slice(0, 100) if RANK < 2 else slice(100, None)
+        dealt = AsySVRGClassifier((9,), **SETTINGS, backend="mpi", servers=2).fit(X[mine], y[mine])
+        tell(found=found, regression=vector(regressor), error=regressor.history_["epochs"][-1]["train_error"],
+             dealt=vector(dealt))
+        """.replace("SETTINGS", str(settings)),
+        3,
+    )
+    X, y = digits()
+    X, y = X[:1500], y[:1500]
+    serial = AsySVRGClassifier(
+        (), alpha=0.05, dtype="float64", max_iter=25, inner_steps=1500, tol=0, random_state=0, learning_rate_init=0.2,
+        n_jobs=1,
+    ).fit(X, y, sample_weight=np.linspace(0.5, 2, 1500))  # fmt: skip
+    expected = np.concatenate([serial.coefs_[0].ravel(), serial.intercepts_[0]])
+    for one in told[0]["found"]:
+        assert (one["samples"], one["shards"]) == (1500, 2)
+        assert one["row"]["gradient_norm_squared"] < 1e-18
+        assert one["row"]["loss"] == pytest.approx(serial.loss_, rel=1e-9)
+        np.testing.assert_allclose(one["x"], expected, atol=1e-6)
+    assert all(one == told[0] for one in told)
+    target = 3 * X[:, 20] + X[:, 30]
+    serial = AsySVRGRegressor((), dtype="float64", max_iter=30, alpha=0.01, random_state=0, n_jobs=1, tol=0)
+    serial.fit(X, target)
+    assert told[0]["error"] == pytest.approx(1 - serial.score(X, target), abs=1e-5)
+    first = inputs.prepared(X[:100], y[:100].astype(np.int32), None)  # in the order in which a small set is trained on
+    serial = AsySVRGClassifier((9,), **settings, n_jobs=1).fit(np.r_[X[100:], first.X], np.r_[y[100:], first.y])
+    expected = np.concatenate([a.ravel() for a in (*serial.coefs_, *serial.intercepts_)])
+    np.testing.assert_allclose(told[0]["dealt"], expected, atol=1e-12)

@@ -1,0 +1,158 @@
+"""X, y and weights: what is refused, and what makes no difference."""
+
+import numpy as np
+import pytest
+from helpers.estimators import ESTIMATORS, data, equal, small
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def spoilt(values, bad, at=(3, 2)):
+    values = np.array(values, dtype=float)
+    values[at] = bad
+    return values
+
+
+X, LABELS = data(AsySVRGClassifier)
+
+_, TARGETS = data(AsySVRGRegressor)
+
+Y = {AsySVRGClassifier: LABELS, AsySVRGRegressor: TARGETS}
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"X": spoilt(X, np.nan)}, "NaN"),
+        ({"X": spoilt(X, np.inf)}, "infinity"),
+        ({"X": spoilt(X, 1e300)}, "too large for dtype\\('float32'\\)"),
+        ({"X": sparse.csr_array(spoilt(X, np.nan))}, "NaN"),
+        ({"X": X[:0]}, "0 sample"),
+        ({"X": X[:, :0]}, "0 feature"),
+        ({"X": X[:, 0]}, "Expected 2D array, got 1D array"),
+        ({"X": X[:-1]}, "inconsistent numbers of samples"),
+        ({"sample_weight": -np.ones(len(X))}, "Negative"),
+        ({"sample_weight": np.zeros(len(X))}, "zero for every sample|at least one non-zero"),
+        ({"sample_weight": np.full(len(X), np.nan)}, "NaN"),
+        ({"sample_weight": np.ones(3)}, "shape"),
+        ({"X_val": X}, "X_val and y_val are given together"),
+        ({"y_val": LABELS}, "X_val and y_val are given together"),
+        ({"X_val": X[:5], "y_val": LABELS[:4]}, "5 samples, y_val has 4"),
+        ({"X_val": X[:5, 1:], "y_val": LABELS[:5]}, "10 features"),
+        ({"X_val": spoilt(X, np.nan), "y_val": LABELS}, "NaN"),
+    ],
+)
+def test_bad_data(kind, change, words):
+    arguments = {"X": X, "y": Y[kind]} | change
+    if kind is AsySVRGRegressor and np.ndim(change.get("y_val")) and "X_val" in change:
+        arguments["y_val"] = TARGETS[: len(change["y_val"])]
+    with pytest.raises(ValueError, match=words):
+        small(kind).fit(**arguments)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        (AsySVRGClassifier, {"y": np.zeros(len(X), int)}, "one class only"),
+        (AsySVRGClassifier, {"y": np.linspace(0, 1, len(X))}, "continuous"),
+        (AsySVRGClassifier, {"y": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
+        (AsySVRGClassifier, {"y": spoilt(LABELS, np.nan, 4)}, "NaN"),
+        (
+            AsySVRGClassifier,
+            {"X_val": X, "y_val": LABELS + 2},
+            r"y_val has labels that are not among the classes: \[8\]",
+        ),
+        (
+            AsySVRGClassifier,
+            {"X_val": X, "y_val": LABELS.astype(str)},
+            "y_val has labels that are not among the classes",
+        ),
+        (AsySVRGClassifier, {"X_val": X, "y_val": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
+        (AsySVRGRegressor, {"y": spoilt(TARGETS, np.nan)}, "y contains NaN"),
+        (AsySVRGRegressor, {"y": np.full(len(X), "a")}, "could not convert"),
+        (AsySVRGRegressor, {"X_val": X, "y_val": TARGETS[:, 1:]}, "y_val has 3 targets, not 4"),
+        (AsySVRGRegressor, {"X_val": X, "y_val": spoilt(TARGETS, np.inf)}, "y_val contains infinity"),
+    ],
+)
+def test_bad_targets(kind, change, words):
+    with pytest.raises(ValueError, match=words):
+        small(kind).fit(**{"X": X, "y": Y[kind]} | change)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_bad_data_for_predict(kind):
+    model = small(kind).fit(X, Y[kind])
+    for bad, words in ((X[:, 1:], "10 features"), (spoilt(X, np.nan), "NaN"), (X[0], "2D")):
+        with pytest.raises(ValueError, match=words):
+            model.predict(bad)
+    with pytest.raises(NotFittedError):
+        kind().predict(X)
+
+
+# Weights and repetition.
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_weights_repetition_and_order_make_no_difference_to_the_last_bit(kind, form):
+    X, y = data(kind, form=form)
+    weight = np.arange(len(y)) % 4
+    order = np.random.default_rng(0).permutation(weight.sum())
+    repeated = np.repeat(np.arange(len(y)), weight)[order]
+    model = small(kind, (8,)).fit(X, y, sample_weight=weight)
+    assert equal(model, small(kind, (8,)).fit(X[repeated], y[repeated]))
+    assert equal(small(kind, (8,)).fit(X, y), small(kind, (8,)).fit(X[::-1], y[::-1]))
+
+
+def test_large_sets_are_trained_on_as_they_are():
+    X, y = data(AsySVRGClassifier, n=700)
+    X, y = np.vstack([X, X]), np.r_[y, y]
+    assert small(AsySVRGClassifier).fit(X, y).history_["config"]["samples"] == 1400
+
+
+# Numbers that are none, or too large.
+
+
+def with_text(X):
+    X = X.astype(object)
+    X[3, 1] = "red"
+    return X
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"X": 1j}, "Complex data not supported: X"),
+        ({"y": 1j}, "Complex data not supported: y"),
+        ({"sample_weight": 1j}, "Complex data not supported: sample_weight"),
+        ({"X_val": 1j}, "Complex data not supported: X_val"),
+        ({"y_val": 1j}, "Complex data not supported: y_val"),
+        ({"X": "text"}, "could not convert string to float: 'red'"),
+        ({"X": 1e300}, "too large for dtype\\('float32'\\)"),
+        ({"sample_weight": 1e300}, "too large for dtype\\('float32'\\)"),
+        ({"X_val": 1e300}, "too large for dtype\\('float32'\\)"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_numbers_that_are_none_are_refused_in_one_line(kind, change, words):
+    X, y = data(kind)
+    arguments = {"X": X, "y": y, "sample_weight": np.ones(len(y)), "X_val": X, "y_val": y}
+    for name, factor in change.items():
+        arguments[name] = with_text(X) if factor == "text" else arguments[name] * factor
+    with pytest.raises(ValueError, match=words) as caught:
+        small(kind).fit(**arguments)
+    assert "\n" not in str(caught.value)
+    if "X" in change:
+        with pytest.raises(ValueError, match=words) as caught:
+            small(kind).fit(X, y).predict(arguments["X"])
+        assert "\n" not in str(caught.value)

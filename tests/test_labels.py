@@ -1,0 +1,119 @@
+"""Class weights, several labels, and labels of any type."""
+
+import pickle
+
+import numpy as np
+import pytest
+from helpers.estimators import data, equal, objective, small
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# class_weight.
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 5.0, 4: 0.5}], ids=str)
+def test_class_weights_are_sample_weights(class_weight):
+    X, y = data(AsySVRGClassifier)
+    X, y = X[y < 6], y[y < 6]
+    model = small(AsySVRGClassifier, (8,), class_weight=class_weight).fit(X, y)
+    weight = compute_sample_weight(class_weight, y)
+    expected = small(AsySVRGClassifier, (8,)).fit(X, y, sample_weight=weight)
+    for ours, theirs in zip(model.coefs_, expected.coefs_, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    own = np.random.default_rng(0).random(len(y))
+    model.fit(X, y, sample_weight=own)
+    if class_weight != "balanced":
+        assert model.loss_ == pytest.approx(objective(model, X, y, own * weight), rel=1e-5)
+
+
+def test_balanced_classes():
+    X, y = data(AsySVRGClassifier, n=800, outputs=2)
+    rare = np.flatnonzero(y == 2)
+    keep = np.r_[np.flatnonzero(y == 0), rare[:15]]
+    plain = small(AsySVRGClassifier, (), max_iter=30, alpha=0.1).fit(X[keep], y[keep])
+    balanced = clone(plain).set_params(class_weight="balanced").fit(X[keep], y[keep])
+    scores = [balanced_accuracy_score(y, model.predict(X)) for model in (plain, balanced)]
+    assert scores[1] > scores[0] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "class_weight", "words"),
+    [
+        (AsySVRGClassifier, {0: -1.0}, "negative"),
+        (AsySVRGClassifier, {0: 0, 2: 0, 4: 0, 6: 0}, "no sample a positive weight"),
+        (AsySVRGClassifier, {1: 2.0, 3: 1.0}, "not in class_weight"),
+        (AsySVRGClassifier, 3, "class_weight is a dict"),
+        (AsySVRGRegressor, "balanced", "class_weight is for classifiers"),
+    ],
+)
+def test_bad_class_weights(kind, class_weight, words):
+    with pytest.raises(ValueError, match=words):
+        small(kind, class_weight=class_weight).fit(*data(kind))
+
+
+# Several labels.
+
+
+def several(n=150, p=11, outputs=3, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    return X, (X @ rng.normal(size=(p, outputs)) + 0.5 * rng.normal(size=(n, outputs)) > 0).astype(int)
+
+
+@pytest.mark.parametrize("hidden", [(), (8,)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_several_labels(hidden, dtype):
+    X, Y = several()
+    weight = np.random.default_rng(1).random(len(Y))
+    options = {"max_iter": 10, "alpha": 0.01, "dtype": dtype}
+    model = small(AsySVRGClassifier, hidden, **options).fit(X, Y, sample_weight=weight, X_val=X, y_val=Y)
+    assert (model.n_outputs_, model.classes_.tolist()) == (3, [0, 1, 2])
+    probabilities = model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict(X), probabilities > 0.5)
+    assert model.score(X, Y) > 0.5
+    row = model.history_["epochs"][-1]
+    assert row["test_error"] == pytest.approx(1 - model.score(X, Y))
+    assert row["train_error"] == pytest.approx(1 - model.score(X, Y, weight), rel=1e-5)
+    losses = -np.log(np.where(Y == 1, probabilities, 1 - probabilities)).sum(1)
+    squares = sum((W.astype(float) ** 2).sum() for W in model.coefs_)
+    assert model.loss_ == pytest.approx(np.average(losses, weights=weight) + 0.005 * squares, rel=1e-4)
+    same = small(AsySVRGClassifier, hidden, **options).fit(X, sparse.csr_array(Y), sample_weight=weight)
+    assert equal(pickle.loads(pickle.dumps(model)), same)
+
+
+def test_optimum_of_several_labels_is_that_of_each_alone():
+    X, Y = several()
+    options = {"alpha": 0.05, "dtype": "float64", "tol": 0, "max_iter": 100, "learning_rate_init": 0.1}
+    model = small(AsySVRGClassifier, (), **options).fit(X, Y)
+    for label in range(3):
+        alone = LogisticRegression(C=1 / (0.05 * len(Y)), tol=1e-12, max_iter=10_000).fit(X, Y[:, label])
+        np.testing.assert_allclose(model.coefs_[0][:, label], alone.coef_[0], atol=1e-6)
+
+
+def test_further_fits_of_several_labels():
+    X, Y = several()
+    model = small(AsySVRGClassifier, (8,), class_weight="balanced", early_stopping=True).fit(X, Y)
+    assert model.history_["config"]["samples"] == 135
+    model = small(AsySVRGClassifier, (8,))
+    for _ in range(20):
+        model.partial_fit(X, Y, classes=range(3))
+    assert model.score(X, Y) > 0.7
+    with pytest.raises(ValueError, match="y has 2 labels, not 3"):
+        model.partial_fit(X, Y[:, :2])
+    with pytest.raises(ValueError, match="y is not what it was at first"):
+        model.partial_fit(X, Y[:, 0])
+    assert model.fit(X, Y[:, 0]).predict(X).shape == (len(X),)
+
+
+def test_labels_that_cannot_be_compared():
+    X, y = data(AsySVRGClassifier)
+    with pytest.raises(ValueError, match="kinds that cannot be compared: NoneType, str"):
+        small(AsySVRGClassifier).fit(X, np.array(["a", None], dtype=object)[y % 4 // 2])
