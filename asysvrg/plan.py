@@ -184,10 +184,8 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
     else:
         choices |= _ranks(settings)
-    return Plan(
-        **{name: value for name, (value, _) in choices.items()},
-        reasons={name: reason for name, (_, reason) in choices.items()},
-    )
+    names = [each.name for each in fields(Plan) if each.name != "reasons"]
+    return Plan(**{name: choices[name][0] for name in names}, reasons={name: choices[name][1] for name in names})
 
 
 def _method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:

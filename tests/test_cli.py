@@ -153,7 +153,8 @@ def test_train_digits_from_another_folder(tmp_path):
     assert lines[6].startswith("stopped after 3 epochs (max_iter), objective ")
     assert lines[7:] == ["trace: trace.json", "plot: figure.png"]
     progress = result.stderr.splitlines()
-    assert [line.split(":")[0] for line in progress] == [f"epoch {s}/3" for s in range(4)]
+    assert progress[0].endswith("serial: one thread")  # the plan
+    assert [line.split(":")[0] for line in progress[-4:]] == [f"epoch {s}/3" for s in range(4)]
     trace = json.loads((tmp_path / "trace.json").read_text())
     assert set(trace) == {"config", "environment", "epochs", "delay_histogram"}
     assert trace["config"]["hidden_layer_sizes"] == [20]
