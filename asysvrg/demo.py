@@ -13,6 +13,7 @@ from asysvrg import AsySVRGClassifier, data
 from asysvrg.data.download import home, missing
 from asysvrg.report import plots
 
+METHODS = ("SGD", "SVRG", "SGD_SVRG")
 # For each method the best learning rate of a small grid, with one thread.
 SETTINGS: dict[str, dict[str, Any]] = {
     "digits": {
@@ -36,7 +37,7 @@ def compare(name: str) -> dict[str, dict[str, Any]]:
     settings = SETTINGS[name]
     sets = data.load(name, **settings.get("sizes", {}))
     traces = {}
-    for method in ("SGD", "SVRG", "SGD_SVRG"):
+    for method in METHODS:
         print(f"\n{name}, {method}:", file=sys.stderr)
         model = AsySVRGClassifier(**settings["common"], **settings[method], tol=0, random_state=0, verbose=True)
         model.fit(sets.X_train, sets.y_train, X_val=sets.X_test, y_val=sets.y_test)

@@ -126,13 +126,13 @@ def test_imports_go_down_only(module):
     ],
 )
 def test_has_one_place(pattern, places):
-    sources = [path for path in (*ROOT.glob("csrc/*"), *PACKAGE.rglob("*.p[yx]*")) if path.suffix != ".pyc"]
+    sources = [path for path in (*ROOT.glob("csrc/**/*.*"), *PACKAGE.rglob("*.p[yx]*")) if path.suffix != ".pyc"]
     found = {str(path.relative_to(ROOT)) for path in sources if re.search(pattern, path.read_text())}
     assert found == places
 
 
 def test_kernels_own_nothing():
-    for path in ROOT.glob("csrc/*"):
+    for path in ROOT.glob("csrc/**/*.*"):
         code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
         calls = re.findall(r"\b(?:[mc]alloc|realloc|free|alloca|\w*printf|f?puts|exit|abort)\s*\(", code)
         assert not calls, f"{path.name}: {calls}"
@@ -174,7 +174,7 @@ def test_import_leaves_subnormals_alone():
 
 @pytest.mark.skipif(not IN_TREE, reason="the package under test is not the one in this tree")
 def test_build_is_not_stale():
-    shared = [*ROOT.glob("csrc/*.h"), *PACKAGE.rglob("*.pxd"), ROOT / "setup.py"]
+    shared = [*ROOT.glob("csrc/**/*.h"), *ROOT.glob("csrc/**/*.inc"), *PACKAGE.rglob("*.pxd"), ROOT / "setup.py"]
     for source in PACKAGE.rglob("*.pyx"):
         name = f"asysvrg.{dotted(source)}"
         own = ROOT.glob("csrc/*.c") if name == "asysvrg.core.network" else ()
@@ -208,7 +208,7 @@ def test_sdist_holds_all_sources(distributions):
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"LICENSE", "README.md", "Makefile", "pyproject.toml", "setup.py", "asysvrg/py.typed"}
     for pattern in (
-        "csrc/*.[ch]",
+        "csrc/**/*.*",
         "asysvrg/**/*.py",
         "asysvrg/**/*.p[yx][xd]",
         "tests/**/*.py",
@@ -234,7 +234,7 @@ def test_wheel_holds_what_is_needed_to_run(distributions):
     assert compiled == sorted(str(path.relative_to(ROOT).with_suffix("")) for path in PACKAGE.rglob("*.pyx"))
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if not re.match(r"asysvrg(-[^/]*\.dist-info)?/", name)]
-    assert not [name for name in names if re.search(r"\.(pyx|pxd|c|h)$", name)]
+    assert not [name for name in names if re.search(r"\.(pyx|pxd|c|h|inc)$", name)]
 
 
 FIT = """
