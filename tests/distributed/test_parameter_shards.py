@@ -274,7 +274,7 @@ def test_one_worker_is_the_serial_run(servers, compress):
     groups = [Group(n, (servers,))]
     network.server.group(groups)
     x, serial = problem.vector(problem.x), problem.vector(problem.x)
-    loop = problem.inner_loop(update="serial")
+    loop = problem.inner_loop()
     for epoch in range(2):
         full = network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=epoch + 1, keep=[True]))
         snap, mu = x.copy(), problem.vector(full.gradient / n)
@@ -283,7 +283,7 @@ def test_one_worker_is_the_serial_run(servers, compress):
         _, mu, cache = problem.snapshot(serial)
         at = problem.vector(serial)
         boost = (6.0, 3.0)[epoch]
-        loop.run(serial, 40, direction="svrg", eta=0.05, epoch=epoch, boost=boost, mu=mu, x_snap=at, cache=cache)
+        loop.run(serial, 40, direction="svrg", eta=0.05, epoch=epoch, l2_factor=boost, mu=mu, x_snap=at, cache=cache)
         assert not job.delays.any()
     far = np.abs(x - serial).max()
     assert far < 1e-12 if compress is None else 0 < far < 1e-3
