@@ -1,4 +1,4 @@
-# Each target is one command from a clean clone: it makes its own virtual environment, and builds again what changed.
+# Each target works in a clean clone: it creates a virtual environment, and rebuilds what has changed.
 PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= build
@@ -8,13 +8,14 @@ CC = gcc
 endif
 
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet
+PIP := $(PY) -m pip install --quiet --no-compile
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
-demo: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-plot ## train on digits, and on MNIST where it is found; draw demo.png
+demo: ## train on digits, and on MNIST if it is found; draw demo.png
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.installed
 	$(PY) -m asysvrg.demo
 
 TESTED := $(addprefix $(VENV)/.,installed built with-plot with-test with-mpi)
@@ -51,64 +52,73 @@ bench-tune: $(BENCH) ## look for those settings again; an hour
 bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster of namespaces on this machine, as root; writes docs/speedup.md
 	$(PY) bench/cluster/speedup.py $(ARGS)
 
+bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; writes docs/ablation.md
+	$(PY) bench/ablation.py $(ARGS)
+
 lint: $(VENV)/.with-lint ## ruff, cython-lint, clang-format
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint asysvrg
-	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] tests/sanitize/*.[ch]
+	$(VENV)/bin/clang-format --dry-run -Werror $(KERNELS) tests/sanitize/*.[ch]
 
-dist: $(VENV)/.with-dist ## source distribution, and the wheel built from it, in dist/
+dist: $(VENV)/.with-dist ## build the source distribution, and a wheel from it, in dist/
 	rm -rf dist
 	$(PY) -m build
 
-clean: ## remove all that was made, the virtual environment too; results of benchmarks stay
+clean: ## remove all build results and the virtual environment; keep results of benchmarks
 	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .benchmarks .hypothesis demo.png
 	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster lint dist clean sanitize
-.PHONY: sanitize-memory sanitize-threads
+.PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster bench-ablation lint
+.PHONY: dist clean sanitize sanitize-memory sanitize-threads
 
-# ---- The environment. Stamps in it say what has been done; a change of pyproject.toml starts it afresh. ----
+# ---- The environment. A stamp in it stands for each finished step; a change of pyproject.toml starts it again. ----
 
 $(VENV)/.created: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo 'asysvrg needs Python 3.11 or newer, as in: make PYTHON=python3.11 $(MAKECMDGOALS)' >&2; exit 1; }
+	    { echo 'asysvrg needs Python 3.11 or newer, as in: make PYTHON=python3.11 demo' >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-LISTED := import sys, tomllib; t = tomllib.load(open("pyproject.toml", "rb"))
+# Installs the requirements that $(1), an expression over the table of pyproject.toml, lists.
+TABLE := import tomllib; table = tomllib.load(open("pyproject.toml", "rb")); project = table["project"]
+install = $(PY) -c '$(TABLE); print(*$(1), sep="\n")' > $@.txt && $(PIP) -r $@.txt && touch $@
+
 $(VENV)/.with-%: $(VENV)/.created
 	@echo "$(VENV): installing what $* needs"
-	@$(PY) -c '$(LISTED); print(*t["project"]["optional-dependencies"]["$*"], sep="\n")' > $(VENV)/$*.txt
-	@$(PIP) -r $(VENV)/$*.txt
-	@touch $@
+	@$(call install,project["optional-dependencies"]["$*"])
 
 $(VENV)/.builder: $(VENV)/.created
 	@echo "$(VENV): installing what the build needs"
-	@$(PY) -c '$(LISTED); print(*t["build-system"]["requires"], sep="\n")' > $(VENV)/builder.txt
-	@$(PIP) -r $(VENV)/builder.txt
-	@touch $@
+	@$(call install,table["build-system"]["requires"])
 
-# In place, because nothing rebuilds an editable install by itself. setuptools does not compare setup.py.
-SOURCES := $(wildcard csrc/*.[ch] asysvrg/*/*.pyx asysvrg/*/*.pxd)
+# After .builder, since two pips at once may damage a package that both want; beside .built, which needs the other core.
+$(VENV)/.dependencies: $(VENV)/.builder
+	@echo "$(VENV): installing what asysvrg and its figures need"
+	@$(call install,project["dependencies"] + project["optional-dependencies"]["plot"])
+
+# The build is in place, because an editable install is not rebuilt when a source changes. setuptools rebuilds if a
+# source in `depends` has changed, but not if setup.py has.
+KERNELS := $(wildcard csrc/*.[ch] csrc/*/*.inc)
+SOURCES := $(KERNELS) $(wildcard asysvrg/*/*.pyx asysvrg/*/*.pxd)
 $(VENV)/.built: $(VENV)/.builder setup.py $(SOURCES)
 	$(PY) setup.py --quiet build_ext --inplace $(if $(filter setup.py,$?),--force)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created | $(VENV)/.built
+$(VENV)/.installed: $(VENV)/.dependencies | $(VENV)/.built
 	@echo "$(VENV): installing asysvrg"
-	@ASYSVRG_BUILT=1 $(PIP) --no-build-isolation --editable .
+	@ASYSVRG_BUILT=1 $(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 # ---- The kernels under sanitizers, without Python. CSRC=... BUILD=... to try other sources. ----
 
 SANITIZED := $(BUILD)/sanitize
-# -g1: reports name lines and functions; to keep track of variables takes a third of the compiler's time.
+# -g1: reports name lines and functions. Debug information about variables takes a third of the compiler's time.
 CHECKED = $(CC) -std=gnu11 -O1 -g1 -UNDEBUG -Wall -Wextra -Wno-psabi -DASV_NO_CLONES -fopenmp-simd -I$(CSRC) -Itests/sanitize
 ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 THREAD := -fsanitize=thread -pthread
-HARNESS := $(wildcard $(CSRC)/*.[ch] tests/sanitize/*.[ch]) Makefile
+HARNESS := $(wildcard $(CSRC)/*.[ch] $(CSRC)/kernels/*.inc tests/sanitize/*.[ch]) Makefile
 
 sanitize: ## the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	@$(MAKE) --no-print-directory -j2 sanitize-memory sanitize-threads
@@ -116,10 +126,10 @@ sanitize: ## the kernels under AddressSanitizer, UndefinedBehaviorSanitizer and 
 sanitize-memory: $(SANITIZED)/memory
 	$<
 
-# Each report counts, not only the first one at an address; the longest history, since a report whose second stack is
-# lost matches no suppression. ThreadSanitizer may not start where addresses are randomised, hence setarch.
+# Report every race, not only the first at an address. A report whose second stack is lost matches no suppression, so
+# the history is as long as possible. ThreadSanitizer may not start with randomised addresses, hence setarch.
 sanitize-threads: $(SANITIZED)/threads
-	for mode in apart team; do \
+	for mode in shared lockstep; do \
 	    TSAN_OPTIONS="suppressions=tests/sanitize/$$mode.supp suppress_equal_addresses=0 history_size=7 $$TSAN_OPTIONS" \
 	        $$(setarch "$$(uname -m)" -R true 2>/dev/null && echo setarch "$$(uname -m)" -R) $< $$mode || exit 1; \
 	done
@@ -130,7 +140,7 @@ $(SANITIZED)/memory: $(addprefix $(SANITIZED)/address-,carved32.o carved64.o til
 $(SANITIZED)/threads: $(addprefix $(SANITIZED)/thread-,float32.o float64.o tiles.o threads.o)
 	$(CHECKED) $(THREAD) $^ -lm -o $@
 
-# Instructions of tiles in C: other processors have none, and where there are any no sanitizer looks at what they read.
+# Tile instructions are emulated in C: most processors lack them, and sanitizers do not check what they read.
 $(SANITIZED)/address-tiles.o $(SANITIZED)/thread-tiles.o: CHECKED += -include tests/sanitize/emulated_tiles.h
 
 $(SANITIZED)/address-%.o: tests/sanitize/%.c $(HARNESS) | $(SANITIZED)

@@ -1,7 +1,7 @@
-"""Builds the Cython modules over csrc/; everything else about the package stands in pyproject.toml.
+"""Build the Cython modules and the C kernels in csrc/. All other settings of the package are in pyproject.toml.
 
-ASYSVRG_NO_OPENMP=1 builds without OpenMP (one thread only); otherwise a compiler without it is an error.
-ASYSVRG_BUILT=1 makes an editable install of modules that stand in place already, which pip would build once more.
+ASYSVRG_NO_OPENMP=1 builds without OpenMP, for one thread only. Without it, a compiler that lacks OpenMP is an error.
+ASYSVRG_BUILT=1 makes pip's editable install use the modules that are already built in place.
 """
 
 import os
@@ -20,7 +20,7 @@ SERIAL = os.environ.get("ASYSVRG_NO_OPENMP") == "1"
 
 
 class BuildExt(build_ext):
-    """build_ext on all cores, that asks the compiler which OpenMP flags compile and link."""
+    """build_ext on all cores, with the OpenMP flags that the compiler accepts."""
 
     def finalize_options(self):
         super().finalize_options()
@@ -31,7 +31,7 @@ class BuildExt(build_ext):
             super().run()
 
     def build_extensions(self):
-        # A CFLAGS without -O takes the place of Python's own flags; an -O0 in it is meant.
+        # Some setuptools replace Python's own flags by CFLAGS, and then -O may be missing. An -O0 in CFLAGS is kept.
         if not any(flag.startswith("-O") for flag in self.compiler.compiler_so):
             for extension in self.extensions:
                 extension.extra_compile_args.append("-O3")
@@ -40,15 +40,17 @@ class BuildExt(build_ext):
             for extension in self.extensions:
                 extension.extra_compile_args += compile_flags
                 extension.extra_link_args += link_flags
-        # Files of one extension, too: two of them take most of the time.
-        compile_in_order = self.compiler.compile
+        # setuptools compiles the files of one extension one after the other; here they share one pool of threads. The
+        # kernels come first, because they take longest.
+        compile_one = self.compiler.compile
         with ThreadPoolExecutor(self.parallel) as pool:
 
-            def compile_at_once(sources, **options):
-                made = pool.map(lambda source: compile_in_order([source], **options), sources)
-                return [name for names in made for name in names]
+            def compile_in_parallel(sources, **options):
+                sources = sorted(sources, key=lambda source: not source.startswith("csrc"))
+                objects = pool.map(lambda source: compile_one([source], **options), sources)
+                return [name for names in objects for name in names]
 
-            self.compiler.compile = compile_at_once
+            self.compiler.compile = compile_in_parallel
             super().build_extensions()
 
     def openmp_flags(self):
@@ -60,7 +62,7 @@ class BuildExt(build_ext):
                 return compile_flags, link_flags
         raise PlatformError(
             "the C compiler has no usable OpenMP, without which asysvrg runs on one thread only. "
-            "Install one that has (gcc; on macOS libomp), or set ASYSVRG_NO_OPENMP=1 to build without."
+            "Install one that has it (gcc; on macOS libomp), or set ASYSVRG_NO_OPENMP=1 to build without OpenMP."
         )
 
     def links(self, compile_flags, link_flags):
@@ -80,7 +82,7 @@ def extension(name, sources):
         f"asysvrg.{name}",
         [f"asysvrg/{name.replace('.', '/')}.pyx", *sources],
         include_dirs=["csrc"],
-        depends=glob("csrc/*.h") + glob("asysvrg/*/*.pxd"),
+        depends=glob("csrc/**/*.[hi]*", recursive=True) + glob("asysvrg/**/*.pxd", recursive=True),
         extra_compile_args=["-std=gnu11", "-Wno-psabi"],
     )
 
@@ -88,7 +90,7 @@ def extension(name, sources):
 setup(
     ext_modules=cythonize(
         [
-            extension("core.network", ["csrc/float32.c", "csrc/float64.c", "csrc/tiles.c"]),
+            extension("core.network", sorted(glob("csrc/*.c"))),
             extension("core.inner", []),
             extension("distributed._message", []),
             extension("distributed._link", []),

@@ -15,7 +15,8 @@ The paper's letters and the parameters' names:
 
 from asysvrg._version import __version__
 from asysvrg.config import show_config
+from asysvrg.distributed.backend import MPI
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.store.model import load
 
-__all__ = ["AsySVRGClassifier", "AsySVRGRegressor", "__version__", "load", "show_config"]
+__all__ = ["MPI", "AsySVRGClassifier", "AsySVRGRegressor", "__version__", "load", "show_config"]

@@ -1,11 +1,8 @@
-"""What the estimators share: parameters, fits of all kinds, raw predictions."""
+"""What the classifier and the regressor share: `fit`, `partial_fit`, the raw outputs of the network."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,102 +13,23 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from asysvrg import inputs
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
+from asysvrg.core.loop import Outcome
 from asysvrg.core.network import BLOCK_ROWS, Network, Samples, aligned_zeros
-from asysvrg.core.trace import joined
+from asysvrg.core.trace import Trace, joined
+from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
-from asysvrg.distributed.sharding import Sharding
-from asysvrg.settings import Settings, check
+from asysvrg.parameters import Parameters, Settings, check, is_distributed
+from asysvrg.plan import Plan
 from asysvrg.store.model import Persistent
-from asysvrg.training import Start, train
-
-Callback = Callable[[dict[str, Any], np.ndarray], Any]
+from asysvrg.training import Start, prepare, train
 
 
-class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
-    """A network and its training; what outputs and targets mean is left to the classifier and the regressor."""
+class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
+    """A network and its training. The subclasses say what outputs and targets mean."""
 
     _loss: str
-    _stream, _factor = 0, 1.0  # for another run to go on with; see `training.Start`
-
-    def __init__(
-        self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        alpha=1e-4,
-        alpha_boost=None,
-        solver="svrg",
-        batch_size=20,
-        sampling=None,
-        learning_rate_init="auto",
-        decay=0.0,
-        max_iter=12,
-        inner_steps=None,
-        sgd_epochs=None,
-        deflation=None,
-        coordinates="all",
-        block=1,
-        update="auto",
-        max_delay=None,
-        late="wait",
-        cache_size=1024,
-        tol=1e-4,
-        n_iter_no_change=10,
-        early_stopping=False,
-        validation_fraction=0.1,
-        target_loss=None,
-        max_time=None,
-        checkpoint_dir=None,
-        resume=False,
-        class_weight=None,
-        warm_start=False,
-        n_jobs=None,
-        backend="threads",
-        wait="sleep",
-        compress=None,
-        servers=1,
-        random_state=None,
-        verbose=False,
-        dtype="float32",
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.alpha = alpha
-        self.alpha_boost = alpha_boost
-        self.solver = solver
-        self.batch_size = batch_size
-        self.sampling = sampling
-        self.learning_rate_init = learning_rate_init
-        self.decay = decay
-        self.max_iter = max_iter
-        self.inner_steps = inner_steps
-        self.sgd_epochs = sgd_epochs
-        self.deflation = deflation
-        self.coordinates = coordinates
-        self.block = block
-        self.update = update
-        self.max_delay = max_delay
-        self.late = late
-        self.cache_size = cache_size
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.target_loss = target_loss
-        self.max_time = max_time
-        self.checkpoint_dir = checkpoint_dir
-        self.resume = resume
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.n_jobs = n_jobs
-        self.backend = backend
-        self.wait = wait
-        self.compress = compress
-        self.servers = servers
-        self.random_state = random_state
-        self.verbose = verbose
-        self.dtype = dtype
+    _stream, _factor = 0, 1.0  # for a run that goes on from this one; see `training.Start`
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -126,15 +44,15 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
-            Converted to `dtype` once; used as it is when it already has that type (C order, or CSR).
+            Converted to `dtype` once. It is not copied where it has that type and is in C order or CSR.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or real targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Not negative. The objective is normalised by their sum; weight 0 is as good as absent.
+            Not negative. The objective is divided by their sum. A sample of weight 0 is left out.
         X_val, y_val : as X and y, default=None
-            Validation set: its error goes into each row of `history_`.
+            Validation set. Each row of `history_` has its error.
         callback : callable, default=None
-            Called with every new row of `history_["epochs"]`; a true answer stops the run. scikit-learn's callbacks
+            Called with every new row of `history_["epochs"]`. A true answer stops the run. scikit-learn's callbacks
             (`set_callbacks`, from 1.9 on) are called at the same time.
 
         Returns
@@ -143,105 +61,98 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             For parameters or data that cannot be trained on, before any thread starts.
         """
-        with script.open_session(self.backend == "mpi") as team:
-            inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-            settings, before = check(self), self._before() if self.warm_start else None
-            given = {"X": X, "y": y, "metadata": {} if sample_weight is None else {"sample_weight": sample_weight}}
-            X, y = self._validate(X, y, reset=True)
-            y = self._encode(y, partial(script.all_labels, team))
-            weight = self._weights(sample_weight, X, y)
-            network = self._new_network(settings)
-            start = None if before is None else self._again(before, network)
-            random_state = script.agreed_random_state(team, check_random_state(self.random_state))
-            validation = self._validation(X_val, y_val)
-            needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
-            if settings.early_stopping and validation is None:
-                (X, y, weight), held_out = inputs.hold_out(X, y, weight, settings.validation_fraction, random_state)
-                validation = inputs.prepared(*held_out)
-                needs_all = "early_stopping without X_val"
-            samples, placement = self._placed(team, settings, network, (X, y, weight), needs_all)
-            self._stream = 0 if start is None else start.stream
-            hooks = Hooks(self, settings.max_iter, **given)
-            told = None if callback is None else lambda row, x: callback(row)
-            if hooks.active:
-                told = self._with_hooks(hooks, callback, network)
-            self._train(settings, network, samples, validation, random_state, told, start, team, placement)
+        with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
+            job = self._prepare(session, X, y, sample_weight, X_val, y_val)
+            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+            hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
+            self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))
             hooks.end()
         return self
 
-    def _placed(
-        self, team: Any, settings: Settings, network: Network, data: tuple[Any, ...], needs_all: str | None
-    ) -> tuple[Samples, Sharding | None]:
-        """Samples to train on, and where the others are."""
-        samples, (_, y, weight) = inputs.prepared(*data), data
-        mass = float(len(y) if weight is None else weight.sum(dtype=np.float64))
-        mpi = MPI(servers=settings.servers, compress=settings.compress, wait=settings.wait, late=settings.late)
-        return script.agreed_samples(
-            team, mpi, network, samples, mass, alpha=settings.alpha, threads=settings.threads, needs_all=needs_all
-        )
+    def _plan(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> Plan:
+        """The plan of `fit` with these arguments, of the samples of this rank."""
+        job = self._prepare(None, X, y, None, X_val, y_val)
+        return prepare(job["settings"], job["network"], job["samples"]).plan
 
-    def _with_hooks(self, hooks: Hooks, callback: Callable[..., Any] | None, network: Network) -> Callback:
-        def both(row: dict[str, Any], x: np.ndarray) -> bool:
-            def fitted() -> dict[str, Any]:
-                coefs, intercepts = zip(*network.layers(x), strict=True)
-                return {
-                    "_network": network,
-                    "coefs_": list(coefs),
-                    "intercepts_": list(intercepts),
-                    "n_iter_": row["epoch"],
-                    "loss_": row["loss"],
-                }
+    def _prepare(
+        self,
+        session: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        X_val: Any,
+        y_val: Any,
+        *,
+        partial: bool = False,
+        classes: Any = None,
+    ) -> dict[str, Any]:
+        """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
 
-            stop = callback is not None and bool(callback(row))
-            return hooks.row(row["epoch"], fitted) or stop
-
-        return both
-
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> Any:
-        with script.open_session(self.backend == "mpi") as team:
-            inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-            first = not hasattr(self, "coefs_")
-            settings = check(self)
-            if settings.decay == "linear":
-                raise ValueError(
-                    "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
-                    "give decay a number"
-                )
-            X, y = self._validate(X, y, reset=first)
+        Returns the arguments of `train`.
+        """
+        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        settings = check(self)
+        goes_on = partial and hasattr(self, "coefs_")
+        before = self._before() if self.warm_start and not partial else None
+        X, y = self._validate(X, y, reset=not goes_on)
+        if partial:
+            settings = _one_epoch(settings, self.n_iter_ if goes_on else 0)
             y = self._encode_part(y, classes)
-            weight = self._weights(sample_weight, X, y)
-            validation = self._validation(X_val, y_val)
-            if first:
-                network, start, earlier, self._stream = self._new_network(settings), None, None, 0
-            else:
-                network, earlier = self._network, self.history_
-                start = Start(self._vector(), self.n_iter_, self._stream, self._factor)
-            epochs = 0 if start is None else start.epoch
-            # The caller decides when to stop, and what to keep.
-            settings = replace(
-                settings,
-                max_iter=epochs + 1,
-                tol=0.0,
-                early_stopping=False,
-                target_loss=-np.inf,
-                checkpoint_dir=None,
-                resume=False,
-            )
-            random_state = script.agreed_random_state(team, check_random_state(self.random_state))
-            samples, placement = self._placed(team, settings, network, (X, y, weight), None)
-            self._train(settings, network, samples, validation, random_state, None, start, team, placement)
+        else:
+            y = self._encode(y, lambda labels: script.all_labels(session, labels))
+        weight = self._weights(sample_weight, X, y)
+        if goes_on:
+            network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
+        else:
+            network = self._new_network(settings)
+            start = Start() if before is None else self._again(before, network)
+        random_state = script.agreed_random_state(session, check_random_state(self.random_state))
+        validation = self._validation(X_val, y_val)
+        needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
+        if settings.early_stopping and validation is None:
+            (X, y, weight), held_out = inputs.hold_out(X, y, weight, settings.validation_fraction, random_state)
+            validation = inputs.prepared(*held_out)
+            needs_all = "early_stopping without X_val"
+        samples, placement = script.agreed_samples(
+            session,
+            settings.backend,
+            network,
+            inputs.prepared(X, y, weight),
+            float(len(y) if weight is None else weight.sum(dtype=np.float64)),
+            alpha=settings.alpha,
+            threads=settings.threads,
+            needs_all=needs_all,
+        )
+        return {
+            "settings": settings,
+            "network": network,
+            "samples": samples,
+            "placement": placement,
+            "validation": validation,
+            "random_state": random_state,
+            "start": start,
+            "session": session,
+            "config": self._config(),
+            "verbose": self.verbose and (session is None or session.rank == 0),
+        }
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
+        with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
+            job = self._prepare(session, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
+            earlier = None if job["start"].x is None else self.history_
+            self._set_fitted(job, *train(**job, callback=None))
         if earlier is not None:
             self.history_ = joined(earlier, self.history_)
 
     def _new_network(self, settings: Settings) -> Network:
-        widths = (self.n_features_in_, *settings.hidden, self.n_outputs_)
+        widths = (self.n_features_in_, *settings.hidden_layer_sizes, self.n_outputs_)
         return Network(widths, settings.activation, self._loss, settings.dtype)
 
     def _before(self) -> tuple[Any, ...] | None:
-        """What a warm start needs of the fit before, if there was one."""
+        """What a warm start needs of the last fit; None if there was none."""
         if not hasattr(self, "coefs_"):
             return None
         return self._vector(), self._network.widths, getattr(self, "classes_", None), self._stream + self.n_iter_
@@ -254,50 +165,27 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
         return Start(network.vector(values), stream=stream)
 
-    def _train(
-        self,
-        settings: Settings,
-        network: Network,
-        samples: Samples,
-        validation: Samples | None,
-        random_state: np.random.RandomState,
-        callback: Callback | None,
-        start: Start | None,
-        team: Any,
-        placement: Sharding | None,
-    ) -> None:
-        with cpu.one_blas_thread():
-            outcome, trace = train(
-                settings,
-                network,
-                samples,
-                config={name: _plain(value) for name, value in self.get_params().items()},
-                validation=validation,
-                random_state=random_state,
-                callback=callback,
-                verbose=self.verbose and (team is None or team.rank == 0),
-                start=start,
-                team=team,
-                placement=placement,
-            )
-        self._network = network
-        self._set_layers(outcome.x)
-        self.history_ = trace.as_dict()
-        self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
-        self._factor = outcome.factor * (1.0 if start is None else start.factor)
-        if outcome.reason == "interrupted":
-            warnings.warn(
-                f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept",
-                stacklevel=4,
-            )
-
-    def _set_layers(self, x: np.ndarray) -> None:
-        layers = self._network.layers(x)
+    def _set_fitted(self, job: dict[str, Any], outcome: Outcome, trace: Trace) -> None:
+        """The attributes of the fitted model."""
+        self._network = job["network"]
+        layers = self._network.layers(outcome.x)
         self.coefs_ = [weights for weights, _ in layers]
         self.intercepts_ = [biases for _, biases in layers]
+        self.history_ = trace.as_dict()
+        self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
+        self._stream, self._factor = job["start"].stream, outcome.factor * job["start"].factor
+        if outcome.reason == "interrupted":
+            warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept")
+
+    def _config(self) -> dict[str, Any]:
+        """The parameters for the trace, as JSON can hold them. The options of `MPI` are listed beside the others."""
+        given = self.get_params(deep=False)
+        if is_distributed(self.backend):
+            given |= asdict(MPI() if self.backend == "mpi" else self.backend) | {"backend": "mpi"}
+        return {name: _plain(value) for name, value in given.items()}
 
     def _vector(self) -> np.ndarray:
-        """The parameters as one vector: a copy, since what comes out of a pickle is not aligned as the kernels want."""
+        """A copy of the parameters in one vector: arrays from a pickle are not aligned as the kernels need."""
         network = self._network
         x = network.vector()
         for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
@@ -354,13 +242,31 @@ class _AsySVRG(Persistent, CallbackSupportMixin, BaseEstimator):
         network = self._network
         X = self._check_X(X, network.dtype)
         n = X.shape[0]
-        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # of fewer rows BLAS adds up the products in another order
+        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # with fewer rows BLAS sums in another order
             X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])
         samples = Samples(X)
         outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
         with cpu.one_blas_thread():
             network.sweep(samples, self._vector(), cpu.count(self.n_jobs), outputs=outputs)
         return outputs[:n]
+
+
+def _one_epoch(settings: Settings, epoch: int) -> Settings:
+    """For `partial_fit`: the caller decides when to stop and what to keep."""
+    if settings.decay == "linear":
+        raise ValueError(
+            "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
+            "give decay a number"
+        )
+    return replace(
+        settings,
+        max_iter=epoch + 1,
+        tol=0.0,
+        early_stopping=False,
+        target_loss=-np.inf,
+        checkpoint_dir=None,
+        resume=False,
+    )
 
 
 def _plain(value: Any) -> Any:

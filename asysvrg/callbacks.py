@@ -1,10 +1,13 @@
-"""scikit-learn's callback protocol (`sklearn.callback`, from 1.9 on): an epoch is a task."""
+"""Callbacks during a fit: a function, and scikit-learn's callbacks (`sklearn.callback`, from 1.9 on)."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+from asysvrg.core.network import Network
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -14,49 +17,60 @@ except ImportError:
         """Stands in for scikit-learn's, before 1.9."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:  # type: ignore[no-redef]
-        """As scikit-learn's, with nothing to do; a frame of its own all the same, since warnings count frames."""
-
-        @functools.wraps(method)
-        def wrapped(*args: Any, **options: Any) -> Any:
-            return method(*args, **options)
-
-        return wrapped
+        """Stands in for scikit-learn's, before 1.9."""
+        return method
 
 
 class Hooks:
-    """Calls the callbacks that are set on an estimator.
+    """Calls the callbacks of a fit. For scikit-learn's, each epoch is a task.
 
     Parameters
     ----------
     estimator : estimator
+    network : Network
     epochs : int
         The most that there can be.
+    function : callable or None
+        Called with each row of the trace.
     data : dict
-        What callbacks are told of the data: X, y, metadata.
+        What scikit-learn's callbacks are told of the data: X, y, metadata.
 
     Attributes
     ----------
     active : bool
-        Whether there are any.
+        Whether there are any callbacks.
     """
 
-    def __init__(self, estimator: Any, epochs: int, **data: Any):
-        self.about, self.epochs, self.task, self.fit = {"estimator": estimator, **data}, epochs, None, None
+    def __init__(self, estimator: Any, network: Network, epochs: int, function: Callable[..., Any] | None, **data: Any):
+        self.network, self.epochs, self.function = network, epochs, function
+        self.about, self.task, self.fit = {"estimator": estimator, **data}, None, None
         if hasattr(estimator, "_init_callback_context"):
             self.fit = estimator._init_callback_context(max_subtasks=epochs).call_on_fit_task_begin(**self.about)
-        self.active = bool(getattr(estimator, "_skl_callbacks", None))
+        self.watched = bool(getattr(estimator, "_skl_callbacks", None))
+        self.active = self.watched or function is not None
 
-    def row(self, epoch: int, fitted: Callable[[], dict[str, Any]]) -> bool:
-        """After a row: ends the task of its epoch, begins the next one's; says whether a callback wants to stop.
-
-        `fitted` gives the attributes of the estimator as if it had stopped here.
-        """
-        stop = self.task is not None and self.task.call_on_fit_task_end(**self.about, reconstruction_attributes=fitted)
-        if not stop and epoch < self.epochs:
+    def row(self, row: dict[str, Any], x: np.ndarray) -> bool:
+        """Calls them after an epoch, with its row and the parameters. Returns whether one of them wants to stop."""
+        stop = self.function is not None and bool(self.function(row))
+        if self.task is not None:
+            fitted = {"reconstruction_attributes": lambda: self._fitted(row, x)}
+            stop = bool(self.task.call_on_fit_task_end(**self.about, **fitted)) or stop
+        if self.watched and not stop and row["epoch"] < self.epochs:
             self.task = self.fit.subcontext(task_name="epoch").call_on_fit_task_begin(**self.about)
-        return bool(stop)
+        return stop
 
     def end(self) -> None:
-        """After the last epoch, when the estimator is fitted."""
+        """Calls them after the last epoch, when the estimator is fitted."""
         if self.fit is not None:
             self.fit.call_on_fit_task_end(**self.about, reconstruction_attributes=dict)
+
+    def _fitted(self, row: dict[str, Any], x: np.ndarray) -> dict[str, Any]:
+        """The attributes of the estimator as if it had stopped here."""
+        coefs, intercepts = zip(*self.network.layers(x), strict=True)
+        return {
+            "_network": self.network,
+            "coefs_": list(coefs),
+            "intercepts_": list(intercepts),
+            "n_iter_": row["epoch"],
+            "loss_": row["loss"],
+        }

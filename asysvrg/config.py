@@ -1,4 +1,4 @@
-"""What was built and what it runs on."""
+"""How the package was built, and what it runs on."""
 
 from __future__ import annotations
 

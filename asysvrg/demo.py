@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._testing import ignore_warnings
 
 from asysvrg import AsySVRGClassifier, data
 from asysvrg.data.download import home, missing
 from asysvrg.report import plots
 
-# Both settings take the best of a small grid of rates for each method, found by hand with one thread.
+METHODS = ("SGD", "SVRG", "SGD_SVRG")
+# For each method the best learning rate of a small grid, with one thread.
 SETTINGS: dict[str, dict[str, Any]] = {
     "digits": {
         "common": {"alpha": 1e-3, "batch_size": 10, "max_iter": 60},
@@ -31,13 +32,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@ignore_warnings(category=ConvergenceWarning)
 def compare(name: str) -> dict[str, dict[str, Any]]:
-    """Trains by the three methods; their traces by name."""
+    """Train with the three methods; return their traces by name."""
     settings = SETTINGS[name]
     sets = data.load(name, **settings.get("sizes", {}))
     traces = {}
-    for method in ("SGD", "SVRG", "SGD_SVRG"):
+    for method in METHODS:
         print(f"\n{name}, {method}:", file=sys.stderr)
         model = AsySVRGClassifier(**settings["common"], **settings[method], tol=0, random_state=0, verbose=True)
         model.fit(sets.X_train, sets.y_train, X_val=sets.X_test, y_val=sets.y_test)
@@ -46,7 +46,7 @@ def compare(name: str) -> dict[str, dict[str, Any]]:
 
 
 def closing_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Last row of every run."""
+    """Table with the last row of every run."""
     titles = ("threads", 8), ("epochs", 8), ("seconds", 9), ("loss", 9), ("train err", 11), ("test err", 10)
     lines = [f"{'data':<8}{'method':<10}" + "".join(f"{title:>{width}}" for title, width in titles)]
     for name, traces in figures.items():
@@ -60,7 +60,8 @@ def closing_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def main(path: str = "demo.png") -> None:
-    """Trains on the bundled digits and, where its files are found, on MNIST; draws `path`."""
+    """Train on digits and, if its files are found, on MNIST; draw the figure `path`."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
     figures = {"digits": compare("digits")}
     if not missing("mnist"):
         figures["mnist"] = compare("mnist")

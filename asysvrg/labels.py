@@ -1,4 +1,4 @@
-"""Class labels as numbers that the kernels take, and their weights."""
+"""Class labels as the numbers that the kernels take; class weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 
 def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
-    """The sorted labels in y; with `union`, those that it makes of them.
+    """The sorted labels in y. `union`, where there is one, adds those of other ranks.
 
     Raises
     ------
     ValueError
-        If they are no labels, or fewer than two.
+        If y does not hold labels, or fewer than two different ones.
     """
     y = column_or_1d(y, warn=True)
     try:
@@ -35,7 +35,7 @@ def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) 
 
 
 def encode(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
-    """Positions of labels in `classes`; ValueError where a label is not there."""
+    """The position of each label in `classes`. ValueError for a label that is not there."""
     y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name=name))
     unknown = np.setdiff1d(y, classes)
     if unknown.size:
@@ -43,15 +43,15 @@ def encode(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
     return np.searchsorted(classes, y).astype(np.int32)
 
 
-def are_several(y: Any) -> bool:
-    """Whether y says of each of several labels if a sample has it (an indicator matrix)."""
+def is_indicator_matrix(y: Any) -> bool:
+    """Whether y has a column for each label, non-zero where a sample has it."""
     return getattr(y, "ndim", 2) == 2 and type_of_target(y) == "multilabel-indicator"
 
 
 def indicators(y: Any, classes: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
-    """An indicator matrix as numbers; ValueError where it is none, or one of another number of labels."""
-    if not are_several(y):
-        raise ValueError(f"{name} is not what it was at first, a matrix that says which labels a sample has")
+    """An indicator matrix as zeros and ones. ValueError if it is none, or has another number of labels."""
+    if not is_indicator_matrix(y):
+        raise ValueError(f"{name} is not what y was at first, an indicator matrix with a column for each label")
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
     if y.shape[1] != len(classes):
         raise ValueError(f"{name} has {y.shape[1]} labels, not {len(classes)} as at first")
@@ -59,9 +59,9 @@ def indicators(y: Any, classes: np.ndarray, dtype: np.dtype, name: str) -> np.nd
 
 
 def weights_of(encoded: np.ndarray, classes: np.ndarray, class_weight: Any, sample_weight: Any) -> np.ndarray:
-    """The weight of each sample's class: what scikit-learn's `compute_sample_weight` says, of weighted samples too.
+    """The weight of each sample's class: scikit-learn's `compute_sample_weight`, for samples with weights, too.
 
-    Every class counts, not only those in this y: a mini-batch may have fewer.
+    `class_weight` may name classes that this y does not have: `partial_fit` gets a part of the samples.
     """
     if encoded.ndim == 2:
         return compute_sample_weight(class_weight, encoded)

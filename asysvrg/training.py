@@ -1,44 +1,36 @@
-"""From checked settings and clean data to trained parameters: what is left open is decided here."""
+"""Training: scale the data, make the plan, minimise, and express the result in the data's own units."""
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
-from scipy import sparse
 
-from asysvrg.core.loop import Outcome, Plan, minimize
+from asysvrg.core.loop import Outcome, minimize
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.scaling import NEUTRAL, Scaling, choose
-from asysvrg.core.shared import SharedExecution, suits_a_team
+from asysvrg.core.schedule import Schedule
+from asysvrg.core.shared import SharedExecution
 from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
-from asysvrg.distributed.execution import DistributedExecution
 from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.distributed.sharding import Sharding
+from asysvrg.parameters import Settings
+from asysvrg.plan import Data, Plan, learning_rate, make_plan
 from asysvrg.report.progress import progress_bar
-from asysvrg.settings import Settings
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
-
-RATE_OF_SMOOTHNESS = 0.8  # eta L of "auto"; curvature grows during training (bench/defaults.py shows what comes of it)
-MOST_GROWTH = 3.0  # of that rate, while the loss falls
-ENOUGH_TO_GROW = 5000  # samples: smaller sets are fitted in a few epochs as it is, and more would only overfit
-SHORTENED = 4  # directions along which its steps are, with as many samples
-BOOST = 4.0  # of the l2 term in its first epoch, likewise
-PASSES = 2  # over the samples in an epoch under "auto", so that the snapshot is a third of the work
-LEAST_STEPS = 50  # of an epoch under "auto": below, the snapshot costs more than it brings
-ENOUGH_FOR_THREADS = 500_000  # parameters x mini-batch (x density of CSR): below, threads wait longer than they work
-ENOUGH_FOR_A_TEAM = 40_000  # the same where threads go together
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run before ended, and this one begins.
+    """Where a run starts.
 
     Attributes
     ----------
@@ -47,15 +39,48 @@ class Start:
     epoch : int
         Number of the first epoch.
     stream : int
-        Runs with the same random state and another stream draw other mini-batches.
+        Runs with the same random state and different streams draw different mini-batches.
     factor : float
-        By which growth and roll-backs changed the learning rate.
+        Growth and roll-backs of earlier runs multiplied the learning rate by this.
     """
 
     x: np.ndarray | None = None
     epoch: int = 0
     stream: int = 0
     factor: float = 1.0
+
+
+class Prepared(NamedTuple):
+    """Scaled samples as the plan stores them."""
+
+    scaling: Scaling
+    samples: Samples
+    plan: Plan
+
+
+def prepare(settings: Settings, network: Network, samples: Samples, placement: Sharding | None = None) -> Prepared:
+    """Scales the samples and makes the plan.
+
+    Parameters
+    ----------
+    settings : Settings
+    network : Network
+    samples : Samples
+        As for `train`.
+    placement : Sharding, optional
+        The samples of all ranks.
+
+    Returns
+    -------
+    Prepared
+    """
+    scaling = NEUTRAL
+    if settings.learning_rate_init == "auto":
+        scaling = choose(samples.X, samples.y if network.loss == "squared" else None, settings.alpha)
+    X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
+    n = samples.size if placement is None else placement.n
+    plan = make_plan(settings, network, Data.of(X), cores=joblib.cpu_count(), n=n)
+    return Prepared(scaling, Samples(X, y, samples.weight, skip_zeros=plan.skips_zeros), plan)
 
 
 def train(
@@ -66,10 +91,10 @@ def train(
     config: dict[str, Any],
     validation: Samples | None,
     random_state: np.random.RandomState,
-    start: Start | None = None,
+    start: Start,
     callback: Callable[[dict[str, Any], np.ndarray], Any] | None,
     verbose: bool,
-    team: Any = None,
+    session: Any = None,
     placement: Sharding | None = None,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
@@ -81,18 +106,17 @@ def train(
     samples : Samples
         With labels or targets, and weights of mean 1 or none.
     config : dict
-        For the trace; the choices made here are added.
+        For the trace, which adds the plan.
     validation : Samples or None
     random_state : RandomState
-        For the start and the seed of all draws.
-    start : Start, optional
-        Where to start; random parameters without it.
+        For the initial parameters and the seed of all draws.
+    start : Start
     callback : callable or None
-        Called with each new row, and the parameters; a true answer stops the run.
+        Called with each new row, and the parameters. A true answer stops the run.
     verbose : bool
-        Show progress.
-    team : Team, optional
-        Train distributed: rank 0 comes here to serve, the others to work.
+        Show plan and progress.
+    session : Session, optional
+        Train distributed: rank 0 leads here, the others assist.
     placement : Sharding, optional
         The samples of all ranks.
 
@@ -100,207 +124,148 @@ def train(
     -------
     Outcome, Trace
     """
-    n = samples.size if placement is None else placement.n
-    settings = _chosen(settings, samples, n)
-    if team is not None and team.rank:
-        return assist(team, settings, network, samples)
-    batch_size = min(settings.batch_size, n)
-    automatic = settings.learning_rate is None
-    is_seeded = config.get("random_state") is not None
-    shards = [] if placement is None else placement.shards
-    checkpoint = _checkpoint(settings, network, samples, random_state if is_seeded else None, shards)
-    scaling = (
-        choose(samples.X, samples.y if network.loss == "squared" else None, settings.alpha) if automatic else NEUTRAL
-    )
-    if scaling is not NEUTRAL:
-        samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
-    alpha = scaling.l2(settings.alpha, network)
-    start = start or Start()
-    x = initial_parameters(network, random_state)  # drawn in any case, so that the seed is the same
+    if session is not None and session.rank:
+        return assist(session, settings, network, samples)
+    scaling, scaled, plan = prepare(settings, network, samples, placement)
+    checkpoint = None
+    if settings.checkpoint_dir is not None:
+        is_seeded = config.get("random_state") is not None
+        about = _method(settings, plan, random_state if is_seeded else None, placement)
+        checkpoint = Checkpoint(settings.checkpoint_dir, identity(network, samples, about), resume=settings.resume)
+    x = initial_parameters(network, random_state)  # also where they are not used: the seed is drawn after them
     x = x if start.x is None else scaling.scaled(network, start.x)
     seed = int(random_state.randint(np.iinfo(np.int32).max)) + start.stream
     if checkpoint is not None:
-        seed = checkpoint.started_with("seed", seed)
-    objective = Objective(
-        network,
-        samples,
-        alpha=alpha,
-        threads=_threads(settings, network, samples, batch_size),
-        cache_bytes=settings.cache_bytes if team is None else 0,
-        unit=scaling.target_scale**2,
-        n=n,
-        spread=None if placement is None or placement.spread is None else placement.spread / scaling.target_scale**2,
-    )
-    execution = _execution(
-        settings,
-        objective,
-        team,
-        scaling,
-        batch_size=batch_size,
-        inner_steps=settings.inner_steps or _inner_steps(n, batch_size, automatic),
-        max_delay=settings.max_delay,
-        seed=seed,
-    )
+        seed = checkpoint.started_with("seed", lambda: seed)
+    objective = _objective(settings, network, scaled, plan, scaling, placement)
+    preconditioner = None
+    if plan.deflation:
+        preconditioner = LowRankPreconditioner(
+            network, scaled, plan.deflation, seed, first=not plan.lazy_rows, threads=plan.threads
+        )
+    if session is None:
+        execution = SharedExecution(
+            objective,
+            batch_size=plan.batch_size,
+            seed=seed,
+            sampling=plan.sampling,
+            preconditioner=preconditioner,
+            coordinates=settings.coordinates,
+            block=settings.block,
+            execution=plan.execution,
+            update=plan.update,
+            max_delay=settings.max_delay,
+            lazy_rows=plan.lazy_rows,
+            divide_samples=plan.divide_samples,
+        )
+    else:
+        execution, plan = lead(session, plan, objective, scaling, max_delay=settings.max_delay, seed=seed)
+    if verbose:
+        print(plan.describe(), file=sys.stderr)
+
+    def find_rate() -> float:
+        if plan.learning_rate is not None:
+            return plan.learning_rate
+        if preconditioner is not None:
+            preconditioner.update(x, start.epoch)
+        L = smoothness(network, scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
+        return learning_rate(L, settings.coordinates, network.size)
+
+    def test_error(x: np.ndarray) -> float:
+        return objective.error(scaling.unscaled(network, x), validation)
+
     with progress_bar(verbose, settings.max_iter) as show:
-        rate = _rate(settings, execution, x, seed) if automatic else settings.learning_rate
-        if checkpoint is not None:
-            rate = checkpoint.started_with("learning_rate", rate)
-        trace = Trace(config | _choices(settings, execution, team) | {"learning_rate": rate})
+
+        def tell(row: dict[str, Any]) -> bool:
+            return bool(show(row)) or (callback is not None and callback(row, scaling.unscaled(network, x)))
+
+        rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
+        trace = Trace(config | _described(settings, network, plan, objective.n, session) | {"learning_rate": rate})
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
             execution,
             x,
-            replace(
-                _plan(settings, rate * start.factor, n, objective.unit),
-                early_stopping=settings.early_stopping and validation is not None,
-                first=start.epoch,
-            ),
+            _schedule(settings, plan, rate * start.factor, start.epoch, objective.unit, validation is not None),
             trace,
-            test_error=_validation_error(network, validation, scaling, objective.threads),
-            callback=lambda row: (
-                bool(show(row)) or (callback is not None and callback(row, scaling.unscaled(network, x)))
-            ),
+            test_error=None if validation is None else test_error,
+            callback=tell,
             start=None if checkpoint is None else checkpoint.state,
             keep=None if checkpoint is None else lambda state: checkpoint.keep(state, trace),
         )
     outcome.x = scaling.unscaled(network, outcome.x)
-    if team is not None:
-        finish(team, outcome, trace)
+    if session is not None:
+        finish(session, outcome, trace)
     return outcome, trace
 
 
-def _execution(
-    settings: Settings, objective: Objective, team: Any, scaling: Scaling, **common: Any
-) -> SharedExecution | DistributedExecution:
-    """Who carries out the epochs: this process's threads, or the team, which is told what it must know first."""
-    if team is None:
-        return SharedExecution(
-            objective,
-            coordinates=settings.coordinates,
-            block=settings.block,
-            update=settings.update,
-            sampling=settings.sampling,
-            deflation=settings.deflation,
-            **common,
-        )
-    return lead(team, objective, scaling, **common)
-
-
-def _rate(settings: Settings, execution: SharedExecution | DistributedExecution, x: np.ndarray, seed: int) -> float:
-    """The learning rate of "auto" at x."""
-    f, size = execution.objective, execution.objective.d
-    share = settings.coordinates / size if 0 < settings.coordinates < size else 1.0
-    curvature = smoothness(f.network, f.samples, f.alpha, x, execution.batch_size, seed, execution.shortening(x, 0))
-    return RATE_OF_SMOOTHNESS / curvature / math.sqrt(share)
-
-
-def _checkpoint(
+def _objective(
     settings: Settings,
     network: Network,
     samples: Samples,
-    random_state: np.random.RandomState | None,
-    shards: list[str],
-) -> Checkpoint | None:
-    """The run's checkpoint, if it is to have one."""
-    if settings.checkpoint_dir is None:
-        return None
-    names = (
-        "alpha",
-        "alpha_boost",
-        "solver",
-        "batch_size",
-        "sampling",
-        "inner_steps",
-        "sgd_epochs",
-        "deflation",
-        "coordinates",
-        "block",
-        "decay",
-        "early_stopping",
+    plan: Plan,
+    scaling: Scaling,
+    placement: Sharding | None,
+) -> Objective:
+    """The objective of the scaled data, which reports losses in the data's own units."""
+    unit = scaling.target_scale**2
+    return Objective(
+        network,
+        samples,
+        alpha=scaling.l2(settings.alpha, network),
+        threads=plan.threads,
+        cache=plan.snapshot_cache,
+        unit=unit,
+        n=None if placement is None else placement.n,
+        spread=None if placement is None or placement.spread is None else placement.spread / unit,
     )
-    method = {name: getattr(settings, name) for name in names}
-    method["learning_rate_init"] = "auto" if settings.learning_rate is None else settings.learning_rate
+
+
+def _method(
+    settings: Settings, plan: Plan, random_state: np.random.RandomState | None, placement: Sharding | None
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the one before, besides data and network."""
+    given = ("alpha", "solver", "batch_size", "inner_steps", "coordinates", "block", "decay", "early_stopping")
+    chosen = ("alpha_boost", "sampling", "sgd_epochs", "deflation")
+    method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}
+    method |= {name: getattr(plan, name) for name in chosen}
     method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
-    if shards:
-        method["shards"] = shards
-    return Checkpoint(settings.checkpoint_dir, identity(network, samples, method), resume=settings.resume)
+    if placement is not None and placement.shards:
+        method["shards"] = placement.shards
+    return method
 
 
-def _may_grow(settings: Settings, n: int) -> bool:
-    """Whether the rate is automatic, and the data enough for more than the careful one."""
-    return settings.learning_rate is None and n >= ENOUGH_TO_GROW
-
-
-def _chosen(settings: Settings, samples: Samples, n: int) -> Settings:
-    """The settings with what is left to be chosen by the size of the data."""
-    sampling, deflation, boost = settings.sampling, settings.deflation, settings.alpha_boost
-    large = _may_grow(settings, n) and settings.backend == "threads"
-    if sampling is None:
-        sampling = "importance" if large else "replacement"
-    if deflation is None:
-        deflation = SHORTENED if large and not sparse.issparse(samples.X) else 0
-    if boost is None:
-        boost = BOOST if _may_grow(settings, n) else 1.0
-    return replace(settings, sampling=sampling, deflation=deflation, alpha_boost=boost)
-
-
-def _inner_steps(n: int, batch_size: int, automatic: bool) -> int:
-    if automatic:
-        return max(math.ceil(PASSES * n / batch_size), LEAST_STEPS)
-    return math.ceil(n / batch_size)
-
-
-def _threads(settings: Settings, network: Network, samples: Samples, batch_size: int) -> int:
-    may = settings.update in ("auto", "owned") and not 0 < settings.coordinates < network.size
-    together = settings.update == "replicated" or (may and suits_a_team(network, samples, settings.threads))
-    enough = ENOUGH_FOR_A_TEAM if together else ENOUGH_FOR_THREADS
-    if not settings.threads_chosen and samples.density * network.size * batch_size < enough:
-        return 1
-    return settings.threads
-
-
-def _plan(settings: Settings, rate: float, n: int, unit: float) -> Plan:
-    return Plan(
+def _schedule(settings: Settings, plan: Plan, rate: float, first: int, unit: float, has_validation: bool) -> Schedule:
+    return Schedule(
         solver=settings.solver,
         max_iter=settings.max_iter,
-        sgd_epochs=settings.sgd_epochs,
+        inner_steps=plan.inner_steps,
+        sgd_epochs=plan.sgd_epochs,
         learning_rate=rate,
         decay=settings.decay,
-        alpha_boost=settings.alpha_boost,
-        most_growth=MOST_GROWTH if _may_grow(settings, n) else 1.0,
+        alpha_boost=plan.alpha_boost,
         tol=settings.tol * (1.0 if settings.early_stopping else unit),
         n_iter_no_change=settings.n_iter_no_change,
+        early_stopping=settings.early_stopping and has_validation,
         target_loss=settings.target_loss,
         max_time=settings.max_time,
+        most_growth=plan.most_growth,
+        first=first,
     )
 
 
-def _validation_error(
-    network: Network, validation: Samples | None, scaling: Scaling, n_threads: int
-) -> Callable[[np.ndarray], float] | None:
-    if validation is None:
-        return None
-    objective = Objective(network, validation, alpha=0.0, threads=n_threads, cache_bytes=0)
-    return lambda x: objective.error(scaling.unscaled(network, x), validation)
-
-
-def _choices(settings: Settings, execution: SharedExecution | DistributedExecution, team: Any) -> dict[str, Any]:
-    objective = execution.objective
+def _described(settings: Settings, network: Network, plan: Plan, n: int, session: Any) -> dict[str, Any]:
+    """For the trace: problem and plan."""
+    ranks = {}
+    if session is not None:
+        ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
     return {
-        "hidden_layer_sizes": list(settings.hidden),
-        "dtype": objective.network.dtype.name,
-        "samples": objective.n,
-        "widths": list(objective.network.widths),
-        "parameters": objective.d,
-        "threads": objective.threads,
-        **({} if team is None else {"workers": team.size - settings.servers, "shards": len(team.groups)}),
-        "batch_size": execution.batch_size,
-        "inner_steps": execution.inner_steps,
-        "sampling": settings.sampling,
-        "alpha_boost": settings.alpha_boost,
-        "update": execution.update,
-        "deflation": execution.deflation,
-        "snapshot_cache": execution.has_cache,
-        "skips_zeros": execution.skips_zeros,
+        "hidden_layer_sizes": list(settings.hidden_layer_sizes),
+        "dtype": network.dtype.name,
+        "samples": n,
+        "widths": list(network.widths),
+        "parameters": network.size,
+        **ranks,
+        **plan.values(),
+        "plan": plan.reasons,
     }

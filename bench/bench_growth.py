@@ -12,8 +12,12 @@ from asysvrg.core.network import Network, Samples
 from conftest import ALPHA, random_samples
 from scipy import sparse
 
+from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.preconditioner import LowRankPreconditioner
+from asysvrg.core.schedule import Epoch
 from asysvrg.core.shared import SharedExecution
+from asysvrg.plan import DENSE, Data, lazy_rows
 
 STEPS = 300
 PAPER = {"n": 10_000, "inputs": 784, "density": 0.19, "hidden": (100,), "batch": 10}
@@ -47,18 +51,24 @@ class Iterations:
     def __init__(self, coordinates, *, n, inputs, hidden, batch, density=1.0, nonzeros=None, deflation=0):
         X, y = few_entries(n, inputs, nonzeros) if nonzeros else random_samples(n, inputs, density)
         network = Network((inputs, *hidden, 10), "relu", "softmax", np.float32)
-        objective = Objective(network, Samples(X, y), alpha=ALPHA, threads=1, cache_bytes=1e10)
+        about = Data.of(X)
+        samples = Samples(X, y, skip_zeros=about.density < DENSE)
+        objective = Objective(network, samples, alpha=ALPHA, threads=1, cache=True)
         subset = {"coordinates": 0 if coordinates == "all" else 1000, "block": 16 if coordinates == "lines" else 1}
         self.steps = n // batch if nonzeros else STEPS
-        how = {"batch_size": batch, "inner_steps": self.steps, "update": "auto", "max_delay": None, "seed": 0}
-        self.execution = SharedExecution(objective, **subset, **how, deflation=deflation)
+        lazy, _ = lazy_rows(subset["coordinates"], batch, about.density if samples.skips_zeros else 1.0)
+        how = {"batch_size": batch, "seed": 0, "execution": "serial", "update": "plain", "lazy_rows": lazy}
+        if deflation:
+            how["preconditioner"] = LowRankPreconditioner(network, samples, deflation, 0, first=not lazy)
+        self.execution = SharedExecution(objective, **subset, **how)
+        self.epoch = Epoch(0, DIRECTIONS["svrg"], eta=1e-3, steps=self.steps)
         self.start = initial_parameters(network, np.random.RandomState(0))
         self.x, self.parameters = objective.network.vector(self.start), network.size
-        self.snapshot = self.execution.snapshot(self.start, direction="svrg")
+        self.snapshot = self.execution.snapshot(self.start, keep_cache=True)
 
     def __call__(self):
         self.x[:] = self.start
-        self.execution.inner(self.x, self.snapshot, direction="svrg", eta=1e-3, epoch=0)
+        self.execution.inner(self.x, self.snapshot, self.epoch)
 
 
 @functools.cache

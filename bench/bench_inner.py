@@ -10,19 +10,19 @@ import os
 import numpy as np
 import pytest
 from asysvrg.core.inner import draw_batch
-from conftest import ALPHA, BATCH, ETA, Inner, Problem
+from conftest import ALPHA, BATCH, ETA, MODES, Inner, Problem
 
 STEPS = 1000  # the paper's m
 THREADS = [1 << k for k in range(len(os.sched_getaffinity(0)).bit_length())]
 HOW = [
-    (direction, coordinates, update, threads)
+    (direction, coordinates, mode, threads)
     for direction in ["sgd", "svrg", "svrg-uncached"]
     for coordinates in ["all", "single", "lines"]
     for threads in THREADS
-    for update in ["serial", "atomic", "striped", "owned", "replicated"]
-    if (update != "serial" or threads == 1)
-    and (update in ("serial", "atomic") or coordinates == "all" or (update, coordinates) == ("striped", "lines"))
-    and (update == "serial" or direction != "svrg-uncached")
+    for mode in MODES
+    if (mode != "serial" or threads == 1)
+    and (mode in ("serial", "atomic") or coordinates == "all" or (mode, coordinates) == ("striped", "lines"))
+    and (mode == "serial" or direction != "svrg-uncached")
 ]
 
 
@@ -40,20 +40,20 @@ def timed(measure, problem, mnist):
         reference.reset()
         reference.run()
 
-    def timed(run, parameters, setup=None, rounds=10, threads=1, update=None, delays=lambda: np.zeros(1)):
+    def timed(run, parameters, setup=None, rounds=10, threads=1, mode=None, delays=lambda: np.zeros(1)):
         times, ratio = measure(run, setup=setup, against=against, rounds=rounds)
         microseconds = times / STEPS * 1e6
         measure.note(microseconds_per_iteration=float(np.median(microseconds)), fastest=float(microseconds.min()))
         measure.note(times_ours=ratio, loss=float(problem.loss(parameters())), data=mnist[0])
-        measure.note(delay_mean=float(delays().mean()), delay_max=int(delays().max()), threads=threads, update=update)
+        measure.note(delay_mean=float(delays().mean()), delay_max=int(delays().max()), threads=threads, mode=mode)
 
     return timed
 
 
-@pytest.mark.parametrize(("direction", "coordinates", "update", "threads"), HOW)
-def test_ours(timed, problem, direction, coordinates, update, threads):
-    inner = Inner(problem, STEPS, direction, coordinates, update, threads)
-    timed(inner.run, lambda: inner.x, inner.reset, 30, threads, update, lambda: inner.delays)
+@pytest.mark.parametrize(("direction", "coordinates", "mode", "threads"), HOW)
+def test_ours(timed, problem, direction, coordinates, mode, threads):
+    inner = Inner(problem, STEPS, direction, coordinates, mode, threads)
+    timed(inner.run, lambda: inner.x, inner.reset, 30, threads, mode, lambda: inner.delays)
 
 
 # ---- Peers: plain SGD and SVRG on all coordinates ----

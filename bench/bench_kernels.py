@@ -13,15 +13,10 @@ from bench_inner import THREADS
 from conftest import BATCH, Inner, Problem, random_samples
 from scipy.linalg import blas
 
-from asysvrg.core import inner, network
+from asysvrg.core import network
 
 CSRC = Path(__file__).parents[1] / "csrc"
-ROADS = {"gemm": 0.0, "skip": 1.1}  # the share of non-zero inputs from which GEMM is taken
-
-
-def on_road(monkeypatch, road, *args, **kwargs):
-    monkeypatch.setattr(network, "DENSE_ENOUGH", ROADS[road])
-    return Problem(*args, **kwargs)
+ROADS = {"gemm": False, "skip": True}  # whether zeros are skipped
 
 
 def full_gradient(problem, threads=1):
@@ -39,14 +34,14 @@ def plain_gemm(dtype, size=1000):
     return lambda: gemm(1.0, A, A), 2 * size**3
 
 
-roads = pytest.mark.parametrize("road", ROADS)
+roads = pytest.mark.parametrize("skip_zeros", ROADS.values(), ids=ROADS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 @dtypes
 @roads
-def test_full_gradient(measure, mnist, monkeypatch, road, dtype):
-    problem = on_road(monkeypatch, road, *mnist[1:], dtype=dtype)
+def test_full_gradient(measure, mnist, skip_zeros, dtype):
+    problem = Problem(*mnist[1:], dtype=dtype, skip_zeros=skip_zeros)
     gemm, gemm_flops = plain_gemm(dtype)
     times, ratio = measure(full_gradient(problem), against=gemm, rounds=15, data=mnist[0])
     seconds = float(np.median(times))
@@ -61,8 +56,8 @@ def test_full_gradient(measure, mnist, monkeypatch, road, dtype):
 @pytest.mark.parametrize("threads", THREADS[1:])
 @dtypes
 @roads
-def test_threads_of_full_gradient(measure, mnist, monkeypatch, road, dtype, threads):
-    problem = on_road(monkeypatch, road, *mnist[1:], dtype=dtype)
+def test_threads_of_full_gradient(measure, mnist, skip_zeros, dtype, threads):
+    problem = Problem(*mnist[1:], dtype=dtype, skip_zeros=skip_zeros)
     one, together = full_gradient(problem), full_gradient(problem, threads)
     _, ratio = measure(together, against=one, rounds=25, threads=threads, data=mnist[0])
     measure.note(times_as_fast=1 / ratio)
@@ -72,10 +67,10 @@ def test_threads_of_full_gradient(measure, mnist, monkeypatch, road, dtype, thre
 @pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (384, 50)])
 @pytest.mark.parametrize("kernel", ["sweep", "single", "lines", "all"])
 def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
-    """Skipping zeros, in units of GEMM's time: below 1, skipping wins. Earns DENSE_ENOUGH."""
+    """Skipping zeros, in units of GEMM's time: below 1, skipping wins. Earns plan.DENSE."""
     monkeypatch.setattr(network, "HAS_TILES", False)
     data = random_samples(4000, inputs, density)
-    skip, gemm = (on_road(monkeypatch, road, *data, hidden=hidden) for road in ["skip", "gemm"])
+    skip, gemm = (Problem(*data, hidden=hidden, skip_zeros=skips) for skips in (True, False))
     if kernel == "sweep":
         _, ratio = measure(full_gradient(skip), against=full_gradient(gemm), rounds=20)
     else:
@@ -105,53 +100,38 @@ def test_tiles(measure, monkeypatch, batch, inputs, hidden, density):
     ("inputs", "density"), [(32, 1.0), (64, 1.0), (128, 1.0), (384, 1.0), (784, 0.2), (20_000, 0.004)]
 )
 @pytest.mark.parametrize("batch", [10, 50])
-def test_team(measure, batch, inputs, density):
-    """Threads together, in units of the time of threads that do not wait: below 1, together is faster. Earns
-    TEAM_INPUTS."""
+def test_lockstep(measure, batch, inputs, density):
+    """Lockstep, in units of the time of threads that do not wait: below 1, lockstep is faster. Earns
+    plan.LOCKSTEP_INPUTS."""
     problem = Problem(*random_samples(4000, inputs, density), hidden=50)
     how = {"coordinates": "all", "batch": batch, "eta": 0, "threads": 2}
-    owned, striped = (Inner(problem, 300, update=update, **how) for update in ["owned", "striped"])
-    _, ratio = measure(owned.run, against=striped.run, rounds=15, threads=2)
-    measure.note(together_over_apart=ratio)
+    lockstep, striped = (Inner(problem, 300, mode=mode, **how) for mode in ["lockstep", "striped"])
+    _, ratio = measure(lockstep.run, against=striped.run, rounds=15, threads=2)
+    measure.note(lockstep_over_striped=ratio)
 
 
 @pytest.mark.skipif(len(THREADS) == 1, reason="one core")
 @pytest.mark.parametrize(("outputs", "batch"), [(10, 10), (10, 25), (10, 50), (10, 100), (100, 2), (100, 8), (100, 32)])
-def test_samples_of_a_team(measure, monkeypatch, outputs, batch):
-    """Threads together that divide samples, in units of the time where each takes all: below 1, dividing is faster.
-    Earns PASSED_ON and EACH_SAMPLE."""
+def test_dividing_samples(measure, outputs, batch):
+    """Threads in lockstep that divide samples, in units of the time where each takes all: below 1, dividing is faster.
+    Earns plan.SENT and plan.EACH_SAMPLE."""
     problem, loops = Problem(*random_samples(4000, 784, 0.2, outputs=outputs)), []
-    for passed_on in [0, np.inf]:
-        monkeypatch.setattr(inner, "PASSED_ON", passed_on)
-        loops.append(Inner(problem, 300, coordinates="all", update="owned", batch=batch, eta=0, threads=2))
+    for divide in [True, False]:
+        how = {"batch": batch, "eta": 0, "threads": 2, "divide_samples": divide}
+        loops.append(Inner(problem, 300, coordinates="all", mode="lockstep", **how))
     _, ratio = measure(loops[0].run, against=loops[1].run, rounds=25, threads=2)
     measure.note(divided_over_each=ratio)
 
 
-@pytest.mark.parametrize("parts", [1, 4, 8, 12])
-@pytest.mark.parametrize("batch", [10, 50, 100])
-def test_exchange(measure, monkeypatch, batch, parts):
-    """Iterations of one thread on a replica, in units of its time without one. Earns EXCHANGED and MOST_PARTS."""
-    monkeypatch.setattr(inner, "EXCHANGED", 1e9)
-    monkeypatch.setattr(inner, "MOST_PARTS", parts)
-    problem, how = Problem(*random_samples(4000, 784, 0.2)), {"coordinates": "all", "batch": batch, "eta": 0}
-    replicated, serial = (Inner(problem, 300, update=update, **how) for update in ["replicated", "serial"])
-    _, ratio = measure(replicated.run, against=serial.run, rounds=15)
-    measure.note(replicated_over_serial=ratio)
-
-
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.8, 1.6])
 @pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (5000, 20)])
-def test_putting_off(measure, monkeypatch, inputs, hidden, share):
-    """Updates of all coordinates with rows put off, in units of the time without: below 1, putting off wins. `share`:
-    non-zeros of a mini-batch by inputs. Earns SPARSE_ENOUGH."""
-    problem = Problem(*random_samples(4000, inputs, share / BATCH), hidden=hidden)
-    runs = []
-    for enough in [0, np.inf]:
-        monkeypatch.setattr(inner, "SPARSE_ENOUGH", enough)
-        runs.append(Inner(problem, 300, coordinates="all", eta=0))
-    _, ratio = measure(runs[1].run, against=runs[0].run, rounds=20)
-    measure.note(put_off_over_all=ratio)
+def test_lazy_rows(measure, inputs, hidden, share):
+    """Updates of all coordinates with lazy rows, in units of the time without: below 1, lazy rows win. `share`:
+    non-zeros of a mini-batch by inputs. Earns plan.LAZY."""
+    problem = Problem(*random_samples(4000, inputs, share / BATCH), hidden=hidden, skip_zeros=True)
+    lazy, eager = (Inner(problem, 300, coordinates="all", eta=0, lazy_rows=lazy) for lazy in (True, False))
+    _, ratio = measure(lazy.run, against=eager.run, rounds=20)
+    measure.note(lazy_over_eager=ratio)
 
 
 COUNTERS = """
@@ -178,7 +158,7 @@ def test_delay_counters(measure, mnist, tmp_path, threads):
     count = ctypes.CDLL(tmp_path / "counters.so").count
     shared, delays, times = (ctypes.c_int64 * 32)(), [(ctypes.c_int32 * 1024)() for _ in range(threads)], 1_000_000
     claimed, completed = ctypes.byref(shared), ctypes.byref(shared, 128)
-    real = Inner(Problem(*mnist[1:]), 1000, update="serial" if threads == 1 else "atomic", threads=threads)
+    real = Inner(Problem(*mnist[1:]), 1000, mode="serial" if threads == 1 else "atomic", threads=threads)
     with ThreadPoolExecutor(threads) as pool:
 
         def run():

@@ -8,7 +8,7 @@ import pytest
 from asysvrg.core.inner import InnerLoop
 from asysvrg.core.network import Network, Samples
 
-from asysvrg import data
+from asysvrg import data, plan
 from asysvrg.core.cpu import one_blas_thread
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.trace import environment
@@ -17,16 +17,29 @@ ENVIRONMENT = environment()
 ALPHA, BATCH = 1e-3, 10
 ETA = {"all": 0.1, "single": 1.0, "lines": 1.0}
 LINE = 16  # float32 in a cache line
+# Names of execution and memory mode in the tables.
+MODES = {
+    "serial": {"execution": "serial", "update": "plain"},
+    "atomic": {"execution": "shared", "update": "atomic"},
+    "striped": {"execution": "shared", "update": "striped"},
+    "lockstep": {"execution": "lockstep", "update": "plain"},
+}
 
 
 class Problem:
-    """A network with ReLU and softmax on given samples, a start, and the snapshot there."""
+    """A network with ReLU and softmax on given samples, a start, and the snapshot there.
 
-    def __init__(self, X, y, hidden=100, dtype=np.float32, threads=1):
+    Without `skip_zeros`, zeros are skipped where the plan of a fit does so.
+    """
+
+    def __init__(self, X, y, hidden=100, dtype=np.float32, threads=1, skip_zeros=None):
         self.X, self.y = np.ascontiguousarray(X, dtype=dtype), y
         self.network = Network((X.shape[1], hidden, int(y.max()) + 1), "relu", "softmax", dtype)
-        self.samples = Samples(self.X, y)
-        self.objective = Objective(self.network, self.samples, alpha=ALPHA, threads=threads, cache_bytes=1e9)
+        about = plan.Data.of(self.X)
+        skip_zeros = about.density < plan.DENSE if skip_zeros is None else skip_zeros
+        self.density = about.density if skip_zeros else 1.0
+        self.samples = Samples(self.X, y, skip_zeros=skip_zeros)
+        self.objective = Objective(self.network, self.samples, alpha=ALPHA, threads=threads, cache=True)
         self.start = initial_parameters(self.network, np.random.RandomState(0))
         snapshot = self.objective.snapshot(self.start, keep_cache=True)
         self.mu, self.cache = self.objective.network.vector(snapshot.mu), snapshot.cache
@@ -44,22 +57,22 @@ class Inner:
         steps,
         direction="svrg",
         coordinates="lines",
-        update="serial",
+        mode="serial",
         threads=1,
         eta=None,
         *,
         batch=BATCH,
+        lazy_rows=None,
+        divide_samples=None,
     ):
         self.problem, self.steps, self.epoch = problem, steps, 0
         subset = {"coordinates": 0 if coordinates == "all" else 1000, "block": LINE if coordinates == "lines" else 1}
-        how = {
-            "alpha": ALPHA,
-            "batch_size": batch,
-            "max_delay": None,
-            "seed": 0,
-            "update": update,
-            "threads": threads,
-        }
+        if lazy_rows is None:
+            lazy_rows = plan.lazy_rows(subset["coordinates"], batch, problem.density)[0]
+        if divide_samples is None:
+            divide_samples = plan.divide_samples(problem.network, batch, MODES[mode]["execution"], threads)[0]
+        how = {"alpha": ALPHA, "batch_size": batch, "seed": 0, "threads": threads} | MODES[mode]
+        how |= {"lazy_rows": lazy_rows, "divide_samples": divide_samples}
         self.loop = InnerLoop(problem.network, problem.samples, **subset, **how)
         kind = direction.removesuffix("-uncached")
         self.settings = {"direction": kind, "mu": problem.mu, "x_snap": problem.start}

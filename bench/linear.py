@@ -27,11 +27,15 @@ from scipy import optimize, sparse
 from sklearn.linear_model._sag import sag_solver
 from sklearn.utils.extmath import row_norms
 
+from asysvrg import AsySVRGClassifier
 from asysvrg.core.cpu import one_blas_thread
-from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.loop import minimize
 from asysvrg.core.objective import Objective
+from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace, environment
+from asysvrg.parameters import check
+from asysvrg.plan import DENSE, Data, make_plan
 from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,8 +58,9 @@ class Linear:
         y = self.y.astype(dtype)[:, None] if self.loss == "binary" else self.y
         outputs = 1 if self.loss == "binary" else int(self.y.max()) + 1
         network = Network((self.X.shape[1], outputs), "identity", self.loss, dtype)
-        samples = Samples(self.X.astype(dtype), y)
-        return Objective(network, samples, alpha=self.alpha, threads=threads, cache_bytes=1e9)
+        X = self.X.astype(dtype)
+        samples = Samples(X, y, skip_zeros=Data.of(X).density < DENSE)
+        return Objective(network, samples, alpha=self.alpha, threads=threads, cache=True)
 
     def gap(self) -> Callable[[np.ndarray], float]:
         """How far above the minimum parameters are, in double precision."""
@@ -124,15 +129,20 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
     batch, rate, passes = how
     objective = problem.objective(np.float32, threads)
     steps = passes * objective.n // batch
-    fixed = {"coordinates": 0, "block": 1, "update": "auto", "max_delay": None, "seed": seed, "sampling": "importance"}
-    execution = SharedExecution(objective, batch_size=batch, inner_steps=steps, **fixed)
+    settings = check(AsySVRGClassifier((), batch_size=batch, learning_rate_init=rate, n_jobs=threads))
+    plan = make_plan(settings, objective.network, Data.of(problem.X), cores=len(os.sched_getaffinity(0)))
+    execution = SharedExecution(
+        objective, batch_size=batch, seed=seed, sampling="importance", execution=plan.execution, update=plan.update,
+        lazy_rows=plan.lazy_rows, divide_samples=plan.divide_samples,
+    )  # fmt: skip
     x = objective.network.vector()
 
     def told(row: dict[str, Any]) -> bool:
         meter.seconds = meter.processor = row["seconds"]
         return meter.add(row["epoch"] * steps, meter.loss(x))
 
-    minimize(execution, x, Plan("svrg", max_iter=10**6, learning_rate=rate), Trace({}), callback=told)
+    schedule = Schedule("svrg", max_iter=10**6, inner_steps=steps, learning_rate=rate)
+    minimize(execution, x, schedule, Trace({}), callback=told)
 
 
 def race(

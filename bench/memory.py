@@ -15,20 +15,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asysvrg.core.network import Samples
 from contenders.setting import mnist_or_random
 
 from asysvrg import AsySVRGClassifier
 from asysvrg.core.trace import environment
+from asysvrg.plan import Data, copy_bytes
 from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 MB = 2**20
-# Samples, hidden units (many, so that vectors of parameters can be told from noise), megabytes of cache, threads, mode.
+# Samples, hidden units (many, so that vectors of parameters can be told from noise), megabytes of cache, threads.
 CASES = [
-    *((10_000, 2000, cache, threads, "auto") for cache in (0, 1024) for threads in (1, 2, 4)),
-    *((10_000, 2000, 1024, threads, "replicated") for threads in (2, 4)),
-    (60_000, 100, 1024, 2, "auto"),
+    *((10_000, 2000, cache, threads) for cache in (0, 1024) for threads in (1, 2, 4)),
+    (60_000, 100, 1024, 2),
 ]
 
 
@@ -43,7 +42,7 @@ def peak() -> float:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
 
 
-def one(n: int, hidden: int, cache: float, threads: int, update: str) -> dict[str, Any]:
+def one(n: int, hidden: int, cache: float, threads: int) -> dict[str, Any]:
     """A fit, measured in this process."""
     name, X, y = mnist_or_random(n)
     how = {"alpha": 1e-3, "random_state": 0, "cache_size": cache, "n_jobs": threads, "tol": 0.0}
@@ -51,15 +50,15 @@ def one(n: int, hidden: int, cache: float, threads: int, update: str) -> dict[st
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # loading had a peak of its own; forget it
     before = resident()
-    how |= {"sgd_epochs": 0, "inner_steps": 50, "learning_rate_init": 0.01, "update": update}
+    how |= {"sgd_epochs": 0, "inner_steps": 50, "learning_rate_init": 0.01}
     model = AsySVRGClassifier((hidden,), max_iter=2, **how).fit(X, y)
     vectors = sum(part.nbytes for part in (*model.coefs_, *model.intercepts_)) / MB
     config = model.history_["config"]
     kept = len(X) * model._network.cache_width * 4 / MB if config["snapshot_cache"] else 0.0
-    if config["skips_zeros"]:  # the non-zeros, written down within the same bound
-        kept += Samples(X).compress(float("inf")) / MB
+    if config["skips_zeros"]:  # the copy of the non-zeros is within the same bound
+        kept += copy_bytes(Data.of(X), X.itemsize) / MB
     return {
-        "data": f"{name}, {len(X):,} samples, {hidden} hidden units" + ", replicas" * (update == "replicated"),
+        "data": f"{name}, {len(X):,} samples, {hidden} hidden units",
         "cache_size": cache,
         "threads": threads,
         "parameters_mb": vectors,
@@ -73,7 +72,7 @@ def one(n: int, hidden: int, cache: float, threads: int, update: str) -> dict[st
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(json.dumps(one(*map(int, sys.argv[1:-1]), sys.argv[-1])))
+        print(json.dumps(one(*map(int, sys.argv[1:]))))
         return
     cases = []
     for case in CASES:

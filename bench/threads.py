@@ -22,25 +22,21 @@ from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 STEADY = {"alpha": ALPHA, "batch_size": 10, "tol": 0.0, "inner_steps": 2000}
-REPLICAS = {"update": "replicated"}  # of several threads; one has x
 SHORTENED: dict[int, dict[str, Any]] = {
-    10: {"learning_rate_init": 0.1, "deflation": 4, "max_iter": 6},
     50: {"learning_rate_init": 0.5, "batch_size": 50, "inner_steps": 600, "deflation": 4, "max_iter": 8},
     100: {"learning_rate_init": 0.8, "batch_size": 100, "inner_steps": 300, "deflation": 4, "max_iter": 8},
 }
 MODES: dict[str, dict[str, Any]] = {
     "all": {"learning_rate_init": 0.1, "max_iter": 8},
-    **{f"all, mini-batches of {b}, shortened steps": SHORTENED[b] for b in (50, 100)},
-    **{f"replicas, mini-batches of {b}, shortened steps": how | REPLICAS for b, how in SHORTENED.items()},
+    **{f"all, mini-batches of {b}, shortened steps": how for b, how in SHORTENED.items()},
     "lines, mini-batches of 50": {
         "learning_rate_init": 1.0,
         "batch_size": 50,
         "inner_steps": 600,
-        "coordinates": 1000,
-        "block": "line",
+        "coordinates": "lines:1000",
         "max_iter": 12,
     },
-    "lines": {"learning_rate_init": 0.3, "coordinates": 1000, "block": "line", "max_iter": 12},
+    "lines": {"learning_rate_init": 0.3, "coordinates": "lines:1000", "max_iter": 12},
     "single": {"learning_rate_init": 0.3, "coordinates": 1000, "max_iter": 12},
 }
 
@@ -55,9 +51,8 @@ def dense_problem(n: int = 10_000) -> tuple[str, np.ndarray, np.ndarray]:
     return "random, dense", X, (X @ rng.normal(size=(384, 10))).argmax(1)
 
 
-def fit(X: Any, y: Any, seed: int, threads: int, update: str = "auto", **settings: Any) -> list[dict[str, Any]]:
-    how = STEADY | settings | {"update": update if threads > 1 else "auto"}
-    model = AsySVRGClassifier(**how, random_state=seed, n_jobs=threads).fit(X, y)
+def fit(X: Any, y: Any, seed: int, threads: int, **settings: Any) -> list[dict[str, Any]]:
+    model = AsySVRGClassifier(**STEADY | settings, random_state=seed, n_jobs=threads).fit(X, y)
     rows = model.history_["epochs"]
     return [dict(row, updates=row["epoch"] * model.inner_steps) for row in rows]
 

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "rule.h"
+
 typedef uint64_t asv_word __attribute__((may_alias));
 enum { ASV_WORD = (int)sizeof(asv_word) };
 
@@ -19,15 +21,15 @@ enum { ASV_WORD = (int)sizeof(asv_word) };
         while (!__atomic_compare_exchange(x, &seen, &wanted, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));                  \
     }
 
-/* x -= eta (g + decay x) for the numbers of one word, to which x is aligned; none lost. For two float32 at once it
- * takes half the time. */
+/* The step of Eq. (4) for the numbers of one word, to which x is aligned; none lost. Two float32 at once take half the
+ * time of one after the other. */
 #define ASV_DEFINE_ATOMIC_STEP(name, type)                                                                             \
     static inline void name(type *x, const type *g, type eta, type decay) {                                            \
         asv_word *word = (asv_word *)x, seen = __atomic_load_n(word, __ATOMIC_RELAXED), wanted;                        \
         type now[ASV_WORD / sizeof(type)];                                                                             \
         do {                                                                                                           \
             memcpy(now, &seen, ASV_WORD);                                                                              \
-            for (size_t c = 0; c < ASV_WORD / sizeof(type); c++) now[c] -= eta * (g[c] + decay * now[c]);              \
+            for (size_t c = 0; c < ASV_WORD / sizeof(type); c++) now[c] -= ASV_STEP(now[c], g[c], eta, decay);         \
             memcpy(&wanted, now, ASV_WORD);                                                                            \
         } while (!__atomic_compare_exchange_n(word, &seen, wanted, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));            \
     }

@@ -2,7 +2,7 @@
 #ifndef ASYSVRG_BUILD_H
 #define ASYSVRG_BUILD_H
 
-#include "clones.h"
+#include "simd.h"
 
 #ifdef _OPENMP
 #include <omp.h>

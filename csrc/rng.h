@@ -5,16 +5,9 @@
 
 #include <stdint.h>
 
-#include "clones.h"
+#include "simd.h"
 
-enum asv_stream {
-    ASV_DRAW_BATCH,
-    ASV_DRAW_COORDINATES,
-    ASV_DRAW_STRIPE,
-    ASV_DRAW_ORDER,
-    ASV_DRAW_LOT,
-    ASV_DRAW_OFFSET
-};
+enum asv_stream { ASV_DRAW_BATCH, ASV_DRAW_COORDINATES, ASV_DRAW_STRIPE, ASV_DRAW_ORDER, ASV_DRAW_OFFSET };
 
 #define ASV_GOLDEN 0x9e3779b97f4a7c15ULL
 

@@ -1,7 +1,7 @@
 /* Products on tiles (tiles.h). Left factors come as pointers to their rows: samples stand anywhere. */
 #include "tiles.h"
 
-#include "clones.h"
+#include "simd.h"
 
 #ifdef ASV_HAS_TILES
 #include <cpuid.h>

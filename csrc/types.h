@@ -1,8 +1,9 @@
-/* What the kernels are given. Nothing here depends on the precision: arrays of reals are `void *` and each
- * instantiation (float32.c, float64.c) knows what they hold. No kernel allocates, prints, exits or keeps state.
+/* What the kernels are given. Nothing here depends on the precision: arrays of reals are `void *`, and each precision
+ * (float32.c, float64.c) knows what they hold. No kernel allocates, prints, exits or keeps state.
  *
- * Letters follow the paper (Huo & Huang, AAAI-17): x parameters, x_snap the snapshot x~, mu the full gradient at
- * x~, v the direction, eta the learning rate, b the mini-batch size, m inner steps, d parameters, n samples.
+ * Letters follow the paper (Huo & Huang, AAAI-17): x parameters, x~ the snapshot, x^ what an iteration reads, mu the
+ * full gradient at x~, v the direction, eta the learning rate, b the mini-batch size, m inner iterations, d parameters,
+ * n samples.
  */
 #ifndef ASYSVRG_TYPES_H
 #define ASYSVRG_TYPES_H
@@ -10,10 +11,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum asv_activation { ASV_RELU, ASV_TANH, ASV_LOGISTIC, ASV_IDENTITY };
-enum asv_loss { ASV_SOFTMAX, ASV_SQUARED, ASV_BINARY };
-enum asv_direction { ASV_SGD, ASV_SVRG };
-enum asv_update { ASV_SERIAL, ASV_ATOMIC, ASV_STRIPED, ASV_OWNED, ASV_REPLICATED };
+#include "activations.h"
+#include "losses.h"
+
+/* The directions; Python takes their names from here. */
+#define ASV_DIRECTIONS(DIRECTION) DIRECTION(sgd) DIRECTION(svrg)
+
+#define ASV_ENUM(name, ...) ASV_##name,
+enum asv_activation { ASV_ACTIVATIONS(ASV_ENUM) ASV_ACTIVATION_COUNT };
+enum asv_loss { ASV_LOSSES(ASV_ENUM) ASV_LOSS_COUNT };
+enum asv_direction_kind { ASV_DIRECTIONS(ASV_ENUM) ASV_DIRECTION_COUNT };
+#define ASV_STRING(name, ...) #name,
+static inline const char *asv_activation_name(int k) {
+    static const char *const names[] = {ASV_ACTIVATIONS(ASV_STRING)};
+    return names[k];
+}
+static inline const char *asv_loss_name(int k) {
+    static const char *const names[] = {ASV_LOSSES(ASV_STRING)};
+    return names[k];
+}
+static inline const char *asv_direction_name(int k) {
+    static const char *const names[] = {ASV_DIRECTIONS(ASV_STRING)};
+    return names[k];
+}
+#define ASV_KIND(name, kind, ...) ASV_##kind,
+static inline int asv_kind_of_loss(int k) {
+    static const int kinds[] = {ASV_LOSSES(ASV_KIND)};
+    return kinds[k];
+}
+
+enum asv_execution { ASV_SERIAL, ASV_SHARED, ASV_LOCKSTEP };
+enum asv_memory { ASV_PLAIN, ASV_ATOMIC, ASV_STRIPED };
 
 enum {
     ASV_LINE = 64, /* bytes of a cache line; parameters, caches and scratch have as many spare behind their end */
@@ -21,6 +49,8 @@ enum {
     ASV_STRIPE = 1024, /* coordinates that share a lock in ASV_STRIPED, where all are updated */
     ASV_COUNTER_STRIDE = 16, /* int64 between two counters: a pair of lines, so that prefetching does not tie them */
 };
+
+#define ASV_WORDS(bits) (((bits) + 63) / 64)
 
 /* A fully connected network; its parameters are ONE vector x = [W_0 | b_0 | W_1 | b_1 | ...], W_l of shape
  * (width[l], width[l + 1]) in row-major order. This comment is the only statement of the layout, and
@@ -37,12 +67,10 @@ typedef struct {
     int activation; /* enum asv_activation, hidden layers */
     int loss; /* enum asv_loss */
     void *gemm; /* Fortran sgemm or dgemm */
-    int64_t tiles; /* dense samples of a batch from which its products with W_0 are formed on tiles; 0: never */
+    int64_t tiles; /* from so many dense samples on, their products with W_0 are formed on tiles; 0: never */
 } asv_network;
 
-#define ASV_WORDS(bits) (((bits) + 63) / 64)
-
-/* n samples: dense rows, or CSR with sorted column indices, none twice in a row; or both, the same numbers twice: then
+/* n samples: dense rows, or CSR with sorted column indices and no duplicates. With both, which hold the same numbers,
  * the products skip the zeros. */
 typedef struct {
     int64_t n, p;
@@ -51,9 +79,8 @@ typedef struct {
     const int32_t *columns;
     const int64_t *start; /* n + 1, CSR */
     int64_t longest; /* most entries in a row, CSR */
-    const uint64_t *bits; /* both: n x ASV_WORDS(p), a bit for each column that has an entry in the row; or NULL */
-    const int32_t *labels; /* n, ASV_SOFTMAX */
-    const void *targets; /* n x width[L], ASV_SQUARED; ASV_BINARY: 0 or 1 */
+    const int32_t *labels; /* n: for a loss of labels */
+    const void *targets; /* n x width[L]: for the others */
     const void *weight; /* n, mean 1, or NULL */
 } asv_samples;
 
@@ -73,58 +100,98 @@ typedef struct {
     const asv_samples *data;
     const void *x;
     void *gradient; /* d: sum_i of weight_i grad l_i; without l2, not divided by n */
-    void *cache; /* n x cache_stride: per sample, hidden activations then deltas (see layers.h) */
-    void *outputs; /* n x width[L]: probabilities (ASV_SOFTMAX, ASV_BINARY) or predictions (ASV_SQUARED) */
+    void *cache; /* n x cache_stride: per sample, hidden activations then deltas (kernels/layers.inc: keep_row) */
+    void *outputs; /* n x width[L]: what the loss makes of the last layer's sums */
     double loss; /* out: sum_i weight_i l_i */
-    double errors; /* out: sum of the weights of misclassified samples; squared residuals for ASV_SQUARED */
+    double errors; /* out: sum of the weights of misclassified samples; squared residuals where there are targets */
     int64_t evaluated; /* out: samples done; fewer than asked when stopped */
 } asv_sweep;
 
-/* The inner loop of one epoch, Algorithm 1: what all threads share. */
+/* ---- The inner loop of one epoch, Algorithm 1. All threads share it, and none of them writes to it. ---- */
+
+/* f of Eq. (1). */
 typedef struct {
     const asv_network *net;
     const asv_samples *data;
-    void *x; /* shared, updated without a lock around it */
-    const void *x_snap; /* ASV_SVRG without a cache: x~ */
-    const void *mu; /* ASV_SVRG: grad f(x~) without its l2 term (see step.h); ASV_SGD: NULL */
-    const void *cache; /* ASV_SVRG: what a sweep kept at x~, or NULL */
-    int32_t *known; /* with a cache, n: for which samples it has what it should, 1 or 0; `complete` adds others */
-    double eta;
     const double *alpha; /* l2: a number for each row of W_0, then for each further W_l */
-    int64_t b;
-    int64_t subset; /* B coordinates an update touches; 0: all */
-    int64_t block; /* coordinates drawn together, from a multiple of it on: 1, or those of a cache line */
-    int64_t max_delay; /* Delta of Assumption 4; negative: unbounded */
-    int64_t threads;
+} asv_objective;
+
+/* v of Eq. (5) besides the mini-batch's gradients at x^: mu, and the mini-batch's gradients at a reference point. */
+typedef struct {
+    int kind; /* enum asv_direction_kind */
+    void *mu; /* dense part of v: grad f(x~) without its l2 term (kernels/direction.inc); or NULL: none */
+    void *reference; /* the point x~ of the gradients that are subtracted; or NULL where the cache has all of them */
+    const void *cache; /* what a sweep kept at x~; or NULL: each iteration passes through the network at x~ */
+    int32_t *known; /* with a cache, n: for which samples it has what it should, 1 or 0; `complete` adds others */
+} asv_direction;
+
+/* I_t, the mini-batch of iteration t, and how much the gradients of its samples count. */
+typedef struct {
     uint64_t seed, epoch;
-    int direction, update, replacement;
-    int64_t *counters; /* claimed at [0], completed at [ASV_COUNTER_STRIDE], handed out at [2 ASV_COUNTER_STRIDE] */
-    int32_t *locks; /* ASV_REPLICATED: of each part; ASV_STRIPED: of all coordinates' stripes, one every ASV_LINE bytes,
-                       d / ASV_STRIPE rounded up; or one for each block of which a subset is drawn */
-    const int64_t *cuts; /* ASV_OWNED, threads + 1: each thread's rows of W_0, from one to the next; */
-    const int32_t
-        *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within (team.h) */
-    int divided; /* ASV_OWNED: whether threads divide a mini-batch's samples, or each takes all of them (team.h) */
-    void *wide; /* W_0 with its rows on whole lines, in place of that in x or in each replica; or NULL */
-    void *const *replicas; /* ASV_REPLICATED, for each thread: its replica of x, */
-    void *const *bases; /* and its base, where W_0 is in `wide` that of the coordinates behind it (replica.h); */
-    int64_t parts; /* in which x is exchanged with them, */
-    int64_t *counts; /* and what each thread counts: 1 + 2 parts, 3 ASV_COUNTER_STRIDE apart */
-    int beside; /* whether in these lines there are those of U_0 (see rank), too */
-    int32_t *done, *row_locks; /* width[0], zero at first; or NULL: no row of W_0 is put off (lazy.h) */
-    const double
-        *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where the rows of W_0 have one alpha; or NULL */
-    int64_t rank; /* directions of each layer's input along which v is shortened (deflate.h); 0: none */
-    const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
-    const void *turned; /* U_0' without the bias's column, rank x width[0], where there is U_0 */
-    const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
-    void *shift; /* rank rows of layer 1's units, for each thread the same, or its replica's: U_0 times them is added to
-                    b_0 and W_0 by `settle`; or NULL */
-    const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (importance.py); or NULL */
+    int64_t b;
+    int replacement;
+    const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (core/importance.py); or NULL */
     const void *ratio; /* with a list, n: 1 / (n p_i), what the gradient of sample i is multiplied by */
-    void *lengths; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */
-    double enough; /* with a list: a sample that counts less than this, ratio times length, is left out by lot, where
-                      that saves work (step.h); 0: none is */
+    void *norms; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */
+} asv_draws;
+
+/* Eq. (4): how far x moves along v, on which coordinates, and how threads keep from losing an update. */
+typedef struct {
+    double eta;
+    int64_t subset; /* B coordinates that an update touches; 0: all */
+    int64_t block; /* coordinates drawn together, from a multiple of it on: 1, or those of a cache line */
+    int memory; /* enum asv_memory */
+    int32_t *locks; /* ASV_STRIPED: one for each block of a subset; of all coordinates, one for each stripe, ASV_LINE
+                       bytes apart */
+} asv_rule;
+
+/* The low-rank preconditioner I - U U' (kernels/precondition.inc). */
+typedef struct {
+    int64_t rank; /* columns of each U_l; 0: none */
+    const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
+    const void *transposed; /* U_0' without the bias's column, rank x width[0], where there is U_0 */
+    const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
+    void *shift; /* threads x rank rows of layer 1's units: what `settle` adds to b_0 and W_0 is U_0 times a thread's
+                    rows, which are the same for all of them; or NULL: U_0 U_0' v is subtracted at once */
+} asv_preconditioner;
+
+/* Rows of W_0 whose dense updates wait until they are needed (kernels/lazy.inc). */
+typedef struct {
+    int32_t *done; /* width[0], zero at first: updates that each row has had; or NULL: no row waits */
+    int32_t *locks; /* width[0] */
+    const double *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where all rows of W_0 have one alpha; or
+                           NULL */
+} asv_lazy;
+
+/* W_0 with its rows on whole cache lines, used in place of that in x; or NULL. */
+typedef struct {
+    void *rows;
+    int holds_basis; /* whether the row of U_0 stands behind each row, within its last line */
+} asv_padded;
+
+/* Threads that share each update (kernels/lockstep.inc). */
+typedef struct {
+    const int64_t *cuts; /* threads + 1: thread k owns rows cuts[k] .. cuts[k + 1] - 1 of W_0 */
+    const int32_t *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within */
+    int divides_samples; /* whether threads divide a mini-batch's samples, or each takes all of them */
+} asv_lockstep;
+
+typedef struct {
+    asv_objective f;
+    void *x;
+    asv_direction direction;
+    asv_draws draws;
+    asv_rule rule;
+    asv_preconditioner preconditioner;
+    asv_lazy lazy;
+    asv_padded padded;
+    asv_lockstep lockstep;
+    int execution; /* enum asv_execution */
+    int64_t threads;
+    int64_t max_delay; /* Delta of Assumption 4; negative: unbounded */
+    int64_t *counters; /* ASV_SHARED: updates claimed at [0], completed at [ASV_COUNTER_STRIDE], iterations handed out
+                          at [2 ASV_COUNTER_STRIDE]. ASV_LOCKSTEP: arrivals at [0], 1 + the iteration that is not to
+                          be carried out any more at [ASV_COUNTER_STRIDE] */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
     asv_control *control;
 } asv_inner;
@@ -133,24 +200,24 @@ typedef struct {
 typedef struct {
     size_t (*sweep_scratch)(const asv_network *, const asv_samples *);
     void (*sweep)(asv_sweep *, int64_t first, int64_t last, void *scratch, int thread, asv_control *);
-    size_t (*step_scratch)(const asv_inner *);
-    void (*work)(const asv_inner *, int64_t steps, void *scratch, int thread);
-    void (*team)(const asv_inner *, int64_t steps, char *scratch, size_t stride, int64_t member, int64_t members);
+    size_t (*inner_scratch)(const asv_inner *);
+    void (*run_shared)(const asv_inner *, int64_t steps, void *scratch, int thread);
+    void (*run_lockstep)(const asv_inner *, int64_t steps, char *scratch, size_t stride, int64_t member,
+                         int64_t members);
     void (*settle)(const asv_inner *, int64_t done, int64_t first, int64_t last);
     void (*atomic_subtract)(void *x, int64_t k, double delta);
-    void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start,
-                     uint64_t *bits);
+    void (*nonzeros)(const void *rows, int64_t n, int64_t p, void *values, int32_t *columns, int64_t *start);
     void (*direction)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *v, void *scratch);
     int64_t (*complete)(const asv_inner *, int64_t t, int64_t first, int64_t last, void *scratch);
     void (*to_half)(const void *u, int64_t n, double scale, uint16_t *half);
     void (*from_half)(const uint16_t *half, int64_t n, double scale, void *u);
-    double (*list)(const void *lengths, int64_t n, double uniform, double unseen, uint64_t seed, uint64_t epoch,
-                   int32_t *listed, void *ratio);
+    void (*resample)(const void *norms, int64_t n, double uniform, uint64_t seed, uint64_t epoch, int32_t *listed,
+                     void *ratio);
 } asv_kernels;
 
 extern const asv_kernels asv_kernels_f32, asv_kernels_f64;
 
-/* Samples in a row of the cache: hidden activations, then the deltas of every layer. */
+/* Numbers in a row of the cache: hidden activations, then the deltas of every layer. */
 static inline int64_t asv_cache_stride(const asv_network *net) {
     return net->units - net->width[net->layers] + net->units;
 }

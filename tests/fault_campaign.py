@@ -145,7 +145,7 @@ class Campaign:
         self.folder, self.epochs, self.count = Path(folder), epochs, 0
         X, y = samples()
         self.network = Network((X.shape[1], HIDDEN, int(y.max()) + 1), "relu", "softmax", np.float64)
-        self.serial = Objective(self.network, Samples(X, y), alpha=ALPHA, threads=1, cache_bytes=0)
+        self.serial = Objective(self.network, Samples(X, y), alpha=ALPHA, threads=1)
         self.options = training_of(self.folder, epochs, steps)
         first = self.watch(self.new_folder())
         self.objective = first.objective

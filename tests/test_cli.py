@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 
 import asysvrg
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, cli
+from asysvrg.kinds import entries
+from asysvrg.parameters import Parameters
 
 
 def test_sigterm_before_training(monkeypatch, capsys):
@@ -31,6 +32,7 @@ def test_sigterm_before_training(monkeypatch, capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+RANKS = ["--servers=3", "--compress=float16", "--wait=spin", "--late=drop"]
 QUICK = ["--hidden-layer-sizes", "20", "--max-iter", "3", "--n-jobs", "1"]
 
 
@@ -55,7 +57,7 @@ def command(*arguments, cwd):
 
 def options():
     """What `asysvrg train` takes, by name."""
-    args = vars(cli._parser().parse_args(["train"]))
+    args = vars(cli.options.parser().parse_args(["train"]))
     return {name: value for name, value in args.items() if name != "command"}
 
 
@@ -66,15 +68,11 @@ def test_options_are_the_estimators_parameters_with_their_defaults():
         del parameters["random_state"], parameters["verbose"]  # --seed, --quiet
         del parameters["warm_start"]  # of a second fit
         assert parameters == {name: given.get(name, "missing") for name in parameters}
-    assert [name for name, _, _ in cli.ESTIMATOR_OPTIONS] == list(parameters)
-    others = {"data", "data_home", "target", "train_size", "test_size", "task"} | {
-        "seed",
-        "save",
-        "trace",
-        "plot",
-        "quiet",
-    }
-    assert set(given) == set(parameters) | others
+    ranks = vars(MPI())
+    assert ranks == {name: given[name] for name in ranks}
+    others = {"data", "data_home", "target", "train_size", "test_size", "task", "seed"}
+    others |= {"dry_run", "save", "trace", "plot", "quiet"}
+    assert set(given) == set(parameters) | set(ranks) | others
 
 
 def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
@@ -92,30 +90,55 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         "alpha_boost": (3.5, "3.5"),
         "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "sampling": ("shuffle", "shuffle"), "deflation": (3, "3"),
             "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"),
-        "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"), "coordinates": (40, "40"),
-        "block": ("line", "line"), "update": ("atomic", "atomic"), "max_delay": (3, "3"), "late": ("drop", "drop"),
-        "backend": ("mpi", "mpi"), "wait": ("spin", "spin"), "cache_size": (0.5, "0.5"),
+        "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"),
+        "coordinates": ("lines:40", "lines:40"),
+        "execution": ("shared", "shared"), "update": ("atomic", "atomic"), "max_delay": (3, "3"),
+        "backend": (MPI(3, "float16", "spin", "drop"), "mpi"), "cache_size": (0.5, "0.5"),
         "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "early_stopping": (True, None),
         "validation_fraction": (0.2, "0.2"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),
         "checkpoint_dir": ("folder", "folder"), "resume": (True, None),
-        "compress": ("float16", "float16"), "servers": (2, "2"),
         "class_weight": ("balanced", "balanced"), "n_jobs": (1, "1"), "dtype": ("float64", "float64"),
     }  # fmt: skip
-    assert set(values) == {name for name, _, _ in cli.ESTIMATOR_OPTIONS}
+    assert set(values) == {name for name, entry in entries(Parameters).items() if entry.option}
     monkeypatch.setattr(AsySVRGClassifier, "fit", fit)
     monkeypatch.setattr(cli.script, "open_session", lambda wanted: contextlib.nullcontext())  # no MPI here
     arguments = [
         f"--{name.replace('_', '-')}" + ("" if text is None else f"={text}") for name, (_, text) in values.items()
     ]
     with pytest.raises(Caught):
-        cli.main(["train", *arguments, "--seed", "5", "--quiet"])
+        cli.main(["train", *arguments, *RANKS, "--seed", "5", "--quiet"])
     assert seen == {name: value for name, (value, _) in values.items()} | {
         "random_state": 5, "verbose": False, "warm_start": False,
     }  # fmt: skip
     with pytest.raises(Caught):
-        cli.main(["train", "--hidden-layer-sizes", "none", "--coordinates", "all", "--block", "4"])
-    assert (seen["hidden_layer_sizes"], seen["coordinates"], seen["block"]) == ((), "all", 4)
+        cli.main(["train", "--hidden-layer-sizes", "none", "--coordinates", "40", "--backend", "threads"])
+    assert (seen["hidden_layer_sizes"], seen["coordinates"], seen["backend"]) == ((), 40, "threads")
     assert (seen["random_state"], seen["verbose"]) == (0, True)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("arguments", "execution"),
+    [
+        (["--n-jobs", "1"], "serial: one thread"),
+        (["--backend", "mpi", "--servers", "2"], "distributed: backend is MPI"),
+    ],
+)
+def test_dry_run_shows_the_plan_with_reasons(arguments, execution, elsewhere, capsys):
+    assert cli.main(["train", *arguments, "--dry-run", "--trace", "t.json", "--checkpoint-dir", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert f"execution  {execution}\n" in out
+    assert all(re.fullmatch(r" *\w+  [^:]+: .+", line) for line in out.splitlines())
+    assert err == ""
+    assert not os.listdir()
+
+
+def test_dry_run_is_the_plan_of_the_run(elsewhere, capsys):
+    assert cli.main(["train", *QUICK, "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert cli.main(["train", *QUICK, "--quiet", "--trace", "t.json"]) == 0
+    reasons = json.loads(Path("t.json").read_text())["config"]["plan"]
+    assert {line.split()[0]: line.split(": ", 1)[1] for line in shown} == reasons
 
 
 def test_train_digits_from_another_folder(tmp_path):
@@ -123,12 +146,13 @@ def test_train_digits_from_another_folder(tmp_path):
     result = command("train", *QUICK, "--trace", "trace.json", "--plot", "figure.png", cwd=tmp_path)
     assert result.returncode == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == "digits: 1437 samples, 64-20-10, svrg, 1 thread(s), update=serial"
+    assert lines[0] == "digits: 1437 samples, 64-20-10, svrg, 1 thread(s), serial, update=plain"
     assert lines[1].split()[:3] == ["epoch", "seconds", "loss"]
     assert [line.split()[0] for line in lines[2:6]] == ["0", "1", "2", "3"]
     assert lines[6].startswith("stopped after 3 epochs (max_iter), objective ")
     assert lines[7:] == ["trace: trace.json", "plot: figure.png"]
-    progress = result.stderr.splitlines()
+    plan, progress = result.stderr.splitlines()[:-4], result.stderr.splitlines()[-4:]
+    assert plan[0] == "     execution  serial: one thread"
     assert [line.split(":")[0] for line in progress] == [f"epoch {s}/3" for s in range(4)]
     trace = json.loads((tmp_path / "trace.json").read_text())
     assert set(trace) == {"config", "environment", "epochs", "delay_histogram"}
@@ -228,7 +252,11 @@ BAD = [
     (["--max-delay", "-1"], "max_delay"),
     (["--max-time", "-1"], "max_time"),
     (["--n-jobs", "0"], "n_jobs"),
-    (["--update", "serial", "--n-jobs", "2"], "update='serial'"),
+    (["--update", "plain", "--execution", "shared", "--n-jobs", "2"], "loses updates"),
+    (["--execution", "lockstep", "--coordinates", "40"], "execution='lockstep' is for updates of all coordinates"),
+    (["--compress", "float16"], "--compress float16 is for messages between ranks: --backend mpi"),
+    (["--servers", "2"], "--servers 2 is for messages between ranks: --backend mpi"),
+    (["--late", "drop"], "--late drop is for messages between ranks: --backend mpi"),
     (["--hidden-layer-sizes", "0"], "hidden_layer_sizes"),
     (["--hidden-layer-sizes", "1000000000,1000000000"], "2**31"),
     (["--trace", "no/such/folder.json"], "no folder no/such"),
@@ -241,8 +269,9 @@ BAD = [
     (["--hidden-layer-sizes", "foo"], "'foo' is neither sizes, as 100 or 100,50, nor none"),
     (["--hidden-layer-sizes", "100,"], "'100,'"),
     (["--alpha", "much"], "--alpha: invalid float value: 'much'"),
-    (["--coordinates", "some"], "--coordinates: invalid int or 'all' value: 'some'"),
-    (["--block", "page"], "--block: invalid int or 'line' value: 'page'"),
+    (["--coordinates", "some"], "--coordinates: invalid int, 'all' or 'lines:B' value: 'some'"),
+    (["--coordinates", "lines:many"], "or 'lines:' and a number; got 'lines:many'"),
+    (["--learning-rate-init", "best"], "--learning-rate-init: invalid float or 'auto' value: 'best'"),
     (["--activation", "sine"], "invalid choice: 'sine'"),
     (["--seed", "-1"], "'-1' is no whole number from 0"),
     (["--seed", str(2**32)], "is no whole number from 0"),

@@ -108,7 +108,7 @@ def test_further_fits_of_several_labels():
     assert model.score(X, Y) > 0.7
     with pytest.raises(ValueError, match="y has 2 labels, not 3"):
         model.partial_fit(X, Y[:, :2])
-    with pytest.raises(ValueError, match="y is not what it was at first"):
+    with pytest.raises(ValueError, match="y is not what y was at first, an indicator matrix"):
         model.partial_fit(X, Y[:, 0])
     assert model.fit(X, Y[:, 0]).predict(X).shape == (len(X),)
 

@@ -5,26 +5,29 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
 cdef extern from "types.h":
     enum:
-        ASV_RELU
-        ASV_TANH
-        ASV_LOGISTIC
-        ASV_IDENTITY
-        ASV_SOFTMAX
-        ASV_SQUARED
-        ASV_BINARY
-        ASV_SGD
-        ASV_SVRG
+        ASV_ACTIVATION_COUNT
+        ASV_LOSS_COUNT
+        ASV_DIRECTION_COUNT
+        ASV_LABELS
+        ASV_INDICATORS
+        ASV_REALS
         ASV_SERIAL
+        ASV_SHARED
+        ASV_LOCKSTEP
+        ASV_PLAIN
         ASV_ATOMIC
         ASV_STRIPED
-        ASV_OWNED
-        ASV_REPLICATED
         ASV_LINE
         ASV_BLOCK_ROWS
         ASV_STRIPE
         ASV_COUNTER_STRIDE
         ASV_INTERRUPTED
         ASV_OUT_OF_TIME
+
+    const char *asv_activation_name(int)
+    const char *asv_loss_name(int)
+    const char *asv_direction_name(int)
+    int asv_kind_of_loss(int)
 
     ctypedef struct asv_network:
         int64_t layers
@@ -47,7 +50,6 @@ cdef extern from "types.h":
         const int32_t *columns
         const int64_t *start
         int64_t longest
-        const uint64_t *bits
         const int32_t *labels
         const void *targets
         const void *weight
@@ -69,66 +71,86 @@ cdef extern from "types.h":
         double errors
         int64_t evaluated
 
-    ctypedef struct asv_inner:
+    ctypedef struct asv_objective:
         const asv_network *net
         const asv_samples *data
-        void *x
-        const void *x_snap
-        const void *mu
+        const double *alpha
+
+    ctypedef struct asv_direction:
+        int kind
+        void *mu
+        void *reference
         const void *cache
         int32_t *known
-        double eta
-        const double *alpha
-        int64_t b
-        int64_t subset
-        int64_t block
-        int64_t max_delay
-        int64_t threads
+
+    ctypedef struct asv_draws:
         uint64_t seed
         uint64_t epoch
-        int direction
-        int update
+        int64_t b
         int replacement
-        int64_t *counters
-        int32_t *locks
-        const int64_t *cuts
-        const int32_t *split
-        int divided
-        void *wide
-        void *const *replicas
-        void *const *bases
-        int64_t parts
-        int64_t *counts
-        int beside
-        int32_t *done
-        int32_t *row_locks
-        const double *sums
-        int64_t rank
-        const void *const *basis
-        const void *turned
-        const void *const *fixed
-        void *shift
         const int32_t *list
         const void *ratio
-        void *lengths
-        double enough
+        void *norms
+
+    ctypedef struct asv_rule:
+        double eta
+        int64_t subset
+        int64_t block
+        int memory
+        int32_t *locks
+
+    ctypedef struct asv_preconditioner:
+        int64_t rank
+        const void *const *basis
+        const void *transposed
+        const void *const *fixed
+        void *shift
+
+    ctypedef struct asv_lazy:
+        int32_t *done
+        int32_t *locks
+        const double *sums
+
+    ctypedef struct asv_padded:
+        void *rows
+        int holds_basis
+
+    ctypedef struct asv_lockstep:
+        const int64_t *cuts
+        const int32_t *split
+        int divides_samples
+
+    ctypedef struct asv_inner:
+        asv_objective f
+        void *x
+        asv_direction direction
+        asv_draws draws
+        asv_rule rule
+        asv_preconditioner preconditioner
+        asv_lazy lazy
+        asv_padded padded
+        asv_lockstep lockstep
+        int execution
+        int64_t threads
+        int64_t max_delay
+        int64_t *counters
         int32_t *delays
         asv_control *control
 
     ctypedef struct asv_kernels:
         size_t (*sweep_scratch)(const asv_network *, const asv_samples *) noexcept nogil
         void (*sweep)(asv_sweep *, int64_t, int64_t, void *, int, asv_control *) noexcept nogil
-        size_t (*step_scratch)(const asv_inner *) noexcept nogil
-        void (*work)(const asv_inner *, int64_t, void *, int) noexcept nogil
-        void (*team)(const asv_inner *, int64_t, char *, size_t, int64_t, int64_t) noexcept nogil
+        size_t (*inner_scratch)(const asv_inner *) noexcept nogil
+        void (*run_shared)(const asv_inner *, int64_t, void *, int) noexcept nogil
+        void (*run_lockstep)(const asv_inner *, int64_t, char *, size_t, int64_t, int64_t) noexcept nogil
         void (*settle)(const asv_inner *, int64_t, int64_t, int64_t) noexcept nogil
         void (*atomic_subtract)(void *, int64_t, double) noexcept nogil
-        void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *, uint64_t *) noexcept nogil
+        void (*nonzeros)(const void *, int64_t, int64_t, void *, int32_t *, int64_t *) noexcept nogil
         void (*direction)(const asv_inner *, int64_t, int64_t, int64_t, void *, void *) noexcept nogil
         int64_t (*complete)(const asv_inner *, int64_t, int64_t, int64_t, void *) noexcept nogil
         void (*to_half)(const void *, int64_t, double, uint16_t *) noexcept nogil
         void (*from_half)(const uint16_t *, int64_t, double, void *) noexcept nogil
-        double (*list)(const void *, int64_t, double, double, uint64_t, uint64_t, int32_t *, void *) noexcept nogil
+        void (*resample)(const void *, int64_t, double, uint64_t, uint64_t, int32_t *, void *) noexcept nogil
 
     const asv_kernels asv_kernels_f32
     const asv_kernels asv_kernels_f64
@@ -136,11 +158,6 @@ cdef extern from "types.h":
 
 
 cdef extern from "rng.h":
-    enum:
-        ASV_DRAW_LOT
-
-    uint64_t asv_key(uint64_t, uint64_t, uint64_t, int) noexcept nogil
-    double asv_draw_unit(uint64_t, uint64_t) noexcept nogil
     void asv_draw_batch(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t, int, int64_t *) noexcept nogil
     int64_t asv_most_blocks(int64_t, int64_t, int64_t) noexcept nogil
     int64_t asv_draw_blocks(uint64_t, uint64_t, uint64_t, int64_t, int64_t, int64_t, int64_t *,
@@ -156,7 +173,3 @@ cdef extern from "build.h":
     const char *asv_simd_level()
     int asv_thread_number() noexcept nogil
     int asv_team_size() noexcept nogil
-
-
-cdef extern from "seats.h":
-    void asv_take_seat(int32_t *, int64_t *, int64_t, int64_t) noexcept nogil

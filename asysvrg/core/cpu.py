@@ -1,4 +1,4 @@
-"""How many threads, and who else may have some: the only file that touches foreign thread pools."""
+"""The number of threads, and the limit on BLAS threads. No other file changes the thread pools of libraries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _forked = False
 def count(n_jobs: int | None) -> int:
     """Threads for `n_jobs`: None or -1 for every core this process may use, -2 for all but one, ...
 
-    None takes no more than OMP_NUM_THREADS, which joblib sets to their share in its worker processes.
+    None takes at most OMP_NUM_THREADS, which joblib sets in its worker processes.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def count(n_jobs: int | None) -> int:
 
 
 def _after_fork() -> None:
-    # GNU OpenMP's pool does not survive fork(): a parallel region in the child would wait for ever.
+    # GNU OpenMP's threads do not survive fork(): a parallel region in the child would wait for ever.
     global _forked, _lock
     _forked = _threads_before_fork
     _lock = threading.Lock()
@@ -62,10 +62,10 @@ os.register_at_fork(after_in_child=_after_fork)
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Holds BLAS to one thread while any thread is inside: the kernels call it from their own threads.
+    """Limits BLAS to one thread while any thread is inside, since the kernels call it from their own threads.
 
-    Counted, because two overlapping limits of threadpoolctl would restore each other's numbers. A BLAS over OpenMP has
-    a number for each calling thread; that one is set and restored by each.
+    The users are counted, because two overlapping limits of threadpoolctl would restore each other's numbers. A BLAS
+    over OpenMP has a number for each calling thread, which each one sets and restores.
     """
     global _users, _before
     process, own = _libraries()
@@ -86,7 +86,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @functools.cache
 def _libraries() -> tuple[list[LibController], list[LibController]]:
-    """BLAS libraries whose number of threads belongs to the process; those where it belongs to the calling thread."""
+    """BLAS libraries with a number of threads for the process, and those with one for each calling thread."""
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
     per_thread = [getattr(library, "threading_layer", "") == "openmp" for library in libraries]
     return tuple([x for x, own in zip(libraries, per_thread, strict=True) if own == kind] for kind in (False, True))
@@ -100,8 +100,8 @@ def _limit(libraries: list[LibController]) -> list[tuple[LibController, int]]:
 
 def _set(numbers: list[tuple[LibController, int]]) -> None:
     for library, number in numbers:
-        # Newer threadpoolctl ties OpenBLAS to the Python thread that first sets its number and ignores all others,
-        # silently. Whoever comes last here restores.
+        # Newer threadpoolctl lets only the Python thread that first sets OpenBLAS's number change it, and ignores all
+        # others silently. Here the last user restores it, which may be any thread.
         untie = getattr(library, "clear_controlling_thread", lambda force: None)
         untie(force=True)
         library.set_num_threads(number)

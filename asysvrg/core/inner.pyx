@@ -1,5 +1,5 @@
 # cython: language_level=3, cdivision=True
-"""The inner loop of Algorithm 1: one OpenMP region, m iterations handed out one by one, or carried out together."""
+"""The inner loop of Algorithm 1: one OpenMP region, in which threads take iterations one by one, or share each one."""
 
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -8,36 +8,26 @@ from libc.string cimport memset
 import numpy as np
 
 from asysvrg.core._csrc cimport (
-    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DRAW_LOT, ASV_INTERRUPTED, ASV_LINE, ASV_OWNED, ASV_REPLICATED, ASV_SERIAL,
-    ASV_SGD, ASV_STRIPE, ASV_STRIPED, ASV_SVRG, asv_control, asv_draw_batch, asv_draw_blocks, asv_draw_unit, asv_inner,
-    asv_kernels, asv_key, asv_most_blocks, asv_samples, asv_take_seat, asv_team_size, asv_thread_number,
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE,
+    ASV_LOCKSTEP, ASV_PLAIN, ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name,
+    asv_draw_batch, asv_draw_blocks, asv_inner, asv_kernels, asv_most_blocks, asv_samples,
+    asv_team_size, asv_thread_number,
 )
-from asysvrg.core.network cimport Network, Samples, address, kernels_of, start_control, start_of
+from asysvrg.core.network cimport Network, Samples, address, kernels_of, start_control
 
 from asysvrg.core.network import aligned_zeros, reraise
 
-DIRECTIONS = {"sgd": ASV_SGD, "svrg": ASV_SVRG}
-SPARSE_ENOUGH = 0.5  # non-zeros of a mini-batch by inputs: below, other rows are put off (bench/bench_kernels.py)
-UPDATES = {
-    "serial": ASV_SERIAL, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED, "owned": ASV_OWNED,
-    "replicated": ASV_REPLICATED,
-}
-# Entries of a column in as many mini-batches as x has parts for its replicas, and the most parts: so that exchanging
-# one is a small share of an iteration (bench/bench_kernels.py: test_exchange).
-EXCHANGED, MOST_PARTS = 80, 12
+DIRECTIONS = {asv_direction_name(k).decode(): k for k in range(ASV_DIRECTION_COUNT)}
+EXECUTIONS = {"serial": ASV_SERIAL, "shared": ASV_SHARED, "lockstep": ASV_LOCKSTEP}
+UPDATES = {"plain": ASV_PLAIN, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED}
 SEEN = 100_000  # entries from which the work on a column is estimated
 ROW_COST = 3  # samples with an entry in a column whose products take as long as the update of its row
-# Products of numbers above the first layer, of one thread's samples, that take as long as to pass samples' deltas on
-# to another; and what a sample takes besides, as so many (bench/bench_kernels.py: test_samples_of_a_team).
-PASSED_ON, EACH_SAMPLE = 75_000, 2000
-
-cdef enum:  # what scratch is laid out for
-    FOR_UPDATES = 1
-    FOR_DIRECTIONS = 2
 
 
 cdef class InnerLoop:
     """m inner iterations by threads on one vector x. Owns each thread's scratch, the counters and the locks.
+
+    It chooses nothing: all choices are the caller's (`asysvrg.plan`).
 
     Parameters
     ----------
@@ -49,22 +39,27 @@ cdef class InnerLoop:
         one for each further layer, where they differ.
     batch_size : int
         b.
-    coordinates : int
-        B, the coordinates an update touches; 0 for all.
-    block : int
-        Coordinates drawn together, aligned to a multiple of it.
-    update : {"serial", "atomic", "striped", "owned", "replicated"}
-        Memory mode, see csrc/update.h, team.h and replica.h. "serial" is for one thread.
-    max_delay : int or None
-        Delta of Assumption 4.
+    execution : {"serial", "shared", "lockstep"}
+        One thread; threads that do not wait for each other; threads that share each update (csrc/kernels/lockstep.inc).
+    update : {"plain", "atomic", "striped"}
+        Memory mode (csrc/kernels/apply.inc). "plain" loses updates where several threads write to a coordinate.
     seed : int
     threads : int
+    coordinates : int, default=0
+        B, the coordinates that an update touches; 0 for all.
+    block : int, default=1
+        Coordinates drawn together, aligned to a multiple of it.
+    max_delay : int or None
+        Delta of Assumption 4.
     replacement : bool, default=True
         Whether mini-batches are drawn with replacement (Assumption 1), or go through the samples in random orders.
     rank : int, default=0
-        Directions of each layer's input along which steps are shortened (csrc/deflate.h).
-    spare : sequence of array of shape (size,)
-        Vectors that `run` may overwrite; "replicated" needs some.
+        Of the low-rank preconditioner (csrc/kernels/precondition.inc).
+    lazy_rows : bool, default=False
+        Whether rows of the first layer wait while the mini-batches have no entry in their column
+        (csrc/kernels/lazy.inc).
+    divide_samples : bool, default=False
+        Whether threads in lockstep divide a mini-batch's samples above the first layer, or each takes all of them.
     """
 
     cdef asv_inner inner
@@ -72,116 +67,104 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
-    cdef object _alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _turned, _division, _wide, _seats
-    cdef object _spare, _where, _counts, _boosted
-    cdef int laid_out  # what the scratch was used for last; 0: nothing yet
+    cdef object _alpha, _scaled_alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _transposed
+    cdef object _division, _padded
 
-    def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, coordinates, block,
-                 update, max_delay, seed, threads, replacement=True, rank=0, spare=()):
+    def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
+                 seed, threads, coordinates=0, block=1, max_delay=None, replacement=True, rank=0, lazy_rows=False,
+                 divide_samples=False):
         if threads < 1 or batch_size < 1 or coordinates < 0 or block < 1:
             raise ValueError(f"threads, batch_size and block must be positive and coordinates not negative, "
                              f"got {threads}, {batch_size}, {block}, {coordinates}")
-        if update == "serial" and threads > 1:
-            raise ValueError("update='serial' loses updates with more than one thread")
-        if 0 < coordinates < network.size and (
-                update in ("owned", "replicated") or update == "striped" and block == 1):
-            raise ValueError(f"update={update!r} is for updates of all coordinates; a subset takes 'atomic', "
-                             f"and one of blocks 'striped', too")
+        if execution == "serial" and threads > 1:
+            raise ValueError(f"execution='serial' is for one thread, got {threads}")
+        subset = coordinates if coordinates < network.size else 0
+        if execution == "lockstep" and (subset or update != "plain"):
+            raise ValueError(f"execution='lockstep' updates all coordinates by plain stores, "
+                             f"got coordinates={coordinates}, update={update!r}")
+        if subset and update == "striped" and block == 1:
+            raise ValueError("update='striped' has a lock for each block of coordinates; single ones take 'atomic'")
+        if lazy_rows and (subset or not samples.skips_zeros):
+            raise ValueError("lazy_rows is for updates of all coordinates, and for samples whose zeros are skipped")
         if samples.y is None or samples.data.p != network.widths[0]:
             raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
         self.network, self.samples = network, samples
         memset(&self.inner, 0, sizeof(self.inner))
-        self.inner.net, self.inner.data = &network.net, &samples.data
+        cdef asv_inner *inner = &self.inner
+        inner.f.net, inner.f.data = &network.net, &samples.data
         shape = (network.widths[0] + len(network.widths) - 2,)
         self._alpha = np.ascontiguousarray(np.broadcast_to(np.asarray(alpha, dtype=np.float64), shape))
-        self._boosted = self._alpha.copy()
-        self.inner.alpha, self.inner.b = <const double *>address(self._boosted, np.float64, shape), batch_size
-        self.inner.subset = coordinates if coordinates < network.size else 0
-        self.inner.block, self.inner.update = block, UPDATES[update]
-        self.inner.max_delay = -1 if max_delay is None else max_delay
-        self.inner.seed, self.inner.threads, self.inner.replacement = seed, threads, replacement
-        self.inner.control = &self.control
-        self.inner.parts = min(max(round(EXCHANGED / max(batch_size * samples.density, 1)), 1), MOST_PARTS)
-        stripes = self.inner.parts if update == "replicated" else -(-network.size // ASV_STRIPE)
-        locks = -(-network.size // block) if self.inner.subset else stripes * ASV_LINE // sizeof(int32_t)
-        self._locks = aligned_zeros((locks if update in ("striped", "replicated") else 0,), np.int32)
-        self.inner.locks = <int32_t *>address(self._locks, np.int32, self._locks.shape)
-        if self.inner.subset == 0 and update != "replicated" and batch_size * samples.density < SPARSE_ENOUGH:
-            self._rows = aligned_zeros((2, samples.data.p), np.int32)
-            self.inner.done = <int32_t *>address(self._rows, np.int32, self._rows.shape)
-            self.inner.row_locks = self.inner.done + samples.data.p
-        self.inner.rank = rank
-        self._shift = None
-        in_order = self.inner.subset == 0 and update in ("serial", "owned", "replicated")
-        pitch = network.net.unit[2] - network.net.unit[1]
-        if rank and in_order and self._same_alpha():
-            self._shift = aligned_zeros((threads, rank, pitch), network.dtype)
-        self._wide = None
-        if in_order and samples.skips_zeros and not self.puts_off and pitch > network.widths[1]:
-            rows = samples.data.p * (threads if update == "replicated" else 1)
-            self._wide = aligned_zeros((rows, pitch), network.dtype)
-        self.inner.divided = update == "owned" and self._products() * (threads - 1) >= PASSED_ON * threads
-        self._division = divide(samples, batch_size, threads) if update == "owned" else (None, None)
-        cuts, split = self._division
-        self.inner.cuts = <const int64_t *>address(cuts, np.int64, (threads + 1,))
-        self.inner.split = <const int32_t *>address(split, np.int32, (threads - 1, samples.size))
-        self._spare = spare[:threads - 1]
-        self._turned = None
+        self._scaled_alpha = self._alpha.copy()
+        inner.f.alpha = <const double *>address(self._scaled_alpha, np.float64, shape)
+        inner.draws.seed, inner.draws.b, inner.draws.replacement = seed, batch_size, replacement
+        inner.rule.subset, inner.rule.block, inner.rule.memory = subset, block, UPDATES[update]
+        inner.execution, inner.threads = EXECUTIONS[execution], threads
+        inner.max_delay = -1 if max_delay is None else max_delay
+        inner.preconditioner.rank, inner.control = rank, &self.control
+        self._make_locks()
+        self._make_rows(lazy_rows)
+        self._make_division(divide_samples)
+        self._parts = self._transposed = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
-        self.inner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
-        self.inner.fixed = self.inner.basis + len(network.slices)
+        inner.preconditioner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
+        inner.preconditioner.fixed = inner.preconditioner.basis + len(network.slices)
         self._counters = aligned_zeros((3 * ASV_COUNTER_STRIDE,), np.int64)
-        self.inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
-        self.stride = network.kernels.step_scratch(&self.inner)
+        inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
+        self.stride = network.kernels.inner_scratch(inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
-        self._parts, self._seats = None, aligned_zeros((threads,), np.int32)
 
-    cdef _make_replicas(self):
-        """A replica of x for each thread, and its base; without W_0's where W_0 is wide: a replica has room for it.
+    cdef _make_locks(self):
+        """A lock for each block of a subset, or for each stripe of all coordinates."""
+        cdef asv_inner *inner = &self.inner
+        count = 0
+        if inner.rule.memory == ASV_STRIPED:
+            unit = inner.rule.block if inner.rule.subset else ASV_STRIPE
+            apart = 1 if inner.rule.subset else ASV_LINE // sizeof(int32_t)
+            count = -(-self.network.size // unit) * apart
+        self._locks = aligned_zeros((count,), np.int32)
+        inner.rule.locks = <int32_t *>address(self._locks, np.int32, self._locks.shape)
 
-        Returns what is to be kept while they are used. Not longer, since a new snapshot takes as much memory.
-        """
-        cdef int64_t threads = self.inner.threads
-        dtype, size = self.network.dtype, self.network.size
-        base = size - (0 if self._wide is None else self.network.net.bias[0])
-        made = [*self._spare, *(aligned_zeros((size,), dtype) for _ in range(threads - len(self._spare)))]
-        made += [aligned_zeros((base,), dtype) for _ in range(threads)]
-        self._where = np.array([start_of(each) for each in made], dtype=np.uintp)
-        self.inner.replicas = <void *const *>address(self._where, np.uintp, (2 * threads,))
-        self.inner.bases = self.inner.replicas + threads
-        self._counts = aligned_zeros((threads, 3 * ASV_COUNTER_STRIDE), np.int64)
-        self.inner.counts = <int64_t *>address(self._counts, np.int64, self._counts.shape)
-        return made
+    cdef _make_rows(self, lazy_rows):
+        """How the rows of the first layer are kept: lazy; padded to whole lines; with the preconditioner's shift."""
+        cdef asv_inner *inner = &self.inner
+        cdef int64_t p = self.samples.data.p, pitch = self.network.net.unit[2] - self.network.net.unit[1]
+        self._rows = self._shift = self._padded = None
+        if lazy_rows:
+            self._rows = aligned_zeros((2, p), np.int32)
+            inner.lazy.done = <int32_t *>address(self._rows, np.int32, self._rows.shape)
+            inner.lazy.locks = inner.lazy.done + p
+        if inner.rule.subset or inner.rule.memory != ASV_PLAIN:
+            return
+        if inner.preconditioner.rank and self._same_alpha():
+            self._shift = aligned_zeros((inner.threads, inner.preconditioner.rank, pitch), self.network.dtype)
+        if self.samples.skips_zeros and not lazy_rows and pitch > self.network.widths[1]:
+            self._padded = aligned_zeros((p, pitch), self.network.dtype)
 
-    def _geometric_sums(self, int64_t steps, double eta):
-        """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all that is put off has the same r = 1 - eta alpha."""
-        if self.inner.done == NULL or not self._same_alpha():
-            return None
-        with np.errstate(over="ignore", invalid="ignore"):  # a rate that diverges is the epoch loop's business
-            return np.concatenate([[0.0], np.cumsum((1 - eta * self._boosted[0]) ** np.arange(steps))])
+    cdef _make_division(self, divide_samples):
+        """Which columns each thread in lockstep owns."""
+        cdef asv_inner *inner = &self.inner
+        self._division = (None, None)
+        if inner.execution != ASV_LOCKSTEP:
+            return
+        inner.lockstep.divides_samples = divide_samples
+        self._division = cuts, split = divide(self.samples, inner.draws.b, inner.threads)
+        inner.lockstep.cuts = <const int64_t *>address(cuts, np.int64, (inner.threads + 1,))
+        inner.lockstep.split = <const int32_t *>address(split, np.int32, (inner.threads - 1, self.samples.size))
 
     def _same_alpha(self):
         """Whether all rows of the first layer's matrix have the same alpha."""
         alpha = self._alpha[:self.samples.data.p]
         return alpha.min() == alpha.max()
 
-    def _products(self):
-        """Of numbers, for a mini-batch above the first layer."""
-        upper = self.network.widths[1:]
-        return self.inner.b * (EACH_SAMPLE + sum(wide * out for wide, out in zip(upper, upper[1:])))
+    def _geometric_sums(self, int64_t steps, double eta):
+        """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all lazy rows have the same r = 1 - eta alpha."""
+        if self.inner.lazy.done == NULL or not self._same_alpha():
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):  # a rate that diverges is the epoch loop's business
+            return np.concatenate([[0.0], np.cumsum((1 - eta * self._scaled_alpha[0]) ** np.arange(steps))])
 
-    @property
-    def divides_samples(self):
-        """Whether the threads of a team divide a mini-batch's samples, or each takes all of them (csrc/team.h)."""
-        return self.inner.divided != 0
-
-    @property
-    def puts_off(self):
-        """Whether updates of all coordinates cost as much as the mini-batch has non-zeros (csrc/lazy.h)."""
-        return self.inner.done != NULL
-
-    def run(self, x, int64_t steps, *, direction, eta, epoch, double boost=1, mu=None, x_snap=None, cache=None,
-            deflation=None, draws=None, double deadline=float("inf")):
+    def run(self, x, int64_t steps, *, direction, eta, epoch, double l2_factor=1, mu=None, x_snap=None, cache=None,
+            preconditioner=None, draws=None, double deadline=float("inf")):
         """Updates x in place, `steps` times.
 
         Parameters
@@ -194,8 +177,8 @@ cdef class InnerLoop:
             Learning rate.
         epoch : int
             s; with the seed and the iteration it determines every draw.
-        boost : float, default=1
-            The l2 term counts so many times.
+        l2_factor : float, default=1
+            What alpha is multiplied by in these updates.
         mu : array of shape (size,)
             "svrg": gradient of the loss at x_snap, without the l2 term.
         x_snap : array of shape (size,)
@@ -203,11 +186,10 @@ cdef class InnerLoop:
         cache : array of shape (n, cache_width), optional
             "svrg": what `Network.sweep` kept at x_snap. Without it, each iteration passes through the network at
             x_snap, too.
-        deflation : sequence of (array of shape (1 + inputs, rank), array of shape (rank, outputs)) or None
-            With a rank: U of each layer, and U' (mu + boost alpha x_snap); None for a layer with steps as they are.
+        preconditioner : sequence of (array of shape (1 + inputs, rank), array of shape (rank, outputs)) or None
+            With a rank: U of each layer, and U' (mu + l2_factor alpha x_snap); None for a layer without.
         draws : importance.Draws or None
-            Samples that passes go through in place of all (without replacement), with what their gradients count;
-            those that count less than is enough are left out by lot, where that saves work.
+            Samples that passes go through in place of all (without replacement), and what their gradients count.
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
 
@@ -225,68 +207,56 @@ cdef class InnerLoop:
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride
-        cdef char *scratch = self.scratch_for(FOR_UPDATES)
+        cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        if inner.threads > 1 and inner.execution == ASV_SHARED and inner.rule.memory == ASV_PLAIN:
+            raise ValueError("update='plain' loses updates with more than one thread")
         delays = np.full(steps, -1, dtype=np.int32)
-        self.aim(x, direction, epoch, boost, mu, x_snap, cache, deflation, draws)
-        inner.eta = eta
+        self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws)
+        inner.rule.eta = eta
         sums = self._geometric_sums(steps, eta)
-        inner.sums = <const double *>address(sums, np.float64, (steps + 1,))
+        inner.lazy.sums = <const double *>address(sums, np.float64, (steps + 1,))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
-        if inner.threads > 1:
-            self._seat_threads()
+        inner.preconditioner.shift = NULL
+        if self._shift is not None and preconditioner[0] is not None:
+            inner.preconditioner.shift = address(self._shift, self.network.dtype, self._shift.shape)
         self._counters.fill(0)
         start_control(&self.control, deadline)
-        weights = None if self._wide is None else self._widen(x, None if deflation is None else deflation[0])
-        replicas = self._make_replicas() if inner.update == ASV_REPLICATED else None
+        weights = None if self._padded is None else self._pad(x, None if preconditioner is None else preconditioner[0])
         with nogil, parallel(num_threads=inner.threads):
-            if inner.update == ASV_OWNED:
-                kernels.team(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
+            if inner.execution == ASV_LOCKSTEP:
+                kernels.run_lockstep(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
             else:
-                kernels.work(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
-        del replicas
+                kernels.run_shared(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
+        inner.padded.rows = NULL
         if weights is not None:
-            weights[:] = self._wide[:, :weights.shape[1]]
-        if inner.done != NULL or inner.shift != NULL:
+            weights[:] = self._padded[:, :weights.shape[1]]
+        if inner.lazy.done != NULL or inner.preconditioner.shift != NULL:
             done = np.count_nonzero(delays >= 0)
             for t in prange(inner.threads, num_threads=inner.threads, schedule="static", chunksize=1, nogil=True):
                 kernels.settle(inner, done, p * t // inner.threads, p * (t + 1) // inner.threads)
-        if inner.done != NULL:
-            self._rows.fill(0)
-        if inner.shift != NULL:
-            self._shift.fill(0)
+        for waited in (self._rows, self._shift):
+            if waited is not None:
+                waited.fill(0)
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
 
-    def _seat_threads(self):
-        """A core for each thread, to start with."""
-        cdef asv_inner *inner = &self.inner
-        cdef int32_t *seats = <int32_t *>address(self._seats, np.int32, (inner.threads,))
-        self._counters.fill(0)
-        with nogil, parallel(num_threads=inner.threads):
-            asv_take_seat(seats, inner.counters, asv_thread_number(), asv_team_size())
-
-    cdef _widen(self, x, pair):
-        """Copies W_0 to rows on whole lines, and what stands beside it; returns where it is in x.
-
-        Replicas are filled by the threads that have them: None.
-        """
+    cdef _pad(self, x, pair):
+        """Copies W_0 to rows on whole lines, and behind them the rows of U_0; returns where W_0 is in x."""
         weights = x[self.network.slices[0][0]].reshape(self.samples.data.p, -1)
         v, rank = weights.shape[1], 0 if pair is None else pair[0].shape[1]
-        self.inner.wide = address(self._wide, self.network.dtype, self._wide.shape)
-        self.inner.beside = pair is not None and v + rank <= self._wide.shape[1]
-        if self.inner.update == ASV_REPLICATED:
-            return None
-        self._wide[:, :v] = weights
-        if self.inner.beside:
-            self._wide[:, v:v + rank] = pair[0][1:]
+        self.inner.padded.rows = address(self._padded, self.network.dtype, self._padded.shape)
+        self.inner.padded.holds_basis = pair is not None and v + rank <= self._padded.shape[1]
+        self._padded[:, :v] = weights
+        if self.inner.padded.holds_basis:
+            self._padded[:, v:v + rank] = pair[0][1:]
         return weights
 
-    def direction(self, x, v, int64_t t, *, direction, epoch, double boost=1, mu=None, x_snap=None, cache=None,
-                  known=None, deflation=None):
+    def direction(self, x, v, int64_t t, *, direction, epoch, double l2_factor=1, mu=None, x_snap=None, cache=None,
+                  known=None, preconditioner=None):
         """The direction of iteration t at x, on all coordinates, instead of an update (Eq. 16).
 
-        Threads divide the mini-batch among themselves.
+        Threads divide the mini-batch. The loop is one of all coordinates with update="plain" and without lazy rows.
 
         Parameters
         ----------
@@ -295,7 +265,7 @@ cdef class InnerLoop:
         v : array of shape (size,)
             Overwritten. With the same bytes behind its end.
         t : int
-        direction, epoch, boost, mu, x_snap, cache, deflation : as for `run`
+        direction, epoch, l2_factor, mu, x_snap, cache, preconditioner : as for `run`
         known : int32 array of shape (n,), optional
             For which samples the cache has what it should, 1 or 0; what it lacks of the mini-batch is added first.
 
@@ -306,18 +276,22 @@ cdef class InnerLoop:
         """
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
-        cdef size_t stride = self.stride, wide = self.network.size * self.network.dtype.itemsize
-        cdef char *scratch = self.scratch_for(FOR_DIRECTIONS)
-        cdef int64_t k, b = inner.b, parts = min(inner.threads, b), passes = 0
+        cdef size_t stride = self.stride, size = self.network.size * self.network.dtype.itemsize
+        cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        cdef int64_t k, b = inner.draws.b, parts = min(inner.threads, b), passes = 0
         cdef char *into
-        self.aim(x, direction, epoch, boost, mu, x_snap, cache, deflation, None)
-        if inner.cache != NULL and known is not None:
-            if inner.x_snap == NULL:
+        if inner.execution == ASV_LOCKSTEP or inner.rule.memory != ASV_PLAIN or inner.rule.subset \
+                or inner.lazy.done != NULL:
+            raise ValueError("a direction is formed by a loop of all coordinates with update='plain' and no lazy rows")
+        self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, None)
+        inner.preconditioner.shift = NULL
+        if inner.direction.cache != NULL and known is not None:
+            if inner.direction.reference == NULL:
                 raise ValueError("a cache that may lack samples needs x_snap")
-            inner.known = <int32_t *>address(known, np.int32, (self.samples.size,))
+            inner.direction.known = <int32_t *>address(known, np.int32, (self.samples.size,))
             for k in prange(parts, num_threads=parts, schedule="static", chunksize=1, nogil=True):
                 passes += kernels.complete(inner, t, b * k // parts, b * (k + 1) // parts, scratch + k * stride)
-        elif inner.direction == ASV_SVRG and inner.cache == NULL:
+        elif direction != "sgd" and inner.direction.cache == NULL:
             passes = b
         if parts == 1:
             into = <char *>address(v, self.network.dtype, (self.network.size,))
@@ -326,63 +300,52 @@ cdef class InnerLoop:
                 self._parts = aligned_zeros((parts, self.network.size), self.network.dtype)
             into = <char *>address(self._parts, self.network.dtype, self._parts.shape)
         for k in prange(parts, num_threads=parts, schedule="static", chunksize=1, nogil=True):
-            kernels.direction(inner, t, b * k // parts, b * (k + 1) // parts, into + k * wide, scratch + k * stride)
+            kernels.direction(inner, t, b * k // parts, b * (k + 1) // parts, into + k * size, scratch + k * stride)
         if parts > 1:
             np.sum(self._parts, axis=0, out=v)
         return passes
 
-    cdef char *scratch_for(self, int layout) except NULL:
-        """The scratch; zeros again where it was laid out for something else."""
-        if self.laid_out not in (0, layout):
-            self._scratch.fill(0)
-        self.laid_out = layout
-        return <char *>address(self._scratch, np.uint8, self._scratch.shape)
-
-    cdef void aim(self, x, direction, epoch, double boost, mu, x_snap, cache, deflation, draws) except *:
+    cdef void aim(self, x, direction, epoch, double l2_factor, mu, x_snap, cache, preconditioner, draws) except *:
         """Points the kernels at an epoch's arrays."""
-        cdef int64_t layer, rank = self.inner.rank
+        cdef int64_t layer, rank = self.inner.preconditioner.rank, n = self.samples.size
         cdef asv_inner *inner = &self.inner
-        dtype, size = self.network.dtype, self.network.size
+        dtype, size, varies = self.network.dtype, self.network.size, direction != "sgd"
+        if varies and (mu is None or (cache is None and x_snap is None)):
+            raise ValueError(f"direction={direction!r} needs mu, and a cache or x_snap")
         inner.x = address(x, dtype, (size,))
-        inner.direction = DIRECTIONS[direction]
-        if direction == "svrg" and (mu is None or (cache is None and x_snap is None)):
-            raise ValueError("direction='svrg' needs mu, and a cache or x_snap")
-        inner.mu = address(mu, dtype, (size,)) if direction == "svrg" else NULL
-        inner.x_snap = address(x_snap, dtype, (size,))
-        inner.cache = address(cache, dtype, (self.samples.size, self.network.cache_width)) \
-            if direction == "svrg" else NULL
-        inner.epoch = epoch
-        np.multiply(self._alpha, boost, out=self._boosted)
-        if (deflation is None) != (rank == 0) or (rank and self.puts_off and deflation[0] is not None):
-            raise ValueError("a rank needs a basis of each layer, and without one there is none; None for rows put off")
-        if draws is not None and inner.replacement:
+        inner.direction.kind = DIRECTIONS[direction]
+        inner.direction.mu = address(mu, dtype, (size,)) if varies else NULL
+        inner.direction.reference = address(x_snap, dtype, (size,))
+        inner.direction.cache = address(cache, dtype, (n, self.network.cache_width)) if varies else NULL
+        inner.draws.epoch = epoch
+        np.multiply(self._alpha, l2_factor, out=self._scaled_alpha)
+        if draws is not None and inner.draws.replacement:
             raise ValueError("draws from a list are without replacement")
-        listed, ratio, lengths, inner.enough = draws or (None, None, None, 0)
-        inner.list = <const int32_t *>address(listed, np.int32, (self.samples.size,))
-        inner.ratio = address(ratio, dtype, (self.samples.size,))
-        inner.lengths = address(lengths, dtype, (self.samples.size,))
-        for layer, pair in enumerate(deflation or ()):
+        listed, ratio, norms = draws or (None, None, None)
+        inner.draws.list = <const int32_t *>address(listed, np.int32, (n,))
+        inner.draws.ratio, inner.draws.norms = address(ratio, dtype, (n,)), address(norms, dtype, (n,))
+        if (preconditioner is None) != (rank == 0) or (
+                rank and inner.lazy.done != NULL and preconditioner[0] is not None):
+            raise ValueError("a rank needs a basis of each layer, and without one there is none; None for lazy rows")
+        for layer, pair in enumerate(preconditioner or ()):
             wide, out = self.network.widths[layer], self.network.widths[layer + 1]
             basis, fixed = pair or (None, None)
             self._pointers[0, layer] = <size_t>address(basis, dtype, (1 + wide, rank))
             self._pointers[1, layer] = <size_t>address(fixed, dtype, (rank, out))
-        if rank and self.network.net.tiles and deflation[0] is not None:
-            self._turned = np.ascontiguousarray(deflation[0][0][1:].T)
-            inner.turned = address(self._turned, dtype, (rank, self.network.widths[0]))
-        inner.shift = inner.wide = NULL
-        if self._shift is not None and deflation[0] is not None:
-            inner.shift = address(self._shift, dtype, self._shift.shape)
+        if rank and self.network.net.tiles and preconditioner[0] is not None:
+            self._transposed = np.ascontiguousarray(preconditioner[0][0][1:].T)
+            inner.preconditioner.transposed = address(self._transposed, dtype, (rank, self.network.widths[0]))
 
 
 def divide(Samples samples not None, int batch_size, int parts):
-    """The columns of the input for each thread of a team, so that all have about as much to do.
+    """Divides the columns of the input among threads in lockstep, so that all have about as much to do.
 
     Returns
     -------
     cuts : int64 array of shape (parts + 1,)
-        Part k has columns cuts[k] .. cuts[k + 1] - 1.
-    split : int32 array of shape (parts - 1, n), or None for samples of which all inputs count
-        How many entries of each sample are in front of these columns, of all parts but the first.
+        Thread k has columns cuts[k] .. cuts[k + 1] - 1.
+    split : int32 array of shape (parts - 1, n), or None where zeros are not skipped
+        For each thread but the first: how many entries of each sample are in front of its columns.
     """
     cdef int64_t n = samples.data.n, p = samples.data.p, i, k, low, high, middle
     cdef const asv_samples *data = &samples.data
@@ -421,41 +384,30 @@ def draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, 
     return index
 
 
-def list_samples(lengths, double uniform, double unseen, uint64_t seed, uint64_t epoch):
-    """What an epoch of importance sampling draws from (csrc/listing.h).
+def resample(norms, double uniform, uint64_t seed, uint64_t epoch):
+    """What an epoch of importance sampling draws from (csrc/kernels/resample.inc).
 
     Parameters
     ----------
-    lengths : array of shape (n,)
-        Finite and not negative.
+    norms : array of shape (n,)
+        Gradient norms, finite and not negative.
     uniform : float
-        Share of the probability that all samples have in equal parts.
-    unseen : float
-        The length of a sample that has not been drawn yet.
+        Share of the probability that is the same for all samples.
 
     Returns
     -------
     listed : int32 array of shape (n,)
     ratio : array of shape (n,)
-    mean : float
-        Of the lengths of samples that have been drawn; 0 if there are none.
     """
-    cdef int64_t n = lengths.shape[0]
-    cdef double mean
-    cdef const asv_kernels *kernels = kernels_of(lengths.dtype)
-    listed, ratio = np.empty(n, dtype=np.int32), np.empty_like(lengths)
-    cdef const void *given = address(lengths, lengths.dtype, (n,))
+    cdef int64_t n = norms.shape[0]
+    cdef const asv_kernels *kernels = kernels_of(norms.dtype)
+    listed, ratio = np.empty(n, dtype=np.int32), np.empty_like(norms)
+    cdef const void *given = address(norms, norms.dtype, (n,))
     cdef int32_t *places = <int32_t *>address(listed, np.int32, (n,))
-    cdef void *shares = address(ratio, lengths.dtype, (n,))
+    cdef void *shares = address(ratio, norms.dtype, (n,))
     with nogil:
-        mean = kernels.list(given, n, uniform, unseen, seed, epoch, places, shares)
-    return listed, ratio, mean
-
-
-def draw_lots(uint64_t seed, uint64_t epoch, uint64_t t, int64_t b):
-    """The lots of iteration t's samples, numbers in [0, 1)."""
-    cdef int64_t r
-    return np.array([asv_draw_unit(asv_key(seed, epoch, t, ASV_DRAW_LOT), r) for r in range(b)])
+        kernels.resample(given, n, uniform, seed, epoch, places, shares)
+    return listed, ratio
 
 
 def draw_blocks(uint64_t seed, uint64_t epoch, uint64_t t, int64_t d, int64_t coordinates, int64_t block):

@@ -1,107 +1,67 @@
-"""The epoch loop, once for every method: snapshot -> full gradient -> inner loop -> record.
+"""The epoch loop, once for all methods: snapshot, full gradient, inner loop, record.
 
-Lines 2 to 4 and 11 of Algorithm 1 and of Algorithm 2. Executions differ only in who computes the full gradient and
-who carries out the m inner iterations; directions, only in what an iteration subtracts.
+Lines 2 to 4 and 11 of Algorithm 1 and of Algorithm 2. An execution computes the full gradient and carries out the m
+inner iterations. A direction says what an inner iteration subtracts.
 """
 
 from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from asysvrg.core.objective import Snapshot, boost_in
+from asysvrg.core.objective import Snapshot
+from asysvrg.core.schedule import Epoch, Schedule
 from asysvrg.core.trace import Clock, Trace, delay_summary
+from asysvrg.core.warn import warn
+
+GROWTH = 2.0  # the learning rate of an epoch is at most this many times the one before
+FAR_ABOVE = 2.0  # an epoch diverged if its loss exceeds the snapshot's this many times ...
+ALLOWANCE = 0.1  # ... and by more than this share of the loss at the start
 
 
-class Execution(Protocol):
-    """Who runs an epoch; `shared.SharedExecution` is one."""
-
-    @property
-    def lengths(self) -> np.ndarray: ...
-
-    @property
-    def directions(self) -> np.ndarray: ...
-
-    def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot: ...
-
-    def inner(
-        self,
-        x: np.ndarray,
-        snapshot: Snapshot,
-        *,
-        direction: str,
-        eta: float,
-        boost: float,
-        epoch: int,
-        deadline: float,
-    ) -> np.ndarray: ...
-
-    def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]: ...
-
-    def report(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to do in each epoch, and when to stop.
+class Applied(NamedTuple):
+    """What an execution did in an epoch.
 
     Attributes
     ----------
-    solver : {"svrg", "sgd"}
-    max_iter : int
-        Epochs, those of SGD included.
-    sgd_epochs : int
-        Epochs of SGD before SVRG (the paper's SGD_SVRG).
-    learning_rate : float
-        eta of SVRG, constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD.
-    decay : float or "linear"
-        beta of the same; or a straight line to 0 at the end of the epochs of SGD, alpha (1 - s / epochs).
-    alpha_boost : float
-        In the first epoch the l2 term counts so many times, then less: `objective.boost_in`.
-    tol, n_iter_no_change : float, int
-        Stop when the loss has not fallen by `tol` below its best in so many epochs; tol 0 for never.
-    early_stopping : bool
-        Look at the validation set's error instead, and end with the parameters for which it was lowest.
-    target_loss : float
-        Stop at a loss of at most this.
-    max_time : float
-        Stop after so many seconds, in the middle of an epoch if need be.
-    most_growth : float
-        While the loss falls, the learning rate grows up to so many times what it was at first; 1 for never.
-    first : int
-        Number of the first epoch: the run is the continuation of one of so many epochs.
+    delays : int32 array
+        Delay of each update (Assumption 4). There are fewer than m where the deadline cut the epoch.
+    sample_gradients : int
+        Gradients of single samples that the epoch took, its snapshot included.
     """
 
-    solver: str
-    max_iter: int
-    sgd_epochs: int = 0
-    learning_rate: float = 0.1
-    decay: float | str = 0.0
-    alpha_boost: float = 1.0
-    tol: float = 0.0
-    n_iter_no_change: int = 10
-    early_stopping: bool = False
-    target_loss: float = -math.inf
-    max_time: float = math.inf
-    most_growth: float = 1.0
-    first: int = 0
+    delays: np.ndarray
+    sample_gradients: int
 
-    def direction(self, epoch: int) -> str:
-        return "sgd" if self.solver == "sgd" or epoch < self.sgd_epochs else "svrg"
 
-    def eta(self, epoch: int) -> float:
-        if self.direction(epoch) == "svrg":
-            return self.learning_rate
-        if self.decay == "linear":
-            return self.learning_rate * (1 - epoch / (self.max_iter if self.solver == "sgd" else self.sgd_epochs))
-        return self.learning_rate / (1 + epoch) ** self.decay
+class Execution(Protocol):
+    """Who computes full gradients and runs inner loops. `shared.SharedExecution` is one."""
+
+    def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
+        """Loss, error and full gradient at x; keeps the cache where the next epoch uses it and memory allows."""
+        ...
+
+    def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:
+        """Updates x in place, `epoch.steps` times."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays that the next epoch depends on, for a checkpoint."""
+        ...
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `state`."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """Further columns of the epoch's row in the trace."""
+        ...
 
 
 @dataclass
@@ -111,15 +71,15 @@ class Outcome:
     Attributes
     ----------
     x : array of shape (d,)
-        The last parameters; after an interrupt, those with the lowest loss recorded; with early stopping, those with
+        The last parameters. After an interrupt, those with the lowest recorded loss; with early stopping, those with
         the lowest error on the validation set.
     epochs : int
-        Epochs carried out, the plan's `first` included.
+        Epochs carried out, the schedule's `first` included.
     reason : {"max_iter", "tol", "target_loss", "max_time", "callback", "interrupted"}
     loss : float
         At x.
     factor : float
-        By which growth and roll-backs changed the learning rate.
+        Growth and roll-backs multiplied the learning rate by this.
     """
 
     x: np.ndarray
@@ -131,7 +91,7 @@ class Outcome:
 
 @dataclass
 class State:
-    """What an epoch leaves to the next one: with samples and settings, all that a run needs to go on.
+    """All that a run needs to continue after an epoch, besides samples and settings.
 
     Attributes
     ----------
@@ -140,10 +100,8 @@ class State:
     best : array of shape (d,)
         Those with the lowest loss so far, or error on the validation set with early stopping.
     epoch : int
-    lengths : array of shape (n,), or (0,)
-        Of samples' gradients, which the next epoch's draws depend on; none without importance sampling.
-    directions : array
-        Along which hidden layers' steps are shortened, until they are looked for again.
+    arrays : dict of array
+        The execution's state.
     numbers : dict
         Clock, counts and the memory of the stopping rule: the attributes of the run that `KEPT` names.
     """
@@ -151,15 +109,11 @@ class State:
     x: np.ndarray
     best: np.ndarray
     epoch: int
-    lengths: np.ndarray
-    directions: np.ndarray
+    arrays: dict[str, np.ndarray]
     numbers: dict[str, Any]
 
 
 KEPT = ("seconds", "factor", "ceiling", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest", "warned")
-GROWTH = 2.0  # of the learning rate in an epoch
-FAR_ABOVE = 2.0  # a loss beyond this many times the snapshot's ...
-ALLOWANCE = 0.1  # ... and above it by this share of the starting loss is taken for divergence
 
 
 def _finite(snapshot: Snapshot) -> bool:
@@ -167,18 +121,19 @@ def _finite(snapshot: Snapshot) -> bool:
 
 
 class _Run:
-    """The state of `minimize`; each method is a line of the loop."""
+    """The variables of `minimize`."""
 
-    def __init__(self, execution: Execution, x: np.ndarray, plan: Plan, trace: Trace):
-        self.execution, self.x, self.plan, self.trace = execution, x, plan, trace
-        self.clock, self.started = Clock(), time.monotonic()
-        self.factor = 1.0  # of the learning rate: halved at each roll-back, see `pace`
-        self.ceiling = plan.most_growth
+    def __init__(self, execution: Execution, x: np.ndarray, schedule: Schedule, trace: Trace):
+        self.execution, self.x, self.schedule, self.trace = execution, x, schedule, trace
+        self.clock = Clock()
+        self.deadline = time.monotonic() + schedule.max_time
+        self.factor = 1.0  # of the learning rate: `pace` and `roll_back` change it
+        self.ceiling = schedule.most_growth
         self.sample_gradients = 0
         self.best, self.best_value, self.best_loss = x, math.inf, math.inf
-        self.last_gain, self.lowest = plan.first, math.inf
+        self.last_gain, self.lowest = schedule.first, math.inf
         self.warned = False
-        self.cut = False  # whether max_time was over before the epoch was
+        self.cut = False  # whether max_time ended the epoch before its last iteration
 
     @property
     def seconds(self) -> float:
@@ -190,24 +145,23 @@ class _Run:
 
     def state(self, epoch: int, snapshot: Snapshot) -> State:
         numbers = {name: getattr(self, name) for name in KEPT}
-        lengths, directions = self.execution.lengths.copy(), self.execution.directions.copy()
-        return State(snapshot.x, self.best, epoch, lengths, directions, numbers)
+        arrays = {name: array.copy() for name, array in self.execution.state().items()}
+        return State(snapshot.x, self.best, epoch, arrays, numbers)
 
     def restore(self, state: State) -> None:
         self.x[:] = state.x
         self.best = state.best
-        self.execution.lengths[:] = state.lengths
-        self.execution.directions[:] = state.directions
+        self.execution.restore(state.arrays)
         for name in KEPT:
             setattr(self, name, state.numbers[name])
 
     def snapshot(self, epoch: int) -> Snapshot:
-        """x~ <- x with its full gradient: training time only where the next epoch needs it."""
-        direction = self.plan.direction(epoch)
-        if direction == "sgd" or epoch == self.plan.max_iter:
-            return self.execution.snapshot(self.x, direction="sgd")
+        """x~ <- x with its full gradient. The time counts as training only where the next epoch needs the gradient."""
+        direction = self.schedule.direction(epoch)
+        if not direction.needs_snapshot or epoch == self.schedule.max_iter:
+            return self.execution.snapshot(self.x, keep_cache=False)
         with self.clock.running():
-            return self.execution.snapshot(self.x, direction="svrg")
+            return self.execution.snapshot(self.x, keep_cache=direction.uses_cache)
 
     def diverged(self, new: Snapshot, old: Snapshot) -> bool:
         if not _finite(new):
@@ -216,10 +170,10 @@ class _Run:
         return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
 
     def pace(self, new: Snapshot, old: Snapshot) -> None:
-        """The learning rate of the next epoch: larger while the loss falls, never again as large once it rose."""
+        """The learning rate grows while the loss falls. A rate at which the loss rose is not tried again."""
         if new.loss < old.loss:
             self.factor = max(self.factor, min(self.factor * GROWTH, self.ceiling))
-        elif self.plan.most_growth > 1:
+        elif self.schedule.most_growth > 1:
             self.factor /= GROWTH
             self.ceiling = self.factor
 
@@ -227,11 +181,11 @@ class _Run:
         self.factor /= 2
         self.ceiling = min(self.ceiling, self.factor)
         if not self.warned:
-            warnings.warn(
+            warn(
                 f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
-                f"learning rate, {self.factor * self.plan.eta(epoch):.3g}. A smaller learning_rate_init avoids this",
+                f"learning rate, {self.factor * self.schedule.eta(epoch):.3g}. A smaller learning_rate_init avoids "
+                "this",
                 ConvergenceWarning,
-                stacklevel=7,
             )
             self.warned = True
         self.x[:] = old.x
@@ -239,10 +193,10 @@ class _Run:
         return self.snapshot(epoch)
 
     def record(self, epoch: int, snapshot: Snapshot, seconds: float, **more: Any) -> dict[str, Any]:
-        value = more["test_error"] if self.plan.early_stopping else snapshot.loss
+        value = more["test_error"] if self.schedule.early_stopping else snapshot.loss
         if (value, snapshot.loss) <= (self.best_value, self.best_loss):
             self.best, self.best_value, self.best_loss = snapshot.x, value, snapshot.loss
-        if value < self.lowest - self.plan.tol:
+        if value < self.lowest - self.schedule.tol:
             self.last_gain = epoch
             self.lowest = value
         row = {
@@ -259,49 +213,41 @@ class _Run:
         self.trace.epochs.append(row)
         return row
 
+    def count(self, epoch: Epoch, applied: Applied) -> dict[str, Any]:
+        """Adds an epoch to the counts; returns what the next row says of it."""
+        self.cut = time.monotonic() >= self.deadline
+        self.sample_gradients += applied.sample_gradients
+        self.trace.count_delays(applied.delays)
+        return {
+            "delay": delay_summary(applied.delays),
+            "direction": epoch.direction.name,
+            "learning_rate": epoch.eta,
+        }
+
     def reason_to_stop(self, epoch: int, snapshot: Snapshot) -> str | None:
-        plan = self.plan
-        if snapshot.loss <= plan.target_loss:
+        schedule = self.schedule
+        if snapshot.loss <= schedule.target_loss:
             return "target_loss"
-        if time.monotonic() - self.started >= plan.max_time:
+        if time.monotonic() >= self.deadline:
             return "max_time"
-        if plan.tol > 0 and epoch - self.last_gain >= plan.n_iter_no_change:
+        if schedule.tol > 0 and epoch - self.last_gain >= schedule.n_iter_no_change:
             return "tol"
-        return "max_iter" if epoch == plan.max_iter else None
+        return "max_iter" if epoch == schedule.max_iter else None
 
     def outcome(self, epoch: int, reason: str, last: Snapshot | None) -> Outcome:
         """The last parameters; without them, and with early stopping, the best ones."""
         loss = self.best_loss
-        if last is None or self.plan.early_stopping:
+        if last is None or self.schedule.early_stopping:
             self.x[:] = self.best
         else:
             loss = last.loss
         return Outcome(self.x, epoch, reason, loss, self.factor)
 
-    def inner(self, epoch: int, snapshot: Snapshot) -> dict[str, Any]:
-        """m updates of x; returns what the next row says of them."""
-        direction, eta = self.plan.direction(epoch), self.factor * self.plan.eta(epoch)
-        with self.clock.running():
-            delays = self.execution.inner(
-                self.x,
-                snapshot,
-                direction=direction,
-                eta=eta,
-                boost=boost_in(epoch, self.plan.alpha_boost),
-                epoch=epoch,
-                deadline=self.started + self.plan.max_time,
-            )
-        self.cut = time.monotonic() >= self.started + self.plan.max_time
-        full, each = self.execution.cost(snapshot, direction)
-        self.sample_gradients += full + each * len(delays)
-        self.trace.count_delays(delays)
-        return {"delay": delay_summary(delays), "direction": direction, "learning_rate": eta}
-
 
 def minimize(
     execution: Execution,
     x: np.ndarray,
-    plan: Plan,
+    schedule: Schedule,
     trace: Trace,
     *,
     test_error: Callable[[np.ndarray], float] | None = None,
@@ -309,24 +255,24 @@ def minimize(
     start: State | None = None,
     keep: Callable[[State], Any] | None = None,
 ) -> Outcome:
-    """Minimises f from x by the plan's epochs.
+    """Minimises f from x by the schedule's epochs.
 
     Parameters
     ----------
     execution : Execution
     x : array of shape (d,)
         Start, overwritten.
-    plan : Plan
+    schedule : Schedule
     trace : Trace
         Rows are added to it.
     test_error : callable, optional
         Error of given parameters on a validation set.
     callback : callable, optional
-        Called with each new row; a true answer stops the run.
+        Called with each new row. A true answer stops the run.
     start : State, optional
-        Go on from there instead of from x; the trace has the rows up to there.
+        Continue from there instead of from x. The trace has the rows up to there.
     keep : callable, optional
-        Called with the state after each complete epoch, when its row is in the trace.
+        Called with the state after each complete epoch, once its row is in the trace.
 
     Returns
     -------
@@ -340,50 +286,49 @@ def minimize(
     Warns
     -----
     ConvergenceWarning
-        At the first roll-back: after an epoch that ended with a loss not finite or far above the snapshot's, the run
-        goes on from the snapshot with half the learning rate.
+        At the first roll-back: after an epoch whose loss is not finite or far above the snapshot's, the run continues
+        from the snapshot with half the learning rate.
     """
-    run = _Run(execution, x, plan, trace)
-    epoch = plan.first
-    more: dict[str, Any] = {
-        "delay": delay_summary(np.zeros(0)),
-        "direction": None,
-        "learning_rate": None,
-    }
+    run = _Run(execution, x, schedule, trace)
+    number = schedule.first
+    more: dict[str, Any] = {"delay": delay_summary(np.zeros(0)), "direction": None, "learning_rate": None}
     if start is not None:
         run.restore(start)
-        epoch = start.epoch
+        number = start.epoch
     try:
         previous = None
         while True:
             seconds = run.seconds
-            snapshot = run.snapshot(epoch)
+            snapshot = run.snapshot(number)
             if previous is None and not _finite(snapshot):
                 raise ValueError(
                     "the loss or its gradient is not finite at the initial parameters: scale the input "
                     "(for example with StandardScaler), or use dtype='float64'"
                 )
             stopped = None
-            if start is not None and epoch == start.epoch:
-                run.seconds = seconds  # recorded before, and counted
+            if start is not None and number == start.epoch:
+                run.seconds = seconds  # this snapshot is in the recorded time already
             else:
                 more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
                 if more["rolled_back"]:
-                    snapshot = run.roll_back(previous, epoch)
+                    snapshot = run.roll_back(previous, number)
                 elif previous is not None:
                     run.pace(snapshot, previous)
                 more["test_error"] = None if test_error is None else test_error(x)
-                row = run.record(epoch, snapshot, seconds, **more)
+                row = run.record(number, snapshot, seconds, **more)
                 if keep is not None and not run.cut:
-                    keep(run.state(epoch, snapshot))
+                    keep(run.state(number, snapshot))
                 stopped = "callback" if callback is not None and callback(row) else None
-            reason = stopped or run.reason_to_stop(epoch, snapshot)
+            reason = stopped or run.reason_to_stop(number, snapshot)
             if reason:
-                return run.outcome(epoch, reason, snapshot)
-            previous = snapshot  # and the one before is given back
-            more = run.inner(epoch, snapshot)
-            epoch += 1
+                return run.outcome(number, reason, snapshot)
+            previous = snapshot  # frees the vectors of the one before
+            epoch = schedule.epoch(number, run.factor, run.deadline)
+            with run.clock.running():
+                applied = execution.inner(x, snapshot, epoch)
+            more = run.count(epoch, applied)
+            number += 1
     except KeyboardInterrupt:
         if run.best_loss == math.inf:
             raise
-        return run.outcome(epoch, "interrupted", None)
+        return run.outcome(number, "interrupted", None)

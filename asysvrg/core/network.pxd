@@ -28,5 +28,6 @@ cdef class Samples:
     cdef readonly object y
     cdef readonly object weight
     cdef readonly Py_ssize_t size
-    cdef object _entries, _bits
+    cdef object _entries
     cdef _use_entries(self, values, columns, start)
+    cdef _copy_nonzeros(self)

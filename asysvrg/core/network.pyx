@@ -5,7 +5,7 @@ from cython.parallel cimport prange
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
@@ -15,15 +15,17 @@ import os
 import numpy as np
 
 from asysvrg.core._csrc cimport (
-    ASV_BINARY, ASV_BLOCK_ROWS, ASV_IDENTITY, ASV_INTERRUPTED, ASV_LINE, ASV_LOGISTIC, ASV_RELU, ASV_SOFTMAX,
-    ASV_SQUARED, ASV_TANH, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
-    asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
+    ASV_ACTIVATION_COUNT, ASV_BLOCK_ROWS, ASV_INDICATORS, ASV_INTERRUPTED, ASV_LABELS, ASV_LINE, ASV_LOSS_COUNT,
+    ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
+    asv_kind_of_loss, asv_loss_name, asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
 )
 
-ACTIVATIONS = {"relu": ASV_RELU, "tanh": ASV_TANH, "logistic": ASV_LOGISTIC, "identity": ASV_IDENTITY}
-LOSSES = {"softmax": ASV_SOFTMAX, "squared": ASV_SQUARED, "binary": ASV_BINARY}
+# Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
+ACTIVATIONS = {asv_activation_name(k).decode(): k for k in range(ASV_ACTIVATION_COUNT)}
+LOSSES = {asv_loss_name(k).decode(): k for k in range(ASV_LOSS_COUNT)}
+KINDS = {ASV_LABELS: "labels", ASV_INDICATORS: "indicators", ASV_REALS: "reals"}
+KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
-DENSE_ENOUGH = 0.4  # share of non-zero inputs from which BLAS beats skipping the zeros (bench/bench_kernels.py)
 HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and
 TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_kernels.py)
@@ -268,7 +270,7 @@ cdef class Network:
 
 
 cdef class Samples:
-    """Samples as the kernels see them. Keeps references, copies nothing that has the right type already.
+    """Samples as the kernels see them. Keeps references to arrays of the right type instead of copies.
 
     Parameters
     ----------
@@ -278,9 +280,11 @@ cdef class Samples:
         Labels 0 .. classes - 1, or targets.
     weight : array of X's dtype and shape (n,), optional
         Mean 1.
+    skip_zeros : bool, default=False
+        Whether to copy the non-zeros of a dense X, so that the kernels visit these only. Of CSR they always do.
     """
 
-    def __init__(self, X, y=None, weight=None):
+    def __init__(self, X, y=None, weight=None, bint skip_zeros=False):
         cdef int64_t n = X.shape[0], p = X.shape[1]
         self.X, self.y, self.weight, self.size = X, y, weight, n
         memset(&self.data, 0, sizeof(self.data))
@@ -289,6 +293,8 @@ cdef class Samples:
             self._use_entries(X.data, X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False))
         else:
             self.data.rows = address(X, X.dtype, (n, p))
+            if skip_zeros:
+                self._copy_nonzeros()
         if y is not None and y.ndim == 1:
             self.data.labels = <const int32_t *>address(y, np.int32, (n,))
         elif y is not None:
@@ -303,52 +309,26 @@ cdef class Samples:
         self.data.start = <const int64_t *>address(start, np.int64, (self.size + 1,))
         self.data.longest = int(np.diff(start).max(initial=0))
 
-    def compress(self, double most):
-        """Has the kernels walk over non-zero inputs only, where a dense X has so many zeros that this is faster.
-
-        Parameters
-        ----------
-        most : float
-            Bytes that may be taken for a copy of the entries.
-
-        Returns
-        -------
-        bytes : int
-            That were taken.
-        """
-        cdef int64_t n = self.data.n, p = self.data.p, words = (p + 63) // 64
-        if self.data.values != NULL or most < (n + 1) * 8:
-            return 0
+    cdef _copy_nonzeros(self):
+        """Copies the non-zeros of a dense X as CSR."""
+        cdef int64_t n = self.data.n, p = self.data.p
         dtype, entries = self.X.dtype, int(np.count_nonzero(self.X))
-        taken = entries * (dtype.itemsize + 4) + (n + 1) * 8 + n * words * 8
-        if entries >= DENSE_ENOUGH * n * p or taken > most:
-            return 0
         values, columns = aligned_zeros((entries,), dtype), aligned_zeros((entries,), np.int32)
-        start, self._bits = np.empty(n + 1, dtype=np.int64), np.empty((n, words), dtype=np.uint64)
+        start = np.empty(n + 1, dtype=np.int64)
         cdef const asv_kernels *kernels = kernels_of(dtype)
         cdef void *to = address(values, dtype, (entries,))
         cdef int32_t *column = <int32_t *>address(columns, np.int32, (entries,))
         cdef int64_t *first = <int64_t *>address(start, np.int64, (n + 1,))
-        cdef uint64_t *bits = <uint64_t *>address(self._bits, np.uint64, (n, words))
         with nogil:
-            kernels.nonzeros(self.data.rows, n, p, to, column, first, bits)
-        self.data.bits = bits
+            kernels.nonzeros(self.data.rows, n, p, to, column, first)
         self._use_entries(values, columns, start)
-        return taken
-
-    @property
-    def density(self):
-        """Share of the inputs that the kernels see as non-zero."""
-        if self.data.values == NULL:
-            return 1.0
-        return <double>self.data.start[self.data.n] / <double>max(self.data.n * self.data.p, 1)
 
     @property
     def columns(self):
-        """Of the entries, sample by sample; where zeros are skipped."""
+        """Column of each entry, sample by sample, where zeros are skipped."""
         return self._entries[1]
 
     @property
     def skips_zeros(self):
-        """Whether the kernels walk over non-zero inputs only."""
+        """Whether the kernels visit non-zero inputs only."""
         return self.data.values != NULL

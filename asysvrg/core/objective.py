@@ -1,8 +1,7 @@
-"""The objective f of Eq. (1) on given samples: loss, error, gradient, snapshot."""
+"""The objective f of Eq. (1) on given samples: its loss, error, gradient and snapshots."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,12 +10,12 @@ from scipy.linalg import get_blas_funcs
 
 from asysvrg.core.network import Network, Samples, aligned_zeros
 
-ROWS = 64  # of a weight matrix that are worked on at once
+ROWS = 64  # rows of a weight matrix that a temporary array holds at once
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """x~ and what a sweep over all samples found there.
+    """The snapshot x~ and what a sweep over all samples found there.
 
     Attributes
     ----------
@@ -27,11 +26,11 @@ class Snapshot:
     error : float
         Share of misclassified samples; 1 - R^2 in regression.
     mu : array of shape (d,)
-        Gradient of f at x~ without its l2 term (csrc/step.h says why).
+        Gradient of f at x~ without its l2 term, as the kernels take it.
     gradient_norm_squared : float
-        Of the whole gradient, l2 term included.
+        Squared norm of the whole gradient, l2 term included.
     cache : array of shape (n, cache_width) or None
-        Each sample's activations and deltas, from which grad f_i(x~) is had for nothing.
+        Each sample's activations and deltas. They make up grad f_i(x~) without a pass through the network.
     """
 
     x: np.ndarray
@@ -51,22 +50,21 @@ class Objective:
     samples : Samples
         With labels or targets; weights of mean 1.
     alpha : float or array of shape (inputs + layers - 1,)
-        For all weights; or for each row of the first layer's matrix, then for each further layer.
+        Weight of the l2 term: one number; or one for each row of the first layer's matrix and for each further layer.
     threads : int
-    cache_bytes : float
-        The most memory that may be taken to save work: for the non-zero entries of dense samples with many zeros,
-        then for the snapshot's cache. What needs more is left out.
+    cache : bool, default=False
+        Whether snapshots keep a cache when they are asked to.
     unit : float, default=1
-        What losses are multiplied by when they are reported (the targets' squared scale).
+        Reported losses are multiplied by this (the targets' squared scale).
     n : int, optional
-        Number of samples that sums are over, where `samples` are only some of them.
+        Number of all samples, where `samples` are only some of them.
     spread : float, optional
         Weighted sum of the squares of all centred targets, likewise.
 
     Attributes
     ----------
     alphas : list of array of shape (rows, 1) or (1, 1)
-        Each layer's alpha: a number for each row of its matrix, or one for all.
+        Each layer's alpha: one number for each row of its matrix, or one for all rows.
     """
 
     def __init__(
@@ -76,7 +74,7 @@ class Objective:
         *,
         alpha: float | np.ndarray,
         threads: int,
-        cache_bytes: float,
+        cache: bool = False,
         unit: float = 1.0,
         n: int | None = None,
         spread: float | None = None,
@@ -86,22 +84,21 @@ class Objective:
         self.alphas = list(self._columns())
         self._axpy = get_blas_funcs("axpy", dtype=network.dtype)
         self.n, self.d, self._spread = n or samples.size, network.size, spread
-        self.has_cache = save_work(network, samples, cache_bytes)
-        self._cache: np.ndarray | None = None
+        self._keeps_cache, self._cache = cache, None
         self._gradients = aligned_zeros((threads, self.d), network.dtype)
         self._mu = self._gradients[0]
-        self.spare = self._gradients[1:]  # what nobody needs but while there is a sweep
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
-        """Loss, error and full gradient at x; overwrites the mu and the cache of the snapshot before."""
-        if keep_cache and self.has_cache and self._cache is None:
+        """Loss, error and full gradient at x. Overwrites mu and the cache of the previous snapshot."""
+        keep_cache = keep_cache and self._keeps_cache
+        if keep_cache and self._cache is None:
             self._cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
-        cache = self._cache if keep_cache and self.has_cache else None
+        cache = self._cache if keep_cache else None
         loss, errors = self._sweep(x, cache)
         return self.assembled(x, self._mu, loss, errors, cache)
 
     def _sweep(self, x: np.ndarray, cache: np.ndarray | None = None) -> tuple[float, float]:
-        """Sums over the samples: of the gradient in `_mu`, loss, errors."""
+        """Sums the gradient over the samples into `_mu`; returns the sums of loss and errors."""
         sums = self.network.sweep(self.samples, x, self.threads, self._gradients, cache)
         with np.errstate(over="ignore", invalid="ignore"):
             for part in self._gradients[1:]:
@@ -111,14 +108,14 @@ class Objective:
     def assembled(
         self, x: np.ndarray, gradient: np.ndarray, loss: float, errors: float, cache: np.ndarray | None = None
     ) -> Snapshot:
-        """The snapshot at x from sums over all samples; overwrites the mu of the snapshot before."""
-        with np.errstate(over="ignore", invalid="ignore"):  # a diverged x is the epoch loop's business
+        """The snapshot at x from sums over all samples. Overwrites mu of the previous snapshot."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the epoch loop handles a diverged x
             np.divide(gradient, self.n, out=self._mu, casting="same_kind")
             vector = self.with_l2(self.network.vector(), x)
             squares = float(np.vdot(vector, x))
-            vector += self._mu  # now the whole gradient
+            vector += self._mu  # the whole gradient
             norm = float(np.vdot(vector, vector))
-        vector[:] = x  # and at last x~: one vector less at the peak of memory
+        vector[:] = x  # the same memory now holds x~, which saves a vector at the peak
         return Snapshot(
             vector,
             self.unit * (loss / self.n + squares / 2),
@@ -137,19 +134,19 @@ class Objective:
         yield from alpha[inputs:, None]
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
-        """The full gradient at x, l2 term included; overwrites the mu of the snapshot before."""
+        """The full gradient at x, l2 term included. Overwrites mu of the previous snapshot."""
         self._sweep(x)
         return self.with_l2(self._mu / self.n, x)
 
     def with_l2(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Adds the l2 term's gradient at x to a vector, in place."""
+        """Adds the l2 term's gradient at x to `gradient`, in place."""
         for alpha, (weights, _) in zip(self.alphas, self.network.slices, strict=True):
             W, total = x[weights], gradient[weights]
             if len(alpha) == 1:
                 self._axpy(W, total, a=alpha[0, 0])
                 continue
             W, total = W.reshape(len(alpha), -1), total.reshape(len(alpha), -1)
-            for first in range(0, len(alpha), ROWS):  # no second vector of parameters
+            for first in range(0, len(alpha), ROWS):  # in blocks: no temporary array as large as x
                 rows = slice(first, first + ROWS)
                 total[rows] += alpha[rows] * W[rows]
         return gradient
@@ -162,30 +159,13 @@ class Objective:
     def _relative_error(self, samples: Samples, errors: float, n: int, spread: float | None = None) -> float:
         if self.network.loss != "squared":
             return errors / n
-        # 1 - R^2, with scikit-learn's convention where the targets do not vary.
+        # 1 - R^2, by scikit-learn's convention where the targets do not vary.
         total = spread_of(samples)[1] if spread is None else spread
         return errors / total if total > 0 else float(errors > 0)
 
 
-def boost_in(epoch: int, first: float) -> float:
-    """What the l2 term is multiplied by in an epoch: `first` in epoch 0, half of it in each further one, at last 1.
-
-    Weights that start at random are far too large in all directions that the data say little of, and alpha alone makes
-    them smaller so slowly that it is what most epochs wait for. Continuation: to begin with a strong penalty and to
-    weaken it, as Hale, Yin & Zhang ("Fixed-point continuation for l1-minimization", 2008) do. The objective is that
-    of alpha itself from the epoch on in which this is 1.
-    """
-    return max(1.0, math.ldexp(first, -epoch))
-
-
-def save_work(network: Network, samples: Samples, cache_bytes: float) -> bool:
-    """Spends memory on speed: has samples skip zeros, and says whether the snapshot's cache fits into what is left."""
-    needed = samples.size * network.cache_width * network.dtype.itemsize
-    return needed <= cache_bytes - samples.compress(cache_bytes)
-
-
 def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
-    """Weighted mean of the targets, shape (outputs,), and weighted sum of their squared distances from it."""
+    """Weighted mean of the targets, of shape (outputs,), and weighted sum of their squared distances from it."""
     y = samples.y.astype(np.float64, copy=False)
     weight = samples.weight if samples.weight is not None else np.ones(samples.size)
     mean = np.average(y, axis=0, weights=weight)
@@ -193,7 +173,7 @@ def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
 
 
 def initial_parameters(network: Network, random_state: np.random.RandomState) -> np.ndarray:
-    """Uniform start of Glorot & Bengio (2010), with the bounds of scikit-learn's MLP, biases included."""
+    """Uniform initial parameters (Glorot & Bengio, 2010) within the bounds of scikit-learn's MLP, biases included."""
     x = network.vector()
     factor = 2.0 if network.activation == "logistic" else 6.0
     for weights, biases in network.layers(x):

@@ -1,9 +1,9 @@
-"""Scaling inside: the same objective in variables in which one learning rate suits all inputs and targets.
+"""Internal scaling: the same objective in variables in which one learning rate suits all inputs and targets.
 
 With inputs (X - mean) / scale and targets (y - target_mean) / target_scale in place of X and y, f / target_scale^2 is
-an objective of the same form in W_0' = scale W_0 (row by row), b_0' = b_0 + mean W_0, and the last layer divided by
-target_scale. Only the l2 weights change: alpha / scale_i^2 for row i of the first layer, and everything but the last
-layer over target_scale^2. The minimiser is that of the objective as given; the way to it is shorter.
+an objective of the same form. Its variables are W_0' = scale W_0 (row by row) and b_0' = b_0 + mean W_0, and the last
+layer is divided by target_scale. Only the l2 weights change: alpha / scale_i^2 for row i of the first layer, and all
+but the last layer's are divided by target_scale^2. The minimiser is the same; fewer iterations reach it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from scipy import sparse
 
 from asysvrg.core.network import Network
 
-USUAL = (0.1, 10.0)  # root mean squares (of the largest column) that are left as they are
-SPARSE_USUAL = 10.0  # and for sparse input, the largest number
+USUAL = (0.1, 10.0)  # range of root mean squares (of the largest column) that need no scaling
+SPARSE_USUAL = 10.0  # the same for sparse input: its largest number
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Means and scales; neutral where there is nothing to do.
+    """Means and scales. None stands for no scaling.
 
     Attributes
     ----------
@@ -38,19 +38,19 @@ class Scaling:
     target_scale: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For `from_dict`, in another process; what is not there is left out."""
+        """The scaling for `from_dict` in another process, without what is None."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scaling:
-        """The inverse of `as_dict`; other entries are passed over."""
+        """The inverse of `as_dict`. Ignores other entries."""
         mean, scale, target_mean = (values.get(name) for name in ("mean", "scale", "target_mean"))
         if scale is None and target_mean is None:
             return NEUTRAL
         return cls(mean, scale, target_mean, values["target_scale"])
 
     def inputs(self, X: Any) -> Any:
-        """Scaled inputs: a copy, or X itself where there is nothing to do."""
+        """Scaled inputs: a copy, or X itself without scaling."""
         if self.scale is None:
             return X
         if sparse.issparse(X):
@@ -62,7 +62,7 @@ class Scaling:
         return scaled
 
     def targets(self, y: np.ndarray) -> np.ndarray:
-        """Scaled targets; labels as they are."""
+        """Scaled targets. Labels do not change."""
         return y if self.target_mean is None else ((y - self.target_mean) / self.target_scale).astype(y.dtype)
 
     def l2(self, alpha: float, network: Network) -> np.ndarray:
@@ -71,12 +71,12 @@ class Scaling:
         if self.scale is not None:
             rows /= self.scale**2
         weights = np.concatenate([rows, np.full(len(network.widths) - 2, alpha)])
-        own = network.widths[0] if len(network.widths) == 2 else 1  # the last layer keeps its weight
+        own = network.widths[0] if len(network.widths) == 2 else 1  # the last layer's alpha does not change
         weights[:-own] /= self.target_scale**2
         return weights
 
     def scaled(self, network: Network, x: np.ndarray) -> np.ndarray:
-        """Parameters for the scaled data from those for the data as given: the inverse of `unscaled`."""
+        """Parameters for the scaled data, from those for the data as given. The inverse of `unscaled`."""
         x = network.vector(x)
         layers = network.layers(x)
         if self.target_mean is not None:
@@ -92,7 +92,7 @@ class Scaling:
         return x
 
     def unscaled(self, network: Network, x: np.ndarray) -> np.ndarray:
-        """Parameters for inputs and targets as given; x itself where there is nothing to do."""
+        """Parameters for inputs and targets as given; x itself without scaling."""
         if self.scale is None and self.target_mean is None:
             return x
         x = network.vector(x)
@@ -114,9 +114,9 @@ NEUTRAL = Scaling(None, None, None, 1.0)
 
 
 def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
-    """What the data ask for: nothing where inputs and targets (None for labels) have usual sizes.
+    """The scaling of inputs and targets (None for labels): none where they have usual sizes.
 
-    Scales are at least sqrt(alpha): below, the l2 term rules, not the data.
+    Scales are at least sqrt(alpha): below, the l2 term determines the weights, not the data.
     """
     mean = scale = target_mean = None
     target_scale, least = 1.0, max(np.sqrt(alpha), 1e-12)
@@ -137,7 +137,7 @@ def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
 
 
 def _moments(X: np.ndarray, rows: int = 2048) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each column in float64, block by block: ndarray.var would make a copy of X in float64."""
+    """Mean and variance of each column in float64. In blocks of rows: ndarray.var would copy X to float64."""
     mean = X.mean(axis=0, dtype=np.float64)
     squares = np.zeros(X.shape[1])
     for first in range(0, len(X), rows):

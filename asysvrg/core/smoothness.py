@@ -1,4 +1,4 @@
-"""A learning rate from the curvature of mini-batches."""
+"""The curvature of mini-batches, from which the automatic learning rate follows."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
-from asysvrg.core.preconditioner import Deflation
+from asysvrg.core.preconditioner import LowRankPreconditioner
 
 BATCHES, ITERATIONS = 4, 6
-STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences, a compromise between rounding and curvature
+STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences: small ones suffer from rounding, large ones from bias
 
 
 def smoothness(
@@ -19,22 +19,23 @@ def smoothness(
     x: np.ndarray,
     batch_size: int,
     seed: int,
-    deflation: Deflation | None = None,
+    preconditioner: LowRankPreconditioner | None = None,
 ) -> float:
-    """L of a mini-batch (Assumption 3): mean over batches of the Hessian's largest eigenvalue at x.
+    """L of a mini-batch (Assumption 3): mean over batches of the largest eigenvalue of the Hessian at x.
 
-    Power iteration on differences of gradients.
+    Power iteration. Products with the Hessian are differences of gradients.
 
     Parameters
     ----------
     network : Network
     samples : Samples
-    alpha : array, as `Objective`'s
+    alpha : array
+        As for `Objective`.
     x : array of shape (d,)
     batch_size : int
     seed : int
-    deflation : Deflation, optional
-        P: the eigenvalue is that of P times the Hessian.
+    preconditioner : LowRankPreconditioner, optional
+        P: then the eigenvalue is that of P times the Hessian.
 
     Returns
     -------
@@ -46,28 +47,26 @@ def smoothness(
     for _ in range(BATCHES):
         rows = rng.integers(samples.size, size=batch_size)
         weight = None if samples.weight is None else samples.weight[rows]
-        batch = Objective(
-            network, Samples(samples.X[rows], samples.y[rows], weight), alpha=alpha, threads=1, cache_bytes=0
-        )
-        found.append(_largest_eigenvalue(batch, x, rng, deflation))
+        batch = Objective(network, Samples(samples.X[rows], samples.y[rows], weight), alpha=alpha, threads=1)
+        found.append(_largest_eigenvalue(batch, x, rng, preconditioner))
     found = [value for value in found if np.isfinite(value) and value > 0]
     return float(np.mean(found)) if found else 1.0
 
 
 def _largest_eigenvalue(
-    objective: Objective, x: np.ndarray, rng: np.random.Generator, deflation: Deflation | None
+    objective: Objective, x: np.ndarray, rng: np.random.Generator, preconditioner: LowRankPreconditioner | None
 ) -> float:
-    """Of P^1/2 H P^1/2, which has the eigenvalues of P H: lengths are those of P^-1/2 direction."""
+    """Of P^1/2 H P^1/2, which has the eigenvalues of P H. Norms are those of P^-1/2 v."""
     step = STEP[objective.network.dtype.name]
     start = objective.gradient(x)
     change = rng.standard_normal(objective.d).astype(x.dtype)
-    shortened = change if deflation is None else deflation.apply(change)
+    shortened = change if preconditioner is None else preconditioner.apply(change)
     value = 0.0
     with np.errstate(all="ignore"):
         for _ in range(ITERATIONS):
-            direction = shortened / np.sqrt(change @ shortened)
-            change = (objective.gradient(objective.network.vector(x + step * direction)) - start) / step
-            shortened = change if deflation is None else deflation.apply(change)
+            v = shortened / np.sqrt(change @ shortened)
+            change = (objective.gradient(objective.network.vector(x + step * v)) - start) / step
+            shortened = change if preconditioner is None else preconditioner.apply(change)
             value = float(np.sqrt(change @ shortened))
             if not np.isfinite(value) or value == 0:
                 break

@@ -1,4 +1,4 @@
-"""The record of a run: one row an epoch, delays, settings, machine; the clock that stops while a row is made."""
+"""The trace of a run: a row for each epoch, delays, settings, machine; and the clock of training time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from asysvrg.core.network import build_info
 
 
 class Clock:
-    """Seconds of training: runs only inside `with clock.running():`."""
+    """Seconds of training. It runs only inside `with clock.running():`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -84,9 +84,9 @@ class Trace:
     Attributes
     ----------
     config : dict
-        Settings of the run, with the choices that were made for it (threads, memory mode, cache).
+        Parameters, the plan's choices by name, and under "plan" the reason for each.
     epochs : list of dict
-        One row a recorded state: epoch, seconds (of training), loss (the whole objective), train_error,
+        A row for each recorded state: epoch, seconds (of training), loss (the whole objective), train_error,
         test_error (None without a validation set), gradient_norm_squared, sample_gradients (so far), delay
         (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start.
     delay_histogram : list of int
@@ -115,7 +115,7 @@ class Trace:
 
 
 def joined(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """A trace (as `as_dict`) that goes on with another's: the later one's start is the earlier one's last row."""
+    """Two traces (of `as_dict`) as one. The start of the later one is the last row of the earlier one."""
     last = earlier["epochs"][-1]
     rows = [
         row | {name: last[name] + row[name] for name in ("seconds", "sample_gradients")} for row in later["epochs"][1:]

@@ -14,7 +14,7 @@ from sklearn import datasets as bundled
 from sklearn.model_selection import train_test_split
 
 from asysvrg.data import download, formats
-from asysvrg.data.formats import Features, Part
+from asysvrg.data.formats import XY, Features
 
 BUNDLED = {
     "digits": bundled.load_digits,
@@ -33,9 +33,9 @@ class Dataset:
     Attributes
     ----------
     name : str
-        Name of the set, or of the file or folder it was read from.
+        Name of the data set, or of the file or folder that it was read from.
     X_train : ndarray or CSR matrix of shape (n_train, n_features)
-        Features, one row per sample. Images: float32 in [0, 1].
+        Features, one row per sample. Pixels are float32 in [0, 1].
     y_train : ndarray of shape (n_train,)
         Targets: int64 or text (classes), or floats.
     X_test : ndarray or CSR matrix of shape (n_test, n_features), or None
@@ -62,29 +62,29 @@ def load(
 ) -> Dataset:
     """Load a training set and a test set.
 
-    Where fewer rows are asked for than there are, and where a test set must be held out, rows are
-    drawn at random by `seed`, in proportion to the classes where the targets are integers or text
-    and each class is large enough. (The first rows of a file are no sample of it:
-    the two halves of MNIST's test set are by different writers.)
-    Features are not standardised; only the pixels of images are scaled, to [0, 1].
+    A set without a test set of its own is split. If you ask for fewer rows than there are, rows are drawn.
+    Both are random and depend on `seed` alone; they are stratified if the targets are integers or text and
+    every class is large enough. (The first rows of a file are not a random sample: the two halves of
+    MNIST's test set come from different groups of writers.)
+    Features are not standardised. Only pixels are scaled, to [0, 1].
 
     Parameters
     ----------
     source : str or path, default="digits"
         ``digits``, ``breast-cancer``, ``wine``, ``iris``, ``diabetes`` (bundled with
-        scikit-learn), ``mnist``, ``fashion-mnist`` (downloaded where missing),
+        scikit-learn), ``mnist``, ``fashion-mnist`` (downloaded if missing),
         ``cifar10-features``, or a file or folder: IDX, CIFAR-10 binary, .npz (``X_train``,
-        ``y_train``, ``X_test``, ``y_test``, or ``X`` and ``y``), svmlight or CSV. A file
-        ``NAME.t``, or one named ``test`` where this says ``train``, is the test set of an
-        svmlight file. Write ``./mnist`` for a folder that has the name of a set.
+        ``y_train``, ``X_test``, ``y_test``, or ``X`` and ``y``), svmlight or CSV. The test set of an
+        svmlight file is the file beside it that is named ``NAME.t``, or ``test`` in place of
+        ``train``. Write ``./mnist`` for a folder that is named like a set.
     data_home : path, default=None
-        Folder of the named sets. None means the environment variable ``ASYSVRG_DATA_HOME``, or
-        the user's cache folder.
+        Folder of the named sets. None means the environment variable ``ASYSVRG_DATA_HOME``; if that
+        is not set, the user's cache folder.
     train_size : int, default=None
         Number of training rows; None means all.
     test_size : int, default=None
-        Number of test rows, 0 for no test set. None means all of the set's own test set, or a
-        fifth of the rows where it has none.
+        Number of test rows, 0 for no test set. None means all rows of the set's own test set, or a
+        fifth of the rows if it has none.
     target : str or int, default=None
         Name or index (from 0) of a CSV file's target column; None means the last.
     seed : int, default=0
@@ -98,9 +98,9 @@ def load(
     Raises
     ------
     ValueError
-        If a file is malformed, or a size is more than there is.
+        If a file is malformed, or a size is larger than the set.
     OSError
-        If there is no such set or file (FileNotFoundError), or a download failed.
+        If there is no such set or file (FileNotFoundError), or if a download failed.
     """
     named = isinstance(source, str) and source in NAMES
     if named and target is not None:
@@ -114,8 +114,8 @@ def load(
         train, test = formats.read(path, target)
     if train[1] is None or (test is not None and test[1] is None):
         raise ValueError(
-            f"{name} holds no targets: IDX images need their labels file beside them, an .npz file "
-            "the key y, a CSV file a target column"
+            f"{name} has no targets: IDX images need their labels file beside them, an .npz file "
+            "needs the key y, a CSV file a target column"
         )
     if test is None:
         train, test = _hold_out(name, train, train_size, test_size, seed)
@@ -127,8 +127,8 @@ def load(
             )
         n_train = _count("train_size", train_size, 1, len(train[1]), name)
         n_test = _count("test_size", test_size, 0, len(test[1]), name)
-        train = _drawn(train, n_train, seed)
-        test = _drawn(test, n_test, seed) if n_test else None
+        train = _sampled(train, n_train, seed)
+        test = _sampled(test, n_test, seed) if n_test else None
     X_test, y_test = (None, None) if test is None else (formats.finished(test[0]), test[1])
     return Dataset(name, formats.finished(train[0]), train[1], X_test, y_test)
 
@@ -140,18 +140,18 @@ def load_file(path: str | os.PathLike, target: str | int | bool | None = None) -
     ----------
     path : path
         IDX images (the labels are taken from the file beside them), CIFAR-10 binary, .npz,
-        svmlight or CSV. An .npz file with a training and a test set gives the test set.
+        svmlight or CSV. Of an .npz file with a training and a test set, the test set is returned.
     target : str, int or False, default=None
-        Name or index (from 0) of a CSV file's target column; None means the last, False that
-        the file has none.
+        Name or index (from 0) of a CSV file's target column. None means the last column, False
+        means that the file has no target column.
 
     Returns
     -------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Features; images as float32 in [0, 1]. An svmlight file gives as many columns as its
-        largest index asks for.
+        Features; pixels as float32 in [0, 1]. The largest index in an svmlight file decides the
+        number of columns.
     y : ndarray of shape (n_samples,), or None
-        Targets; None if the file holds none.
+        Targets; None if the file has none.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _existing(source: str | os.PathLike, names: tuple[str, ...]) -> Path:
     raise FileNotFoundError(f"there is no file or folder {str(source)!r}{hint}{sets}")
 
 
-def _bundled(name: str) -> Part:
+def _bundled(name: str) -> XY:
     X, y = BUNDLED[name](return_X_y=True)
     if name == "digits":
         X = (X / 16).astype(np.float32)
@@ -195,10 +195,9 @@ def _count(what: str, value: int | None, least: int, most: int, where: str) -> i
     return int(value)
 
 
-def _hold_out(
-    name: str, part: Part, train_size: int | None, test_size: int | None, seed: int
-) -> tuple[Part, Part | None]:
-    X, y = part
+def _hold_out(name: str, xy: XY, train_size: int | None, test_size: int | None, seed: int) -> tuple[XY, XY | None]:
+    """Split rows into a training set and a test set (None if `test_size` is 0)."""
+    X, y = xy
     n = len(y)
     if n == 1 and test_size is None:
         raise ValueError(f"{name} has one row, too few to hold out a test set; give test_size=0")
@@ -207,22 +206,22 @@ def _hold_out(
     where = f"{name} ({n} rows, {n_test} of them held out for testing)"
     n_train = _count("train_size", train_size, 1, n - n_test, where)
     if n_train == n:
-        return part, None
+        return xy, None
     train, test = _split(y, n_train, n_test, seed)
     return (X[train], y[train]), (X[test], y[test]) if n_test else None
 
 
-def _drawn(part: Part, size: int, seed: int) -> Part:
-    """So many rows of a part; all of them in their order."""
-    X, y = part
+def _sampled(xy: XY, size: int, seed: int) -> XY:
+    """Draw `size` random rows and keep their order."""
+    X, y = xy
     if size == len(y):
-        return part
+        return xy
     rows = np.sort(_split(y, size, 0, seed)[0])
     return X[rows], y[rows]
 
 
 def _split(y: np.ndarray, n_train: int, n_test: int, seed: int) -> list[np.ndarray]:
-    """Numbers of random rows, stratified by y where it holds classes of which each side can have some."""
+    """Random row indices of the two sides; stratified if y holds classes and both sides can have each class."""
     stratify = None
     if y.dtype.kind in "iuUSb":
         sizes = np.unique(y, return_counts=True)[1]

@@ -1,4 +1,4 @@
-"""Named data sets: where they are looked up, and their download where they are missing."""
+"""Named data sets: where they are stored, and how missing files are downloaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import textwrap
 from pathlib import Path
 
-# Name -> (address of the folder, {file: md5}). Tests put their own server here.
+# Name -> (URL of the folder, {file: md5}). Tests replace it by a server of their own.
 DOWNLOADS: dict[str, tuple[str, dict[str, str]]] = {
     "mnist": (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -31,7 +31,7 @@ NAMES = (*DOWNLOADS, "cifar10-features")
 
 
 def home(data_home: str | os.PathLike | None = None) -> Path:
-    """Folder of the named data sets (it need not exist)."""
+    """Folder of the named data sets; it may not exist yet."""
     chosen = data_home or os.environ.get("ASYSVRG_DATA_HOME")
     if not chosen:
         import pooch
@@ -41,14 +41,14 @@ def home(data_home: str | os.PathLike | None = None) -> Path:
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
-    """The file of that name, plain or gzipped, or spelt ``train-images.idx3-ubyte``, or None."""
+    """Path of an IDX file, or None; it may be gzipped, or spelt ``train-images.idx3-ubyte``."""
     spellings = (name, name.replace("-idx", ".idx"))
     paths = (folder / f"{spelling}{end}" for spelling in spellings for end in ("", ".gz"))
     return next((path for path in paths if path.is_file()), None)
 
 
 def missing(name: str, data_home: str | os.PathLike | None = None) -> list[str]:
-    """Files of a named data set that are not in place."""
+    """Files of a named data set that do not exist."""
     if name not in DOWNLOADS:
         file = f"{name}.npz"
         return [] if (home(data_home) / file).is_file() else [file]
@@ -57,9 +57,9 @@ def missing(name: str, data_home: str | os.PathLike | None = None) -> list[str]:
 
 
 def locate(name: str, data_home: str | os.PathLike | None = None) -> Path:
-    """Find a named data set, and download what is missing of it.
+    """Find a named data set, and download its missing files.
 
-    Files already in place are used as they are; downloads are checked by md5.
+    Files that exist are used without a check; downloaded files are checked by md5.
 
     Parameters
     ----------
@@ -76,22 +76,19 @@ def locate(name: str, data_home: str | os.PathLike | None = None) -> Path:
     Raises
     ------
     OSError
-        If the set is neither there nor to be had; the message says where to put it by hand.
+        If a file is missing and cannot be downloaded. The message says where to put it.
     """
     absent = missing(name, data_home)
-    if name not in DOWNLOADS:
-        path = home(data_home) / f"{name}.npz"
-        if absent:
-            raise FileNotFoundError(
-                f"{name} has no public address to download from, and {path} does not exist: put "
-                "the file there, or name another folder by data_home or ASYSVRG_DATA_HOME"
-            )
-        return path
-    folder = home(data_home) / name
-    address, files = DOWNLOADS[name]
+    path = home(data_home) / (name if name in DOWNLOADS else f"{name}.npz")
+    if absent and name not in DOWNLOADS:
+        raise FileNotFoundError(
+            f"{name} has no public address to download from, and {path} does not exist: put "
+            "the file there, or name another folder by data_home or ASYSVRG_DATA_HOME"
+        )
     for file in absent:
-        _download(address + file, files[file], folder)
-    return folder
+        url, files = DOWNLOADS[name]
+        _download(url + file, files[file], path)
+    return path
 
 
 def _download(url: str, md5: str, folder: Path) -> None:
@@ -108,10 +105,11 @@ def _download(url: str, md5: str, folder: Path) -> None:
     except (OSError, ValueError) as err:
         raise OSError(
             f"could not download {url} ({type(err).__name__}: {short(err)}); put the file into "
-            f"{folder} by hand, or name the folder that holds {folder.name}/ by data_home or "
+            f"{folder} by hand, or name the folder that contains {folder.name}/ by data_home or "
             "ASYSVRG_DATA_HOME"
         ) from None
 
 
 def short(err: Exception) -> str:
+    """The message of an error on one line of at most 200 characters."""
     return textwrap.shorten(str(err), 200, placeholder=" ...")

@@ -1,7 +1,7 @@
 """Readers of files and folders: IDX, CIFAR-10 binary, .npz, svmlight, CSV.
 
-Readers return a part, ``(X, y)``, with images as bytes (`finished` makes floats of them), so that
-only the rows in use are ever held as floats; ``y`` is None where a file holds no targets.
+Each reader returns features and targets, ``(X, y)``; ``y`` is None if the file has no targets. Images stay
+bytes until `finished` converts them, so that only the rows that are used take the memory of floats.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from sklearn.datasets import load_svmlight_files
 from asysvrg.data.download import DOWNLOADS, find_idx, short
 
 Features = np.ndarray | sparse.csr_matrix
-Part = tuple[Features, np.ndarray | None]
+XY = tuple[Features, np.ndarray | None]
 
 FORMATS = "IDX, CIFAR-10 .bin, .npz, svmlight or CSV"
+ENDINGS = {".bin": "cifar", ".csv": "csv", ".tsv": "csv"} | dict.fromkeys((".svm", ".svmlight", ".libsvm"), "svmlight")
 CIFAR_RECORD = 1 + 3 * 32 * 32
 MISSING = ("na", "n/a", "null", "none", "missing")
 _NUMBER = rb"[-+]?(?:nan|inf|[\d.]+(?:e[-+]?\d+)?)"
@@ -38,23 +39,23 @@ SVMLIGHT = re.compile(rb"^" + _START + _PAIR + rb"(?!\S)", re.M | re.I)
 SVMLIGHT_LINE = re.compile(rb"(?:" + _START + rb"(?:" + _PAIR + rb")*)?\s*(?:#.*)?", re.S | re.I)
 
 
-def read(path: Path, target: str | int | bool | None = None) -> tuple[Part, Part | None]:
+def read(path: Path, target: str | int | bool | None = None) -> tuple[XY, XY | None]:
     """Read the training set and, where there is one, the test set of a file or folder.
 
     Parameters
     ----------
     path : pathlib.Path
-        File (gzip and bzip2 are undone), or folder of IDX or CIFAR-10 binary files. The content
-        decides what a file is, and its name where the content cannot.
+        File (gzip and bzip2 files are decompressed), or folder of IDX or CIFAR-10 binary files. The
+        name of a file decides its format; if the name does not, the content does.
     target : str, int or False, default=None
         Name or index (from 0) of a CSV file's target column; None means the last, False none.
 
     Returns
     -------
-    train : part
+    train : tuple (X, y)
         Training set.
-    test : part or None
-        Test set: of the folder, of the .npz file, or from the file beside an svmlight file.
+    test : tuple (X, y), or None
+        Test set, found in the folder, in the .npz file, or in the test file beside an svmlight file.
 
     Raises
     ------
@@ -71,43 +72,41 @@ def read(path: Path, target: str | int | bool | None = None) -> tuple[Part, Part
         if missing:
             raise ValueError(f"{path} lacks {', '.join(missing)} (.gz or not)")
         return tuple(_checked(file, _idx(file, _bytes(file))) for file in (found[0], found[2]))
-    parts = []
+    sets = []
     for patterns in (("train*.bin", "data_batch*.bin"), ("test*.bin",)):
         files = sorted(file for pattern in patterns for file in path.glob(pattern))
         batches = [_checked(file, _cifar(file, _bytes(file))) for file in files]
-        parts.append(tuple(map(np.concatenate, zip(*batches, strict=True))) if batches else None)
-    if parts[0] is None:
+        sets.append(tuple(map(np.concatenate, zip(*batches, strict=True))) if batches else None)
+    if sets[0] is None:
         raise ValueError(
             f"{path} is a folder without data: expected the four IDX files of MNIST "
             f"({', '.join(names)}), or CIFAR-10's train*.bin or data_batch*.bin"
         )
-    return parts[0], parts[1]
+    return sets[0], sets[1]
 
 
-def read_file(
-    path: Path, target: str | int | bool | None = None, *, find_test: bool = False
-) -> tuple[Part, Part | None]:
-    """Read one file, and if `find_test` the test file beside an svmlight file; see `read`."""
-    name = _plain(path.name).lower()
-    is_npz = name.endswith(".npz") or zipfile.is_zipfile(path)
-    raw = b"" if is_npz else _bytes(path)
-    kind = "npz" if is_npz else _kind(path, name, raw)
+def read_file(path: Path, target: str | int | bool | None = None, *, find_test: bool = False) -> tuple[XY, XY | None]:
+    """Read one file; with `find_test`, also the test file beside an svmlight file. See `read`."""
+    name = _uncompressed(path.name).lower()
+    if name.endswith(".npz") or zipfile.is_zipfile(path):
+        _refuse(target, path)
+        train, test = _npz(path)
+        return _checked(path, train), _checked(path, test) if test else None
+    raw = _bytes(path)
+    kind = _kind(path, name, raw)
     if kind == "csv":
         return _checked(path, _csv(path, raw, target)), None
     _refuse(target, path)
-    if kind == "npz":
-        train, test = _npz(path)
-        return _checked(path, train), _checked(path, test) if test else None
     if kind == "svmlight":
-        sibling = _test_file(path) if find_test else None
-        raws = {path: raw} | ({sibling: _bytes(sibling)} if sibling else {})
-        parts = [_checked(*item) for item in zip(raws, _svmlight(raws), strict=True)]
-        return parts[0], parts[1] if sibling else None
+        test_file = _test_file(path) if find_test else None
+        raws = {path: raw} | ({test_file: _bytes(test_file)} if test_file else {})
+        sets = [_checked(*item) for item in zip(raws, _svmlight(raws), strict=True)]
+        return sets[0], sets[1] if test_file else None
     return _checked(path, (_idx if kind == "idx" else _cifar)(path, raw)), None
 
 
 def finished(X: Features) -> Features:
-    """Features for use: images as float32 in [0, 1], arrays C-contiguous."""
+    """Features as estimators take them: pixels as float32 in [0, 1], arrays C-contiguous."""
     if sparse.issparse(X):
         return X
     if X.dtype == np.uint8:
@@ -117,11 +116,11 @@ def finished(X: Features) -> Features:
 
 def _refuse(target: object, path: Path) -> None:
     if target is not None:
-        raise ValueError(f"target is {target!r}, but {path} is no CSV file and has no column to choose")
+        raise ValueError(f"target is {target!r}, but {path} is not a CSV file, so there is no column to choose")
 
 
-def _checked(path: Path, part: Part) -> Part:
-    X, y = part
+def _checked(path: Path, xy: XY) -> XY:
+    X, y = xy
     if not all(X.shape):
         raise ValueError(f"{path}: {X.shape[0]} rows of {X.shape[1]} features; it holds no data")
     if y is not None and len(y) != X.shape[0]:
@@ -139,10 +138,11 @@ def _checked(path: Path, part: Part) -> Part:
     if y is not None and y.dtype.kind == "f" and not np.isfinite(y).all():
         row = (~np.isfinite(y)).argmax()
         raise ValueError(f"{path}: the target in row {row} (from 0) is not a finite number")
-    return part
+    return xy
 
 
-def _plain(name: str) -> str:
+def _uncompressed(name: str) -> str:
+    """The name of a file without the ending of its compression."""
     return name.removesuffix(".gz").removesuffix(".bz2")
 
 
@@ -165,16 +165,9 @@ def _first_line(raw: bytes) -> bytes:
 
 
 def _kind(path: Path, name: str, raw: bytes) -> str:
-    if re.search(r"idx\d-ubyte", name):
-        return "idx"
-    for kind, ends in {
-        "cifar": (".bin",),
-        "csv": (".csv", ".tsv"),
-        "svmlight": (".svm", ".svmlight", ".libsvm"),
-    }.items():
-        if name.endswith(ends):
-            return kind
-    if raw.startswith(b"\0\0\x08"):
+    if Path(name).suffix in ENDINGS:
+        return ENDINGS[Path(name).suffix]
+    if re.search(r"idx\d-ubyte", name) or raw.startswith(b"\0\0\x08"):
         return "idx"
     head = raw[:65536]
     if b"\0" not in head:
@@ -182,13 +175,13 @@ def _kind(path: Path, name: str, raw: bytes) -> str:
             return "svmlight"
         if re.search(rb"[,;\t]", _first_line(raw)):
             return "csv"
-    raise ValueError(f"{path} is in no known format; expected {FORMATS}")
+    raise ValueError(f"{path} has an unknown format; expected {FORMATS}")
 
 
 def _idx_array(path: Path, raw: bytes) -> np.ndarray:
     if raw[:3] != b"\0\0\x08" or raw[3:4] not in (b"\1", b"\2", b"\3", b"\4"):
         raise ValueError(
-            f"{path} is no IDX file of bytes: it begins with {raw[:4].hex(' ')}, expected 00 00 08 "
+            f"{path} is not an IDX file of bytes: it begins with {raw[:4].hex(' ')}, expected 00 00 08 "
             "and the number of dimensions"
         )
     start = 4 + 4 * raw[3]
@@ -203,10 +196,10 @@ def _idx_array(path: Path, raw: bytes) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
-def _idx(path: Path, raw: bytes) -> Part:
+def _idx(path: Path, raw: bytes) -> XY:
     images = _idx_array(path, raw)
     if images.ndim < 2:
-        raise ValueError(f"{path} holds labels; give the file of the images, beside it")
+        raise ValueError(f"{path} holds labels; give the images file beside it")
     X = images.reshape(len(images), math.prod(images.shape[1:]))
     name = path.name.removesuffix(".gz").replace(".idx", "-idx")
     labels = name.replace("-images-idx3-", "-labels-idx1-")
@@ -215,44 +208,42 @@ def _idx(path: Path, raw: bytes) -> Part:
         return X, None
     y = _idx_array(beside, _bytes(beside))
     if y.shape != X.shape[:1]:
-        raise ValueError(f"{beside} has shape {y.shape}, but {path} holds {len(X)} images; expected a label each")
+        raise ValueError(f"{beside} has shape {y.shape}, but {path} holds {len(X)} images; expected one label for each")
     return X, y.astype(np.int64)
 
 
-def _cifar(path: Path, raw: bytes) -> Part:
+def _cifar(path: Path, raw: bytes) -> XY:
     if len(raw) % CIFAR_RECORD:
         raise ValueError(
-            f"{path} is no CIFAR-10 binary file, or truncated: {len(raw)} bytes are not a multiple "
+            f"{path} is not a CIFAR-10 binary file, or is truncated: {len(raw)} bytes are not a multiple "
             f"of the {CIFAR_RECORD} of a record (label, then 3 x 32 x 32 pixels)"
         )
     records = np.frombuffer(raw, np.uint8).reshape(-1, CIFAR_RECORD)
     y = records[:, 0].astype(np.int64)
     if y.max() > 9:
         raise ValueError(
-            f"{path} is no CIFAR-10 binary file: record {(y > 9).argmax()} (from 0) has the label "
+            f"{path} is not a CIFAR-10 binary file: record {(y > 9).argmax()} (from 0) has the label "
             f"{y[y > 9][0]}, expected 0 to 9"
         )
     return records[:, 1:], y
 
 
-def _npz(path: Path) -> tuple[Part, Part | None]:
+def _npz(path: Path) -> tuple[XY, XY | None]:
     expected = "expected an .npz file of the arrays X_train, y_train, X_test, y_test, or X and y"
     names = ("X", "y", "X_train", "y_train", "X_test", "y_test")
     try:
         if not zipfile.is_zipfile(path):
-            raise ValueError("no zip archive, or truncated")
+            raise ValueError("not a zip archive, or truncated")
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             keys = list(file)
             held = {name: np.asarray(file[name]) for name in names if name in keys}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError) as err:
         raise ValueError(f"{path} cannot be read ({short(err)}); {expected}, without objects") from None
     for name, values in held.items():
-        if name[0] == "X" and (values.ndim != 2 or values.dtype.kind not in "fiub"):
+        ndim, kinds, what = (2, "fiub", "numbers") if name[0] == "X" else (1, "fiubU", "numbers or text")
+        if values.ndim != ndim or values.dtype.kind not in kinds:
             found = f"{values.dtype} of shape {values.shape}"
-            raise ValueError(f"{path}: {name} is {found}; expected a 2-D array of numbers")
-        if name[0] == "y" and (values.ndim != 1 or values.dtype.kind not in "fiubU"):
-            found = f"{values.dtype} of shape {values.shape}"
-            raise ValueError(f"{path}: {name} is {found}; expected a 1-D array of numbers or text")
+            raise ValueError(f"{path}: {name} is {found}; expected a {ndim}-D array of {what}")
         held[name] = _floats(values) if name[0] == "X" else integers(values)
     if "X" in held:
         return (held["X"], held.get("y")), None
@@ -269,12 +260,12 @@ def _floats(X: np.ndarray) -> np.ndarray:
 
 
 def integers(y: np.ndarray) -> np.ndarray:
-    """Integer targets as int64, others as they are."""
+    """Convert integer targets to int64; return others unchanged."""
     return y.astype(np.int64) if y.dtype.kind in "iu" else y
 
 
 def _test_file(path: Path) -> Path | None:
-    name = _plain(path.name)
+    name = _uncompressed(path.name)
     names = [f"{name}.t"]
     if "train" in name:
         names.append("test".join(name.rsplit("train", 1)))
@@ -282,9 +273,9 @@ def _test_file(path: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _svmlight(raws: dict[Path, bytes]) -> list[Part]:
+def _svmlight(raws: dict[Path, bytes]) -> list[XY]:
     try:
-        # Together, so that they agree on the number of features and on where indices start.
+        # One call for both, so that they agree on the number of features and on the first index.
         arrays = load_svmlight_files([io.BytesIO(raw) for raw in raws.values()])
     except (ValueError, IndexError, OverflowError) as err:
         for path, raw in raws.items():
@@ -292,14 +283,14 @@ def _svmlight(raws: dict[Path, bytes]) -> list[Part]:
                 if not SVMLIGHT_LINE.fullmatch(line):
                     text = line[:60].decode("latin-1")
                     raise ValueError(
-                        f"{path}, line {number}: {text!r} is no svmlight; expected 'label index:value index:value ...'"
+                        f"{path}, line {number}: {text!r} is not svmlight; expected 'label index:value index:value ...'"
                     ) from None
-        raise ValueError(f"{' or '.join(map(str, raws))} is no svmlight: {short(err)}") from None
-    parts = []
+        raise ValueError(f"{' or '.join(map(str, raws))} is not svmlight: {short(err)}") from None
+    sets = []
     for X, y in zip(arrays[::2], arrays[1::2], strict=True):
         whole = np.isfinite(y).all() and (y == np.rint(y)).all() and (np.abs(y) < 2**53).all()
-        parts.append((X, y.astype(np.int64) if whole else y))
-    return parts
+        sets.append((X, y.astype(np.int64) if whole else y))
+    return sets
 
 
 def _is_number(cell: str) -> bool:
@@ -342,10 +333,10 @@ def _rows(path: Path, raw: bytes) -> Iterator[tuple[int, list[str]]]:
                 )
             yield reader.line_num, row
     except (csv.Error, UnicodeDecodeError) as err:
-        raise ValueError(f"{path} is no CSV file in UTF-8 ({short(err)})") from None
+        raise ValueError(f"{path} is not a CSV file in UTF-8 ({short(err)})") from None
 
 
-def _csv(path: Path, raw: bytes, target: str | int | bool | None) -> Part:
+def _csv(path: Path, raw: bytes, target: str | int | bool | None) -> XY:
     first = [row for _, row in itertools.islice(_rows(path, raw), 2)]
     if not first:
         raise ValueError(f"{path} is empty; expected lines of numbers and a target")

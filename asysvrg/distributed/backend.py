@@ -3,47 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
-
-from sklearn.utils.validation import check_scalar
 
 from asysvrg.distributed.codec import CODECS
-
-CHOICES = {"compress": list(CODECS), "wait": ["sleep", "yield", "spin"], "late": ["wait", "drop"]}
+from asysvrg.kinds import checked, documented, integer, one_of, parameter
 
 
 @dataclass(frozen=True)
 class MPI:
-    """Options of distributed training: ``backend=MPI(servers=2)``. ``backend="mpi"`` means ``MPI()``.
+    """The table of options: a field is a parameter, see `kinds`."""
 
-    Parameters
-    ----------
-    servers : int, default=1
-        Number of parameter servers, ranks 0 to servers - 1. Each one updates a contiguous shard of the parameters. All
-        other ranks are workers.
-    compress : {"float16"} or None, default=None
-        Precision in which parameters and directions are sent. "float16" sends half as many bytes as float32 and costs
-        time for the conversion; snapshots and full gradients keep full precision.
-    wait : {"sleep", "yield", "spin"}, default="sleep"
-        What a rank does while it waits for a message. "sleep" gives its core away, "yield" offers it to other
-        processes, "spin" keeps it, for ranks that have a core each.
-    late : {"wait", "drop"}, default="wait"
-        With the estimator's `max_delay`: "wait" makes newer directions wait for older ones, so that none is too late.
-        "drop" discards a direction that is too late; its mini-batch is computed again.
+    servers: int = parameter(
+        1,
+        integer(1),
+        "Number of parameter servers: ranks 0 to servers - 1",
+        "Each one updates a contiguous shard of the parameters. All other ranks are workers, one at least. What a "
+        "worker reads is consistent within each shard only, and the delays in the trace are those of the first one. "
+        "Several are for networks so large that one server, or its link, is busy all the time. Not with `max_delay`.",
+    )
+    compress: str | None = parameter(
+        None,
+        one_of(*CODECS),
+        "Precision in which parameters and directions are sent",
+        '"float16" sends about half as many bytes as float32, a quarter of those of float64, and costs time for the '
+        "conversion. Parameters are sent as the difference to the snapshot, and the rounding error of a direction is "
+        "added to the next one, so that the floor of convergence does not change. Snapshots and full gradients keep "
+        "full precision.",
+        unset="that of `dtype`",
+    )
+    wait: str = parameter(
+        "sleep",
+        one_of("sleep", "yield", "spin"),
+        "What a rank does while it waits for a message",
+        '"sleep": it offers its core to other processes for a fifth of a millisecond, then sleeps. "yield": it goes on '
+        'offering. "spin": it keeps its core, for ranks that have one each.',
+    )
+    late: str = parameter(
+        "wait",
+        one_of("wait", "drop"),
+        "What becomes of a direction that `max_delay` makes too late",
+        '"wait": newer directions wait for older ones, so that none is too late. "drop": it is discarded, and its '
+        "mini-batch is computed again.",
+    )
+
+    def __post_init__(self) -> None:
+        vars(self).update(checked(MPI, self))
+
+
+MPI.__doc__ = f"""Options of distributed training: ``backend=MPI(servers=2)``. ``backend="mpi"`` means ``MPI()``.
+
+{documented(MPI)}
 
     Raises
     ------
     ValueError, TypeError
         For a value that is not one of these.
     """
-
-    servers: int = 1
-    compress: str | None = None
-    wait: str = "sleep"
-    late: str = "wait"
-
-    def __post_init__(self) -> None:
-        check_scalar(self.servers, "servers", Integral, min_val=1)
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(map(str, known))}; got {getattr(self, name)!r}")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from asysvrg.core.loop import Applied
 from asysvrg.core.objective import Objective, Snapshot
+from asysvrg.core.schedule import Epoch
 from asysvrg.distributed.gradient import FullGradient, data_shards
 from asysvrg.distributed.server import Group
 from asysvrg.distributed.session import Coordinator
 from asysvrg.distributed.updates import Updates
-
-CACHE_HITS = 0.5  # share of draws found in a cache from which it saves more than it costs (bench/bench_kernels.py)
+from asysvrg.plan import cache_pays
 
 
 class DistributedExecution:
@@ -25,98 +26,65 @@ class DistributedExecution:
     session : Coordinator
     objective : Objective
         Of all samples. Only its l2 term and its numbers are used here.
-    batch_size, inner_steps : int
+    draws : int
+        Samples that the mini-batches of an epoch draw.
     max_delay : int or None
     seed : int
-    has_cache, skips_zeros : bool
-        Whether this is so on all workers.
     """
 
-    update = "server"
-    deflation = 0
-    lengths = directions = np.zeros(0)
-
-    def __init__(
-        self,
-        session: Coordinator,
-        objective: Objective,
-        *,
-        batch_size: int,
-        inner_steps: int,
-        max_delay: int | None,
-        seed: int,
-        has_cache: bool,
-        skips_zeros: bool,
-    ):
-        self.session, self.objective, self.seed = session, objective, seed
-        self.batch_size, self.inner_steps, self.max_delay = batch_size, inner_steps, max_delay
-        self.codec = session.codecs(objective.network.dtype)[0]
+    def __init__(self, session: Coordinator, objective: Objective, *, draws: int, max_delay: int | None, seed: int):
+        self.session, self.objective, self.draws, self.seed = session, objective, draws, seed
+        self.max_delay, self.codec = max_delay, session.codecs(objective.network.dtype)[0]
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
-        self.has_cache = has_cache and all(self._cache_hits(group) >= CACHE_HITS for group in session.groups)
-        self.skips_zeros = skips_zeros
 
-    def shortening(self, x: np.ndarray, epoch: int) -> None:
-        """None: there is no preconditioner."""
+    def cache_pays(self, group: Group) -> bool:
+        """Whether the workers of a group keep the snapshot's cache, if memory allows."""
+        workers = {peer.rank for peer in self.session.server.workers}.intersection(group.ranks)
+        return cache_pays(self.objective.n, self.draws, max(len(workers), 1))
 
-    def snapshot(self, x: np.ndarray, *, direction: str) -> Snapshot:
+    def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """The full gradient from the workers' data shards."""
         session = self.session
         self.sweep += 1
-        keep_cache = [direction == "svrg" and self._cache_hits(group) >= CACHE_HITS for group in session.groups]
-        shards = data_shards(session.groups, x.size)
-        task = FullGradient(session.server, x, shards, sweep=self.sweep, keep_cache=keep_cache)
+        keep = [keep_cache and self.cache_pays(group) for group in session.groups]
+        task = FullGradient(session.server, x, data_shards(session.groups, x.size), sweep=self.sweep, keep_cache=keep)
         session.serve(task)
         return self.objective.assembled(x, task.gradient, task.loss, task.errors)
 
-    def _cache_hits(self, group: Group) -> float:
-        """Share of draws that a worker finds in its cache: samples of its data shards, and earlier draws."""
-        workers = max(len({peer.rank for peer in self.session.server.workers}.intersection(group.ranks)), 1)
-        swept, drawn = 1 / workers, self.inner_steps * self.batch_size / (self.objective.n * workers)
-        return swept + (1 - swept) * (1 + math.expm1(-drawn) / drawn)
-
-    def inner(
-        self,
-        x: np.ndarray,
-        snapshot: Snapshot,
-        *,
-        direction: str,
-        eta: float,
-        boost: float,
-        epoch: int,
-        deadline: float = math.inf,
-    ) -> np.ndarray:
-        """m updates of x in place. Returns the delays in rank 0's shard, fewer if the deadline cut the epoch."""
+    def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:
+        """Updates x in place. The delays are those in rank 0's shard, fewer if the deadline cut the epoch."""
         session, start = self.session, time.perf_counter()
         task = Updates(
             session.server,
             x,
             snapshot.x,
-            snapshot.mu if direction == "svrg" else None,
+            snapshot.mu if epoch.direction.needs_snapshot else None,
+            epoch,
             sweep=self.sweep,
-            epoch=epoch,
-            steps=self.inner_steps,
-            eta=eta,
-            l2_factor=boost,
             groups=session.groups,
             codec=self.codec,
             shards=session.shards,
-            start=float(np.random.default_rng([self.seed, epoch]).random()),
+            start=float(np.random.default_rng([self.seed, epoch.number]).random()),
             max_delay=self.max_delay,
             late=session.options.late,
         )
-        session.serve(task, deadline=deadline)
+        session.serve(task, deadline=epoch.deadline)
         if not task.done:
             task.cut()
             session.serve(task)
         self.speed = task.applied / (time.perf_counter() - start)
         session.server.dropped += task.others.dropped
         self.carried -= task.others.carried
-        return task.delays
+        evaluated = session.server.evaluated
+        counted, self.counted = evaluated - self.counted, evaluated
+        return Applied(task.delays, counted)
 
-    def cost(self, snapshot: Snapshot, direction: str) -> tuple[int, int]:
-        """Sample gradients computed since the last call, whatever became of them."""
-        counted, self.counted = self.session.server.evaluated - self.counted, self.session.server.evaluated
-        return counted, 0
+    def state(self) -> dict[str, np.ndarray]:
+        """Nothing: the next epoch depends on x only."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Nothing to restore."""
 
     def report(self) -> dict[str, Any]:
         """Of the epoch: workers alive, updates a second, bytes of all messages, dropped results, losses of workers."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +19,9 @@ from asysvrg._version import __version__
 from asysvrg.core.loop import Outcome
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
-from asysvrg.core.scaling import NEUTRAL, Scaling
+from asysvrg.core.scaling import Scaling
 from asysvrg.core.trace import Trace
+from asysvrg.core.warn import warn
 from asysvrg.distributed import mpi, sharding
 from asysvrg.distributed.backend import MPI
 from asysvrg.distributed.endpoint import replaced_handlers, restore_handlers
@@ -31,7 +31,8 @@ from asysvrg.distributed.server import Group
 from asysvrg.distributed.session import Coordinator, Participant, announce_running
 from asysvrg.distributed.sharding import Sharding
 from asysvrg.distributed.worker import Worker
-from asysvrg.settings import Settings
+from asysvrg.parameters import Settings
+from asysvrg.plan import Data, Plan, storage
 
 _open: Any = None  # the session of this process
 
@@ -162,10 +163,9 @@ def agreed_samples(
     session.divide()
     if session.rank == 0:
         for rank, wanted, cores in agreed["bound"]:
-            warnings.warn(
+            warn(
                 f"rank {rank} is to run {wanted} threads, but its launcher lets it use {cores} core(s) only: "
-                "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs",
-                stacklevel=5,
+                "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs"
             )
         session.groups = [Group(n_rows, tuple(ranks)) for n_rows, ranks in agreed["groups"]]
         session.server.group(session.groups)
@@ -183,22 +183,18 @@ def agreed_samples(
 
 
 def lead(
-    session: Any,
-    objective: Objective,
-    scaling: Scaling,
-    *,
-    batch_size: int,
-    inner_steps: int,
-    max_delay: int | None,
-    seed: int,
-) -> DistributedExecution:
-    """Rank 0: says what the other ranks must know, and returns the execution that has them work."""
-    session.exchange(Stage.PLAN, {"batch_size": batch_size, "seed": seed} | scaling.as_dict())
-    workers = session.exchange(Stage.WORKERS, {}, _true_of_all)
-    session.begin_epochs()
-    return DistributedExecution(
-        session, objective, batch_size=batch_size, inner_steps=inner_steps, max_delay=max_delay, seed=seed, **workers
+    session: Any, plan: Plan, objective: Objective, scaling: Scaling, *, max_delay: int | None, seed: int
+) -> tuple[DistributedExecution, Plan]:
+    """Rank 0: says what the other ranks must know. Returns the execution that has them work, and the whole plan."""
+    session.exchange(
+        Stage.PLAN, {"batch_size": plan.batch_size, "sampling": plan.sampling, "seed": seed} | scaling.as_dict()
     )
+    stored = session.exchange(Stage.WORKERS, {}, _true_of_all)
+    session.begin_epochs()
+    draws = plan.inner_steps * plan.batch_size
+    execution = DistributedExecution(session, objective, draws=draws, max_delay=max_delay, seed=seed)
+    stored["snapshot_cache"] &= all(execution.cache_pays(group) for group in session.groups)
+    return execution, plan.with_storage(**stored)
 
 
 def finish(session: Any, outcome: Outcome, trace: Trace) -> None:
@@ -212,7 +208,7 @@ def assist(session: Any, settings: Settings, network: Network, samples: Samples)
     plan = session.exchange(Stage.PLAN)
     if session.is_worker:
         worker = _worker(session, settings, network, samples, plan)
-        session.exchange(Stage.WORKERS, {"has_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
+        session.exchange(Stage.WORKERS, {"snapshot_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
         session.work(worker)
     else:
         session.exchange(Stage.WORKERS)
@@ -223,22 +219,22 @@ def assist(session: Any, settings: Settings, network: Network, samples: Samples)
 
 def _true_of_all(given: dict[int, dict[str, Any]]) -> dict[str, bool]:
     """What is true of all workers. Servers give nothing."""
-    return {name: all(one[name] for one in given.values() if one) for name in ("has_cache", "skips_zeros")}
+    return {name: all(one[name] for one in given.values() if one) for name in ("snapshot_cache", "skips_zeros")}
 
 
 def _worker(session: Any, settings: Settings, network: Network, samples: Samples, plan: dict[str, Any]) -> Worker:
     scaling = Scaling.from_dict(plan)
-    if scaling is not NEUTRAL:
-        samples = Samples(scaling.inputs(samples.X), scaling.targets(samples.y), samples.weight)
+    X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
+    stored = storage(Data.of(X), network, settings.cache_bytes)
     return Worker(
         network,
-        samples,
+        Samples(X, y, samples.weight, skip_zeros=stored.skips_zeros[0]),
         alpha=scaling.l2(settings.alpha, network),
         batch_size=plan["batch_size"],
-        sampling=settings.sampling,
+        sampling=plan["sampling"],
         seed=plan["seed"],
         threads=settings.threads,
-        cache_bytes=settings.cache_bytes,
+        may_keep=stored.snapshot_cache[0],
         codecs=session.codecs(network.dtype),
         shards=session.shards,
     )

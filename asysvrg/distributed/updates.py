@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 
 from asysvrg.core.network import aligned_zeros
+from asysvrg.core.schedule import Epoch
 from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import Codec
 from asysvrg.distributed.protocol import DIRECTION, MU, SNAPSHOT, SVRG, Kind, Message
@@ -134,12 +135,9 @@ class Updates(Task):
         x is updated in place; x~.
     mu : array of shape (d,) or None
         None for plain SGD.
+    epoch : Epoch
     sweep : int
         Number of the full gradient that gave mu.
-    epoch, steps : int
-        s and m.
-    eta, l2_factor : float
-        Learning rate; what the l2 term is multiplied by.
     groups : sequence of Group
     codec : Codec
         Of rank 0's shard of x and v in messages.
@@ -159,12 +157,9 @@ class Updates(Task):
         x: np.ndarray,
         snapshot: np.ndarray,
         mu: np.ndarray | None,
+        epoch: Epoch,
         *,
         sweep: int,
-        epoch: int,
-        steps: int,
-        eta: float,
-        l2_factor: float = 1.0,
         groups: Sequence[Group],
         codec: Codec,
         shards: Sequence[slice] = (slice(None),),
@@ -172,16 +167,18 @@ class Updates(Task):
         max_delay: int | None = None,
         late: str = "wait",
     ):
-        self.server, self.snapshot, self.mu, self.sweep, self.epoch = server, snapshot, mu, sweep, epoch
-        self.l2_factor, self.codec = l2_factor, codec
-        self.shard = ParameterShard(x[shards[0]], snapshot[shards[0]], epoch=epoch, steps=steps, eta=eta, codec=codec)
+        self.server, self.snapshot, self.mu, self.sweep, self.codec = server, snapshot, mu, sweep, codec
+        self.epoch, self.l2_factor = epoch.number, epoch.l2_factor
+        self.shard = ParameterShard(
+            x[shards[0]], snapshot[shards[0]], epoch=epoch.number, steps=epoch.steps, eta=epoch.eta, codec=codec
+        )
         self.others = OtherShards(self.shard, x, dict(enumerate(shards[1:], 1)))
         self.max_delay = max_delay if late == "drop" else None
         self.bound = max_delay if late == "wait" else None
         self.versions: dict[int, int] = {}  # with a bound: of directions that are being computed or held, by rank
         self.held: dict[int, np.ndarray] = {}  # directions that wait for older ones, by rank
         self.window = math.inf if len(groups) == 1 else WINDOW * sum(len(group.ranks) for group in groups)
-        of_group = scheduled_groups(start, [group.n_rows for group in groups], steps)
+        of_group = scheduled_groups(start, [group.n_rows for group in groups], epoch.steps)
         self.pools = [np.flatnonzero(of_group == g)[::-1].tolist() for g in range(len(groups))]  # the next one is last
 
     @property

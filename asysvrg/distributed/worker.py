@@ -8,7 +8,6 @@ import numpy as np
 
 from asysvrg.core.inner import InnerLoop
 from asysvrg.core.network import Network, Samples, aligned_zeros
-from asysvrg.core.objective import save_work
 from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import Codec
 from asysvrg.distributed.protocol import SHARD, STEP, SVRG, Flag, Kind, Message
@@ -33,8 +32,8 @@ class Worker:
     seed : int
         Of all mini-batches, the same on every rank.
     threads : int
-    cache_bytes : float
-        As for `Objective`.
+    may_keep : bool
+        Whether memory allows the snapshot's cache.
     codecs : sequence of Codec
         Of x and v in messages to and from each server.
     shards : sequence of slice, optional
@@ -51,16 +50,16 @@ class Worker:
         sampling: str = "replacement",
         seed: int,
         threads: int,
-        cache_bytes: float,
+        may_keep: bool,
         codecs: Sequence[Codec],
         shards: Sequence[slice] = (slice(None),),
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
-        self.may_keep = save_work(network, samples, cache_bytes)
+        self.may_keep = may_keep
         self.cache, self.known, self.keeps = None, np.zeros(samples.size, dtype=np.int32), False
         self.loop = InnerLoop(
-            network, samples, alpha=alpha, batch_size=batch_size, coordinates=0, block=1, max_delay=None, seed=seed,
-            threads=threads, replacement=sampling == "replacement", update="serial" if threads == 1 else "atomic",
+            network, samples, alpha=alpha, batch_size=batch_size, seed=seed, threads=threads, execution="shared",
+            update="plain", replacement=sampling == "replacement",
         )  # fmt: skip
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
         self.snapshot, self.mu = network.vector(), network.vector()
@@ -174,7 +173,7 @@ class Worker:
             step.iteration,
             direction="svrg" if svrg else "sgd",
             epoch=step.epoch,
-            boost=step.l2_factor,
+            l2_factor=step.l2_factor,
             mu=self.mu,
             x_snap=self.snapshot,
             cache=self._cache() if svrg and self.keeps else None,

@@ -1,4 +1,4 @@
-"""Figures from traces; matplotlib is imported only when one is drawn."""
+"""Figures of traces. Matplotlib is imported only when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PANELS = (
 
 
 def require_matplotlib(path: str | os.PathLike[str] | None = None) -> None:
-    """Raises ValueError with the way out where matplotlib is missing, or cannot write a file named like `path`."""
+    """Raise ValueError if matplotlib is missing, or cannot write a file with the ending of `path`."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -28,14 +28,14 @@ def require_matplotlib(path: str | os.PathLike[str] | None = None) -> None:
 
 
 def draw(figures: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draws loss, training and test error against seconds of training.
+    """Draw loss, training error and test error against seconds of training.
 
     Parameters
     ----------
-    figures : mapping of str to mapping of str to trace
-        A row of panels for each title, a curve for each of its traces (as in `history_`).
+    figures : mapping of str to mapping of str to dict
+        For each title the traces by name, as in `history_`. A title is a row of panels, a trace is a curve.
     path : path
-        Where to write; the ending chooses the format.
+        File to write; its ending is the format.
     """
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -61,6 +61,6 @@ def draw(figures: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str])
 
 
 def _ceiling(traces: Mapping[str, Any], column: str) -> float | None:
-    # The first epochs would flatten the rest of the curve.
+    # Without a limit, the first epochs would flatten the rest of the curve.
     values = [row[column] for t in traces.values() for row in t["epochs"][1:] if row[column] is not None]
     return 2 * sorted(values)[int(0.8 * len(values))] or None if values else None

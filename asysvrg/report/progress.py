@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar in a terminal, otherwise one line per epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def describe(row: Row) -> str:
-    """Loss and errors of a row in a few words."""
+    """Loss, errors and delay of a row on one line."""
     words = [f"loss {row['loss']:.4f}", f"train error {row['train_error']:.4f}"]
     if row["test_error"] is not None:
         words.append(f"test error {row['test_error']:.4f}")
@@ -27,7 +27,7 @@ def describe(row: Row) -> str:
 
 @contextmanager
 def progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Row], None]]:
-    """A function that shows a new row; shows nothing unless `wanted`."""
+    """Yield a function that shows a new row, or does nothing unless `wanted`."""
     if not wanted:
         yield lambda row: None
     elif sys.stderr.isatty():
@@ -47,7 +47,7 @@ def progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Row], None]]:
 
 
 def table(rows: list[Row], title: str = "", lines: int = 8) -> str:
-    """A closing table of about so many rows, the first and the last among them."""
+    """Table of about `lines` rows, evenly spaced, with the first and the last row."""
     step = max(1, -(-(len(rows) - 1) // (lines - 1))) if len(rows) > 1 else 1
     chosen = [row for i, row in enumerate(rows) if i % step == 0 or i == len(rows) - 1]
     out = [title] if title else []

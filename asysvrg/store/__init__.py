@@ -1,1 +1,1 @@
-"""Files: models, checkpoints, and how they are written without loss."""
+"""Files that a run writes: models and checkpoints, written atomically."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written after every epoch, read to go on."""
+"""Checkpoints: the state of a run, written after every epoch and read when the run is resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import tempfile
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ import numpy as np
 from asysvrg.core.loop import KEPT, State
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.trace import Trace
+from asysvrg.core.warn import warn
 from asysvrg.store import archive
 from asysvrg.store.files import digest
 
-NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 3
-ARRAYS = ("x", "best", "lengths", "directions")
+NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 4
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip
 
 
 def identity(network: Network, samples: Samples, settings: dict[str, Any]) -> dict[str, Any]:
-    """What a run and its resumption have in common: data, network, settings that say where the run goes."""
+    """What must be the same when a run is resumed: data, network, and the settings that its result depends on."""
     return {
         "n_samples": samples.size,
         "widths": list(network.widths),
@@ -46,21 +46,21 @@ class Checkpoint:
     Parameters
     ----------
     folder : path
-        Made where it is not there yet.
+        Folder, which is created if it does not exist.
     identity : dict
-        See `identity`; a checkpoint with another one is refused.
+        See `identity`. A checkpoint with another identity is an error.
     resume : bool
-        Read the checkpoint that is there. Without it, one that is there is an error.
+        Read the checkpoint in the folder, if there is one. If False, an existing checkpoint is an error.
 
     Attributes
     ----------
     state : State or None
-        Where to go on; None at the start of a run.
+        State to continue from; None at the start of a run.
 
     Raises
     ------
     ValueError
-        If the folder cannot be written to, or what is in it does not suit.
+        If the folder cannot be written to or has other content, or if the checkpoint is of another run or damaged.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: dict[str, Any], *, resume: bool):
@@ -74,17 +74,19 @@ class Checkpoint:
         if resume and self.path.exists():
             self._read()
 
-    def started_with(self, name: str, number: int | float) -> int | float:
-        """A number that a run decides on at its start: this one, or the one of the run that is resumed."""
-        return self._start.setdefault(name, number)
+    def started_with(self, name: str, find: Callable[[], int | float]) -> int | float:
+        """A number that is found at the start of a run, by `find`; in a resumed run the number found then."""
+        if name not in self._start:
+            self._start[name] = find()
+        return self._start[name]
 
     def restore(self, trace: Trace) -> None:
-        """Puts the rows recorded so far into a new trace."""
+        """Add the rows recorded so far to a new trace."""
         trace.epochs.extend(self._rows)
         trace.delay_histogram.extend(self._histogram)
 
     def keep(self, state: State, trace: Trace) -> None:
-        """Writes a state; warns, once, where that is not possible, and lets the run go on."""
+        """Write a state. If that fails, warn once; the run continues without checkpoints."""
         if self._failed:
             return
         values = {
@@ -96,17 +98,16 @@ class Checkpoint:
             "delay_histogram": trace.delay_histogram,
         }
         try:
-            archive.write(self.path, FORMAT, VERSION, values, {name: getattr(state, name) for name in ARRAYS})
+            archive.write(self.path, FORMAT, VERSION, values, {"x": state.x, "best": state.best, **state.arrays})
         except OSError as error:
             self._failed = True
-            warnings.warn(
-                f"{self.path} cannot be written in epoch {state.epoch} ({error.strerror or error}): training goes on "
-                "without checkpoints; the last one written is kept",
-                stacklevel=8,
+            warn(
+                f"{self.path} cannot be written in epoch {state.epoch} ({error.strerror or error}): training continues "
+                "without checkpoints; the last one is kept"
             )
 
     def _read(self) -> None:
-        values, arrays = archive.read(self.path, FORMAT, VERSION, ARRAYS)
+        values, _ = archive.read(self.path, FORMAT, VERSION, ())
         for name, kind in TYPES.items():
             if not isinstance(values.get(name), kind):
                 raise ValueError(f"{self.path} is damaged ({name} is missing or of another type)")
@@ -118,18 +119,17 @@ class Checkpoint:
         ]
         if differences:
             raise ValueError(
-                f"{self.path} is of another run ({'; '.join(differences)}): resume with what it was started with, "
+                f"{self.path} is of another run ({'; '.join(differences)}): resume with the same settings and data, "
                 "or give another folder"
             )
         numbers, rows, histogram = values["numbers"], values["rows"], values["delay_histogram"]
         start = values["start"]
-        d, dtype = _size(self.identity["widths"]), np.dtype(self.identity["dtype"])
-        listed = self.identity["n_samples"] if self.identity.get("sampling") == "importance" else 0
-        directions = self.identity.get("deflation", 0) * sum(1 + width for width in self.identity["widths"][1:-1])
-        for name, size in zip(ARRAYS, (d, d, listed, directions), strict=True):
+        dtype, sizes = np.dtype(self.identity["dtype"]), _sizes(self.identity)
+        _, arrays = archive.read(self.path, FORMAT, VERSION, tuple(sizes))
+        for name, size in sizes.items():
             array = arrays[name]
-            if array.shape != (size,) or (size and array.dtype != dtype) or not np.isfinite(array).all():
-                raise ValueError(f"{self.path} is damaged ({name} is no {dtype} array of {size} finite numbers)")
+            if array.shape != (size,) or array.dtype != dtype or not np.isfinite(array).all():
+                raise ValueError(f"{self.path} is damaged ({name} is not a {dtype} array of {size} finite numbers)")
         sound = (
             set(numbers) == set(KEPT)
             and all(isinstance(number, int | float) and not math.isnan(number) for number in numbers.values())
@@ -143,18 +143,19 @@ class Checkpoint:
             and 0 < start["learning_rate"] < math.inf
         )
         if not sound:
-            raise ValueError(f"{self.path} is damaged (its counts or its rows are not those of a run)")
-        self.state = State(epoch=values["epoch"], numbers=numbers, **{name: arrays[name] for name in ARRAYS})
+            raise ValueError(f"{self.path} is damaged (its counts or rows are not valid)")
+        x, best = arrays.pop("x"), arrays.pop("best")
+        self.state = State(x, best, values["epoch"], arrays, numbers)
         self._start, self._rows, self._histogram = start, rows, histogram
 
 
 def check_folder(folder: str | os.PathLike[str], *, resume: bool) -> None:
-    """Makes the folder; refuses one that cannot be written to, or that holds what it should not."""
+    """Create the folder; raise ValueError if it cannot be written to or has other content."""
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f".{NAME}.*.tmp"):  # by a process that was killed while it wrote
-            left.unlink()
+        for temporary in folder.glob(f".{NAME}.*.tmp"):  # of a process that was killed while it wrote
+            temporary.unlink()
         tempfile.TemporaryFile(dir=folder).close()
         others = sorted(path.name for path in folder.iterdir())
     except OSError as error:
@@ -167,7 +168,7 @@ def check_folder(folder: str | os.PathLike[str], *, resume: bool) -> None:
     if resume and others and NAME not in others:
         raise ValueError(
             f"checkpoint_dir {folder} holds no {NAME} to resume, but {others[0]}: give the folder of a run, "
-            "or an empty one to start"
+            "or an empty one to start a run"
         )
 
 
@@ -179,5 +180,13 @@ def _difference(name: str, found: Any, wanted: Any) -> str:
     return f"{name} was {found}, is {wanted}"
 
 
-def _size(widths: list[int]) -> int:
-    return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+def _sizes(identity: dict[str, Any]) -> dict[str, int]:
+    """The length of each array of a checkpoint."""
+    widths = identity["widths"]
+    d = sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    sizes = {"x": d, "best": d}
+    if identity.get("sampling") == "importance":
+        sizes["gradient_norms"] = identity["n_samples"]
+    if len(widths) > 2 and identity.get("deflation"):
+        sizes["bases"] = identity["deflation"] * sum(1 + width for width in widths[1:-1])
+    return sizes

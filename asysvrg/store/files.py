@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and fingerprints of arrays."""
+"""Files that are written completely or not at all, and hashes of arrays."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write in, which takes the place of `path` once all of it is on the disk, and not before.
+    """Open a temporary file for writing, and rename it to `path` once its content is on disk.
 
-    Whatever happens on the way, kill -9 and loss of power included, `path` is either what it was or what was written.
+    After an exception, kill -9 or a loss of power, `path` has either the old content or the new one.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -31,27 +31,25 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name, too
+        os.fsync(folder)  # writes the new name to disk
     finally:
         os.close(folder)
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Writes JSON by way of a temporary file, so that a failure leaves what was there."""
+    """Write JSON to a file; if that fails, the old file stays."""
     with replacing(path) as file:
-        for piece in json.JSONEncoder(indent=1).iterencode(content):
-            file.write(piece.encode())
+        file.write(json.dumps(content, indent=1).encode())
 
 
 def digest(array: np.ndarray | None) -> str:
-    """Hash of an array's type, shape and bytes; of a CSR matrix's three arrays."""
+    """Hash of an array's dtype, shape and bytes, or of the three arrays of a CSR matrix."""
     code = hashlib.blake2b(digest_size=16)
-    parts = [array.data, array.indices, array.indptr] if hasattr(array, "indptr") else [array]
-    for part in parts:
-        if part is not None:
-            part = np.ascontiguousarray(part)
-            if part.dtype.kind == "i":
-                part = part.astype(np.int64, copy=False)  # SciPy chooses the type of its indices by their size
-            code.update(f"{part.dtype} {part.shape}".encode())
-            code.update(part.reshape(-1).view(np.uint8))
+    for values in [array.data, array.indices, array.indptr] if hasattr(array, "indptr") else [array]:
+        if values is not None:
+            values = np.ascontiguousarray(values)
+            if values.dtype.kind == "i":
+                values = values.astype(np.int64, copy=False)  # SciPy chooses the dtype of indices by their size
+            code.update(f"{values.dtype} {values.shape}".encode())
+            code.update(values.reshape(-1).view(np.uint8))
     return code.hexdigest()

@@ -1,10 +1,11 @@
-"""Fitted models outside of this process: files without code in them, scikit-learn's MLP, PyTorch."""
+"""Fitted models as files without code, as scikit-learn's MLP, and as PyTorch parameters."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import OrderedDict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg.core.network import ACTIVATIONS, LOSSES, Network
+from asysvrg.distributed.backend import MPI
 from asysvrg.store import archive
 
 FORMAT, VERSION = "asysvrg-model", 1
-# Fitted attributes that go into a file as they are, with their types; those that a model has not are left out.
+# Fitted attributes that a file stores, and their types. A model may lack some of them.
 FITTED: dict[str, type] = {
     "n_iter_": int, "loss_": float, "stopped_": str, "history_": dict, "n_outputs_": int, "_flat": bool,
     "_stream": int, "_factor": float,
@@ -34,10 +36,10 @@ class Persistent:
             CLASSES.setdefault(cls.__name__, cls)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the fitted model to one file, for `asysvrg.load` and `asysvrg predict`.
+        """Write the fitted model to one file, for `asysvrg.load` and `asysvrg predict`.
 
-        The file is an .npz archive of arrays and JSON; reading it can run no code. It takes the place of what was at
-        `path` only when all of it is on the disk.
+        The file is an .npz archive of arrays and JSON; reading it runs no code. An older file at `path` stays until
+        all of the new one is on disk.
 
         Parameters
         ----------
@@ -62,9 +64,9 @@ class Persistent:
         archive.write(path, FORMAT, VERSION, values, {"x": x.astype(network.dtype, copy=False)})
 
     def to_sklearn(self) -> MLPClassifier | MLPRegressor:
-        """A fitted `MLPClassifier` or `MLPRegressor` with the same predictions.
+        """Convert to a fitted `MLPClassifier` or `MLPRegressor` with the same predictions.
 
-        Two classes have one logistic output there; it takes the difference of the two outputs here.
+        For two classes scikit-learn has one logistic output. Its weights are the difference of this model's two.
         """
         check_is_fitted(self, "coefs_")
         network = self._network
@@ -95,7 +97,7 @@ class Persistent:
     def to_torch(self) -> OrderedDict[str, Any]:
         """State dict for a `torch.nn.Sequential` of linear layers with an activation after each but the last.
 
-        Its output is that before the softmax. For one hidden layer::
+        The module's outputs are the logits, before the softmax. For one hidden layer::
 
             net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
             net.load_state_dict(model.to_torch())
@@ -113,7 +115,7 @@ class Persistent:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The model that `save` wrote.
+    """Load a model that `save` wrote.
 
     Parameters
     ----------
@@ -122,22 +124,22 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     AsySVRGClassifier or AsySVRGRegressor
-        Fitted.
+        The fitted model.
 
     Raises
     ------
     ValueError
-        If the file is no model, is damaged, or was written by a newer version.
+        If the file is not a model, is damaged, or was written by a newer version.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
     path = Path(path)
     values, arrays = archive.read(path, FORMAT, VERSION, ("x",))
     try:
         return _model(values, arrays["x"])
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ValueError(f"{path} is no sound model ({what[:200]}); save it again") from None
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ValueError(f"{path} is not a valid model ({reason[:200]}); save it again") from None
 
 
 def _model(values: dict[str, Any], x: np.ndarray) -> Any:
@@ -158,22 +160,22 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
     is_classifier = hasattr(kind, "predict_proba")
     wanted = {"n_iter_", "loss_", "n_outputs_", "history_"} | (set() if is_classifier else {"_flat"})
     if not wanted <= set(fitted) or model.n_outputs_ != network.widths[-1]:
-        raise ValueError("fitted attributes are missing or do not suit the network")
+        raise ValueError("fitted attributes are missing or do not match the network")
     if not is_classifier and model._flat and model.n_outputs_ != 1:
         raise ValueError("a model of one target has several outputs")
     rows = model.history_.get("epochs")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "loss" in row for row in rows):
-        raise ValueError("its history is none")
-    if is_classifier != (classes is not None) or is_classifier != (network.loss != "squared"):
-        raise ValueError(f"classes or the loss {network.loss!r} do not suit {kind.__name__}")
+        raise ValueError("its history has no list of epochs")
+    if is_classifier != (classes is not None) or is_classifier != (network.loss in ("softmax", "binary")):
+        raise ValueError(f"classes or the loss {network.loss!r} do not match {kind.__name__}")
     if classes is not None:
-        model.classes_ = _unlabelled(classes)
+        model.classes_ = _classes(classes)
         if len(model.classes_) != model.n_outputs_:
             raise ValueError(f"{len(model.classes_)} classes for {model.n_outputs_} outputs")
     names = values["feature_names"]
     if names is not None:
         if not isinstance(names, list) or [type(n) for n in names] != [str] * network.widths[0]:
-            raise ValueError(f"feature names are not {network.widths[0]} texts")
+            raise ValueError(f"feature names are not {network.widths[0]} strings")
         model.feature_names_in_ = np.array(names, dtype=object)
     return model
 
@@ -181,14 +183,14 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
 def _network(values: dict[str, Any], x: np.ndarray) -> Network:
     widths, activation, loss, dtype = (values[name] for name in ("widths", "activation", "loss", "dtype"))
     if not isinstance(widths, list) or any(type(width) is not int or not 0 < width < 2**31 for width in widths):
-        raise ValueError("widths are no list of positive whole numbers")
+        raise ValueError("widths are not a list of positive integers")
     if activation not in list(ACTIVATIONS) or loss not in list(LOSSES) or dtype not in ["float32", "float64"]:
         raise ValueError(f"activation, loss or dtype is unknown: {activation!r}, {loss!r}, {dtype!r}")
     network = Network(widths, activation, loss, dtype)
     if x.shape != (network.size,) or x.dtype != network.dtype:
         raise ValueError(f"x is {x.dtype} of shape {x.shape}, not {dtype} of shape ({network.size},)")
     if not np.isfinite(x).all():
-        raise ValueError("x has numbers that are not finite")
+        raise ValueError("x has values that are not finite")
     return network
 
 
@@ -200,7 +202,7 @@ def _parameters(kind: type, packed: Any) -> dict[str, Any]:
     return given
 
 
-# JSON has neither tuples nor keys that are numbers: both go in as {"tuple": [...]} and {"dict": [[key, value], ...]}.
+# JSON has no tuples, and only strings as keys: they are stored as {"tuple": [...]} and {"dict": [[key, value], ...]}.
 
 
 def _packed(value: Any) -> Any:
@@ -209,42 +211,49 @@ def _packed(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, tuple | list):
-        parts = [_packed(part) for part in value]
-        return {"tuple": parts} if isinstance(value, tuple) else parts
+        items = [_packed(item) for item in value]
+        return {"tuple": items} if isinstance(value, tuple) else items
     if isinstance(value, dict):
-        return {"dict": [[_packed(key), _packed(part)] for key, part in value.items()]}
+        return {"dict": [[_packed(key), _packed(item)] for key, item in value.items()]}
     if isinstance(value, np.dtype | type):
         return np.dtype(value).name
     if isinstance(value, os.PathLike):
         return str(value)
-    # What is left, as a RandomState or a function, is of use to `fit` only, and could not be read without code.
+    if isinstance(value, MPI):
+        return {"MPI": asdict(value)}
+    # Other objects, such as a RandomState, matter to `fit` only, and reading them would run code: None is stored.
     return value if isinstance(value, bool | int | float | str | type(None)) else None
 
 
 def _unpacked(value: Any) -> Any:
     if isinstance(value, list):
-        return [_unpacked(part) for part in value]
+        return [_unpacked(item) for item in value]
     if isinstance(value, dict) and set(value) == {"tuple"}:
-        return tuple(_unpacked(part) for part in value["tuple"])
+        return tuple(_unpacked(item) for item in value["tuple"])
+    if isinstance(value, dict) and set(value) == {"MPI"}:
+        return MPI(**value["MPI"])
     if isinstance(value, dict):
-        return {_unpacked(key): _unpacked(part) for key, part in value["dict"]}
+        return {_unpacked(key): _unpacked(item) for key, item in value["dict"]}
     return value
 
 
 def _labels(classes: np.ndarray) -> dict[str, Any]:
-    labels = classes.tolist()
-    if classes.dtype.kind not in "biufUO" or not all(isinstance(label, bool | int | float | str) for label in labels):
+    """Class labels as JSON values, from which `_classes` makes the same array."""
+    if not _may_be_labels(classes.dtype, classes.tolist()):
         raise ValueError(f"classes_ of type {classes.dtype} cannot be saved; use numbers, bools or text as labels")
-    return {"dtype": classes.dtype.str, "labels": labels}
+    return {"dtype": classes.dtype.str, "labels": classes.tolist()}
 
 
-def _unlabelled(packed: Any) -> np.ndarray:
+def _classes(packed: Any) -> np.ndarray:
     dtype, labels = np.dtype(packed["dtype"]), packed["labels"]
-    if not isinstance(labels, list) or not all(isinstance(label, bool | int | float | str) for label in labels):
-        raise ValueError("labels are neither numbers nor text")
-    if dtype.kind not in "biufUO" or dtype.shape or dtype.itemsize > 10**6:
-        raise ValueError(f"labels of type {dtype}")
+    if not isinstance(labels, list) or not _may_be_labels(dtype, labels):
+        raise ValueError(f"labels of type {dtype} are neither numbers nor text")
     classes = np.array(labels, dtype=dtype)
     if json.dumps(classes.tolist()) != json.dumps(labels) or len(np.unique(classes)) != len(classes):
-        raise ValueError(f"labels are not distinct ones of type {dtype}")
+        raise ValueError(f"labels are not distinct values of type {dtype}")
     return classes
+
+
+def _may_be_labels(dtype: np.dtype, labels: list[Any]) -> bool:
+    is_plain = dtype.kind in "biufUO" and not dtype.shape and dtype.itemsize <= 10**6
+    return is_plain and all(isinstance(label, bool | int | float | str) for label in labels)

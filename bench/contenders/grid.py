@@ -64,15 +64,15 @@ def our_sgd_svrg() -> Iterator[dict[str, Any]]:
             yield from (how | more for more in choices)
 
 
-def subsets() -> Iterator[dict[str, Any]]:
-    """Coordinates an update touches: the paper's 1000, and a fifth of all."""
+def subsets(form: str = "") -> Iterator[dict[str, Any]]:
+    """Coordinates an update touches: the paper's 1000, and a fifth of all; in whole lines with `form` "lines:"."""
     for coordinates, batch, rate in ((1000, 10, 1.0), (1000, 20, 1.4), (16_000, 10, 0.2), (16_000, 30, 0.4)):
         for passes in (3, 8):
             yield {
                 "batch_size": batch,
                 "learning_rate_init": rate,
                 "inner_steps": passes * 10_000 // batch,
-                "coordinates": coordinates,
+                "coordinates": f"{form}{coordinates}" if form else coordinates,
             }
 
 
@@ -97,10 +97,10 @@ DIRECT: dict[str, list[dict[str, Any]]] = {
     "L-BFGS": [{"memory": memory} for memory in (5, 10, 20, 40)],
     "ours svrg all": list(ours()),
     "ours sgd_svrg": list(our_sgd_svrg()),
-    "ours svrg lines": list(subsets()),
+    "ours svrg lines": list(subsets("lines:")),
     "ours svrg single": list(subsets()),
     "ours sgd": list(our_sgd()),
-    "ours sgd lines": list(subsets()),
+    "ours sgd lines": list(subsets("lines:")),
     "jax momentum, boosted": list(boosted()),
 }
 # Peers that follow the same path in every library: it is found once, by JAX, the fastest of them.

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from asysvrg.core.objective import boost_in
+from asysvrg.core.schedule import l2_factor
 from contenders.setting import ALPHA, Meter, Problem, Settings, flat, halves, rate_at
 
 DECAY = (ALPHA, 0.0)  # l2 weight of a layer's matrix, of its biases
@@ -107,7 +107,7 @@ def run(method: str, problem: Problem, settings: Settings, cores: int, seed: int
         corrected = method == "svrg" and passes >= settings.get("sgd", 0)
         step = _compiled(problem, method, corrected, nesterov, steps, batch)
         picks, rate = jax.device_put(picks), jnp.float32(rate_at(settings, passes))
-        boost = jnp.float32(boost_in(int(passes), settings.get("boost", 1.0)))
+        boost = jnp.float32(l2_factor(int(passes), settings.get("boost", 1.0)))
         take = corrected and (snapshot == () or (passes - settings.get("sgd", 0)) % settings["inner"] == 0)
         with meter.running():
             if take:

@@ -65,11 +65,11 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
 
 DIRECTIONS = {
     "svrg all": {},
-    "svrg lines": {"coordinates": 1000, "block": "line"},
+    "svrg lines": {"coordinates": "lines:1000"},
     "svrg single": {"coordinates": 1000},
     "sgd_svrg": {},
     "sgd": {"solver": "sgd"},
-    "sgd lines": {"solver": "sgd", "coordinates": 1000, "block": "line"},
+    "sgd lines": {"solver": "sgd", "coordinates": "lines:1000"},
 }
 
 

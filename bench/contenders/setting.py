@@ -37,7 +37,7 @@ class Problem:
     def __init__(self, name: str, X: Any, y: np.ndarray, hidden: tuple[int, ...] = (100,)):
         self.name, self.X, self.y, self.n = name, X, y, X.shape[0]
         self.network = Network((X.shape[1], *hidden, int(y.max()) + 1), "relu", "softmax", np.float32)
-        self.objective = Objective(self.network, Samples(X, y), alpha=ALPHA, threads=1, cache_bytes=0)
+        self.objective = Objective(self.network, Samples(X, y), alpha=ALPHA, threads=1)
 
     def start(self, seed: int) -> np.ndarray:
         """The start that our estimators make of this random state."""

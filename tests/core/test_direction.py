@@ -12,7 +12,7 @@ def test_direction_against_the_twin(setting, kind, threads, dtype):
     """Eq. (16): v of a worker, at an x^ that is not the snapshot; threads have their parts of the mini-batch."""
     problem = Problem(**setting, dtype=dtype, n=60, p=9)
     _, mu, cache = problem.snapshot(problem.x)
-    snap, loop = problem.vector(problem.x), problem.inner_loop(threads=threads)
+    snap, loop = problem.vector(problem.x), problem.inner_loop(threads=threads, update="plain")
     x, v = problem.vector(problem.x), problem.vector()
     x += 0.1 * np.random.default_rng(2).standard_normal(len(x)).astype(dtype)
     for t in range(5):
@@ -26,10 +26,9 @@ def test_direction_against_the_twin(setting, kind, threads, dtype):
 
 @pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
 def test_updates_and_directions_of_one_loop_are_those_of_two(form):
-    """They lay the same scratch out differently."""
+    """They share their scratch."""
     problem = Problem(form=form, dtype=np.float32, n=60, p=300, density=0.03)
     both, apart = problem.inner_loop(batch=4), [problem.inner_loop(batch=4) for _ in range(2)]
-    assert both.puts_off == (form != "dense")
     x, v, expected = problem.vector(problem.x), problem.vector(), problem.vector()
     for epoch in range(3):
         y = problem.vector(x)
@@ -52,7 +51,7 @@ def test_a_cache_is_completed_where_a_direction_needs_it(hidden, form, threads, 
     snap, x, v = problem.vector(problem.x), problem.vector(1.1 * problem.x), problem.vector()
     cache, known = aligned_zeros(full.shape, dtype), np.zeros(30, np.int32)
     cache[:10], known[:10], cache[10:] = full[:10], 1, np.nan
-    loop, seen = problem.inner_loop(threads=threads, batch=7), np.arange(30) < 10
+    loop, seen = problem.inner_loop(threads=threads, update="plain", batch=7), np.arange(30) < 10
     for t in range(6):
         index = draw_batch(7, 3, t, 30, 7)
         how = {"direction": "svrg", "epoch": 3, "mu": mu, "x_snap": snap}
@@ -69,3 +68,10 @@ def test_a_cache_is_completed_where_a_direction_needs_it(hidden, form, threads, 
     assert loop.direction(x, v, 0, **how) == 7
     with pytest.raises(ValueError, match="needs x_snap"):
         loop.direction(x, v, 0, cache=cache, known=known, **(how | {"x_snap": None}))
+
+
+@pytest.mark.parametrize("loop", [{"coordinates": 9}, {"update": "atomic"}, {"lazy_rows": True}], ids=str)
+def test_other_loops_form_no_direction(loop):
+    problem = Problem(form="csr")
+    with pytest.raises(ValueError, match="a direction is formed by a loop of all coordinates"):
+        problem.inner_loop(**loop).direction(problem.x, problem.vector(), 0, direction="sgd", epoch=0)

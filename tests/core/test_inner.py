@@ -4,9 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
+from helpers.problems import DTYPES, MODES, TOLERANCE, Problem, each_problem
 
-from asysvrg.core import inner
 from asysvrg.core.objective import Objective
 
 
@@ -17,36 +16,36 @@ def test_inner_loop_against_the_twin(setting, coordinates, direction, dtype):
     _, mu, cache = problem.snapshot(problem.x)
     expected = problem.twin.epoch(direction, problem.x, 25, 0.02, 4, count, block, seed=7, epoch=3)
     assert np.abs(expected - problem.x).max() > 1e-5
-    updates = ["serial", "atomic"] + ["striped"] * (not count or block > 1) + ["owned", "replicated"] * (not count)
-    for update, kept in itertools.product(updates, [None, cache] if direction == "svrg" else [None]):
+    modes = ["plain", "atomic"] + ["striped"] * (not count or block > 1) + ["lockstep"] * (not count)
+    for mode, kept in itertools.product(modes, [None, cache] if direction == "svrg" else [None]):
         x, x_snap = problem.vector(problem.x), problem.vector(problem.x)
         how = {"direction": direction, "eta": 0.02, "epoch": 3, "mu": mu, "x_snap": x_snap, "cache": kept}
-        delays = problem.inner_loop(count, block, update).run(x, 25, **how)
-        what = f"{update}, with{'out' * (kept is None)} a cache"
+        delays = problem.inner_loop(count, block, **MODES[mode]).run(x, 25, **how)
+        what = f"{mode}, with{'out' * (kept is None)} a cache"
         np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype], err_msg=what)
         assert (delays == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("update", "coordinates"),
-    [("serial", (0, 1)), ("striped", (0, 1)), ("owned", (0, 1)), ("replicated", (0, 1)), ("atomic", (9, 1))],
+    ("mode", "coordinates"),
+    [("plain", (0, 1)), ("striped", (0, 1)), ("lockstep", (0, 1)), ("atomic", (9, 1))],
     ids=str,
 )
-@pytest.mark.parametrize("rows_put_off", [False, True])
+@pytest.mark.parametrize("lazy_rows", [False, True])
 @pytest.mark.parametrize("direction", ["sgd", "svrg"])
-def test_a_boosted_l2_term_is_that_of_as_large_an_alpha(direction, rows_put_off, update, coordinates, monkeypatch):
+def test_a_factor_of_the_l2_term_is_one_of_alpha(direction, lazy_rows, mode, coordinates):
     """For one epoch: the next one has alpha itself."""
-    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf if rows_put_off else 0)
     problem = Problem(hidden=(7, 6), form="csr", n=60, p=9, alpha=0.125)
     _, mu, cache = problem.snapshot(problem.x)
     how = {"direction": direction, "eta": 0.05, "epoch": 3, "mu": mu, "cache": cache}
-    loop, x, after = problem.inner_loop(*coordinates, update), problem.vector(problem.x), problem.vector(problem.x)
-    loop.run(x, 50, boost=3, **how)
+    loops = MODES[mode] | {"lazy_rows": lazy_rows and not coordinates[0]}
+    loop, x, after = problem.inner_loop(*coordinates, **loops), problem.vector(problem.x), problem.vector(problem.x)
+    loop.run(x, 50, l2_factor=3, **how)
     loop.run(after, 50, **how)
     plain, expected = problem.vector(problem.x), problem.vector(problem.x)
-    problem.inner_loop(*coordinates, update).run(plain, 50, **how)
+    problem.inner_loop(*coordinates, **loops).run(plain, 50, **how)
     problem.alpha *= 3
-    problem.inner_loop(*coordinates, update).run(expected, 50, **how)
+    problem.inner_loop(*coordinates, **loops).run(expected, 50, **how)
     np.testing.assert_allclose(x, expected, rtol=1e-12, atol=1e-15)
     np.testing.assert_array_equal(after, plain)
     assert np.abs(plain - x).max() > 1e-2
@@ -63,7 +62,7 @@ def test_an_l2_weight_for_each_row_and_layer(coordinates, hidden):
     problem.inner_loop(count, block).run(x, 25, direction="svrg", eta=0.02, epoch=3, mu=mu, cache=cache)
     expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, count, block, seed=7, epoch=3)
     np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
-    objective = Objective(problem.network, problem.samples, alpha=alpha, threads=1, cache_bytes=0)
+    objective = Objective(problem.network, problem.samples, alpha=alpha, threads=1)
     snapshot = objective.snapshot(x, keep_cache=False)
     assert snapshot.loss == pytest.approx(problem.twin.loss(x), rel=1e-10)
     assert snapshot.gradient_norm_squared == pytest.approx((problem.twin.gradient(x) ** 2).sum(), rel=1e-10)

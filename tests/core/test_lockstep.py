@@ -1,4 +1,4 @@
-"""update="owned" (csrc/team.h): threads that carry out an iteration together compute the serial one."""
+"""execution="lockstep" (csrc/kernels/lockstep.inc): threads that share each update compute the serial iteration."""
 
 import os
 import signal
@@ -24,14 +24,10 @@ forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
 threads = pytest.mark.parametrize("threads", [1, 2, 5, 16])
 
 
-@pytest.fixture(params=["each", "divided"])
-def samples_are(request, monkeypatch):
+@pytest.fixture(params=[False, True], ids=["each", "divided"])
+def lockstep(request):
     """Each thread takes all samples through the upper layers; or they divide them."""
-    monkeypatch.setattr(inner, "PASSED_ON", np.inf if request.param == "each" else 0)
-    return request.param
-
-
-divided = pytest.mark.usefixtures("samples_are")
+    return {"execution": "lockstep", "divide_samples": request.param}
 
 
 @combinations(
@@ -42,60 +38,54 @@ divided = pytest.mark.usefixtures("samples_are")
     direction=["sgd", "svrg", "svrg-uncached"],
     threads=[1, 2, 5, 16],
 )
-@divided
-def test_a_team_against_the_twin(rank, hidden, dtype, form, direction, threads):
+def test_lockstep_against_the_twin(lockstep, rank, hidden, dtype, form, direction, threads):
     """With more threads than samples in a mini-batch, or units in a layer, some have nothing to do there."""
     problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)
     how = at_snapshot(problem, direction)
     bases, pairs = shortened(problem, rank, how["direction"]) if rank else (None, None)
     expected = problem.twin.epoch(how["direction"], problem.x, 25, 0.02, 4, 0, 1, seed=7, epoch=3, bases=bases)
-    x, loop = problem.vector(problem.x), problem.inner_loop(update="owned", threads=threads, rank=rank)
+    x, loop = problem.vector(problem.x), problem.inner_loop(**lockstep, threads=threads, rank=rank)
     for _ in range(2):  # nothing is left of the first time
         x[:] = problem.x
-        delays = loop.run(x, 25, eta=0.02, epoch=3, deflation=pairs, **how)
+        delays = loop.run(x, 25, eta=0.02, epoch=3, preconditioner=pairs, **how)
         np.testing.assert_allclose(x, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         assert (delays == 0).all()
 
 
 @threads
 @forms
-@divided
-def test_large_mini_batches_and_wide_layers(form, threads):
+def test_large_mini_batches_and_wide_layers(lockstep, form, threads):
     problem = Problem(hidden=(150, 40), form=form, n=200, p=90, density=0.3)
     problem.x[:] *= 0.2
     how = at_snapshot(problem, "svrg")
     expected = problem.twin.epoch("svrg", problem.x, 20, 0.05, 70, 0, 1, seed=7, epoch=3)
     assert np.abs(expected - problem.x).max() > 1e-3
     x = problem.vector(problem.x)
-    problem.inner_loop(update="owned", threads=threads, batch=70).run(x, 20, eta=0.05, epoch=3, **how)
+    problem.inner_loop(**lockstep, threads=threads, batch=70).run(x, 20, eta=0.05, epoch=3, **how)
     np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
 
 
 @threads
 @pytest.mark.parametrize("alpha", [0.03, "rows"])
-@divided
-def test_rows_put_off(monkeypatch, alpha, threads):
-    monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
+def test_lazy_rows(lockstep, alpha, threads):
     if alpha == "rows":
         alpha = np.random.default_rng(3).random(31)
     problem = Problem(hidden=(7,), form="csr", n=60, p=30, alpha=alpha, density=0.03)
     how = at_snapshot(problem, "svrg")
     expected = problem.twin.epoch("svrg", problem.x, 100, 0.1, 2, 0, 1, seed=7, epoch=3)
-    x, loop = problem.vector(problem.x), problem.inner_loop(update="owned", batch=2, threads=threads)
-    assert loop.puts_off
+    x, loop = problem.vector(problem.x), problem.inner_loop(**lockstep, batch=2, threads=threads, lazy_rows=True)
     loop.run(x, 100, eta=0.1, epoch=3, **how)
     np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
 
 
 @forms
 @pytest.mark.parametrize("dtype", DTYPES)
-@divided
-def test_results_are_bit_repeatable(dtype, form):
+def test_results_are_bit_repeatable(lockstep, dtype, form):
     problem = Problem(hidden=(40,), form=form, dtype=dtype, n=300, p=50, density=0.3)
     how, results = at_snapshot(problem, "svrg"), []
     for _ in range(3):
         x = problem.vector(problem.x)
-        problem.inner_loop(update="owned", threads=3, batch=20).run(x, 200, eta=0.05, epoch=3, **how)
+        problem.inner_loop(**lockstep, threads=3, batch=20).run(x, 200, eta=0.05, epoch=3, **how)
         results.append(x)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
@@ -129,45 +119,43 @@ FEWER = """
 import sys
 import numpy as np
 import asysvrg
-from asysvrg.core import inner
 from helpers.problems import Problem, at_snapshot
 problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
-inner.PASSED_ON, how = float(sys.argv[1]), at_snapshot(problem, "svrg")
+how = at_snapshot(problem, "svrg")
 expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, 0, 1, seed=7, epoch=3)
 x = problem.vector(problem.x)
-problem.inner_loop(update="owned", threads=5).run(x, 25, eta=0.02, epoch=3, **how)
+loop = problem.inner_loop(execution="lockstep", divide_samples=sys.argv[1] == "True", threads=5)
+loop.run(x, 25, eta=0.02, epoch=3, **how)
 np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
 """
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-@pytest.mark.parametrize("passed_on", ["0", "inf"])
-def test_fewer_threads_than_asked_for_do_all_of_it(passed_on, limit):
-    """OpenMP need not give as many."""
-    command, env = [sys.executable, "-c", FEWER, passed_on], os.environ | PATHS | {"OMP_THREAD_LIMIT": str(limit)}
+@pytest.mark.parametrize("divide_samples", ["False", "True"])
+def test_fewer_threads_than_asked_for_do_all_of_it(divide_samples, limit):
+    """OpenMP need not give as many. The child compares with the twin; its exit code says whether they agree."""
+    command, env = [sys.executable, "-c", FEWER, divide_samples], os.environ | PATHS | {"OMP_THREAD_LIMIT": str(limit)}
     subprocess.run(command, cwd=TESTS, env=env, check=True, timeout=60)
 
 
-@divided
-def test_the_lengths_that_importance_goes_by_are_those_of_one_thread():
+def test_gradient_norms_are_those_of_one_thread(lockstep):
     problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
     steps, written = 40, []
-    for update, threads in (("serial", 1), ("owned", 3)):
+    for execution, threads in ({}, 1), (lockstep, 3):
         importance = Importance(60, problem.x.dtype, 0)
-        importance.lengths[:] = np.linspace(0.1, 2, 60)
-        how = {"update": update, "threads": threads, "replacement": False}
+        importance.norms[:] = np.linspace(0.1, 2, 60)
+        how = execution | {"threads": threads, "replacement": False}
         x, loop = problem.vector(problem.x), problem.inner_loop(**how)
         loop.run(x, steps, eta=0.02, epoch=3, draws=importance.draws(3), **at_snapshot(problem, "sgd"))
-        written.append((importance.lengths, x))
-    np.testing.assert_allclose(*(lengths for lengths, _ in written), rtol=1e-10)
+        written.append((importance.norms, x))
+    np.testing.assert_allclose(*(norms for norms, _ in written), rtol=1e-10)
     np.testing.assert_allclose(*(x for _, x in written), rtol=1e-10, atol=1e-10)
 
 
-@divided
-def test_a_deadline_leaves_whole_iterations():
+def test_a_deadline_leaves_whole_iterations(lockstep):
     problem = Problem(hidden=(200,), n=500, p=40)
     how, steps = at_snapshot(problem, "svrg"), 10**6
-    x, loop = problem.vector(problem.x), problem.inner_loop(update="owned", threads=2, batch=10)
+    x, loop = problem.vector(problem.x), problem.inner_loop(**lockstep, threads=2, batch=10)
     delays = loop.run(x, steps, eta=0.001, epoch=3, deadline=time.monotonic() + 0.3, **how)
     done = np.count_nonzero(delays >= 0)
     assert 0 < done < steps
@@ -177,10 +165,9 @@ def test_a_deadline_leaves_whole_iterations():
     np.testing.assert_array_equal(x, again)
 
 
-@divided
-def test_ctrl_c_is_heard():
+def test_ctrl_c_is_heard(lockstep):
     problem = Problem(hidden=(200,), n=500, p=40)
-    loop = problem.inner_loop(update="owned", threads=3, batch=10)
+    loop = problem.inner_loop(**lockstep, threads=3, batch=10)
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()
     began = time.monotonic()
@@ -190,66 +177,5 @@ def test_ctrl_c_is_heard():
 
 
 def test_subsets_of_coordinates_are_refused():
-    with pytest.raises(ValueError, match="update='owned' is for updates of all coordinates"):
-        Problem().inner_loop(10, update="owned")
-
-
-def test_samples_are_divided_where_they_are_much_work():
-    def divides(hidden, batch, threads, update="owned"):
-        return Problem(hidden=hidden).inner_loop(update=update, threads=threads, batch=batch).divides_samples
-
-    assert not divides((100,), 10, 2)
-    assert divides((100,), 100, 2)
-    assert divides((100, 100), 20, 2)
-    assert not divides((), 10, 2)
-    assert not divides((100,), 10_000, 1)
-    assert not divides((100,), 10_000, 2, "striped")
-
-
-SEATS = """
-import atexit
-import os
-import subprocess
-import sys
-from pathlib import Path
-from helpers.problems import Problem
-
-def tasks(read):
-    return {int(task.name): read(task) for task in Path("/proc/self/task").iterdir()}
-
-def cores_of(task):
-    return os.sched_getaffinity(int(task.name))
-
-def time_and_core(task):
-    core = (task / "stat").read_text().rpartition(")")[2].split()[36]
-    return int((task / "schedstat").read_text().split()[0]), int(core)
-
-loop, apart, times = Problem().inner_loop(update="owned", threads=2), 0, 40
-busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # where all is idle, the system may put both on one
-atexit.register(busy.kill)
-loop._seat_threads()
-allowed = tasks(cores_of)
-for _ in range(times):
-    for task, cores in allowed.items():
-        os.sched_setaffinity(task, {min(cores)})
-    loop._seat_threads()  # there is no other core: both stay
-    for task, cores in allowed.items():
-        os.sched_setaffinity(task, cores)
-    before = tasks(time_and_core)
-    loop._seat_threads()
-    after = tasks(time_and_core)
-    ran = [core for task, (time, core) in after.items() if time > before[task][0]]
-    apart += len(set(ran)) == 2
-    assert tasks(cores_of) == allowed
-assert apart > times / 2, apart  # the system may move one again before it is looked for
-"""
-
-
-def two_cores():
-    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
-
-
-@pytest.mark.skipif(not two_cores(), reason="one core, or no Linux")
-def test_threads_begin_on_cores_of_their_own():
-    """Wherever they were before, and they may go anywhere afterwards."""
-    subprocess.run([sys.executable, "-c", SEATS], cwd=TESTS, env=os.environ | PATHS, check=True, timeout=60)
+    with pytest.raises(ValueError, match="execution='lockstep' updates all coordinates"):
+        Problem().inner_loop(10, execution="lockstep")

@@ -18,8 +18,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 import asysvrg
 from asysvrg.core import loop, trace
-from asysvrg.core.loop import Plan, minimize
-from asysvrg.core.objective import Snapshot, boost_in
+from asysvrg.core.loop import Applied, minimize
+from asysvrg.core.objective import Snapshot
+from asysvrg.core.schedule import Schedule, l2_factor
 from asysvrg.core.trace import Trace
 
 STEPS, N, BATCH = 3, 7, 2  # of Quadratic
@@ -28,45 +29,46 @@ STEPS, N, BATCH = 3, 7, 2  # of Quadratic
 class Quadratic:
     """An Execution in plain NumPy: f(x) = 1/2 |x|^2, whose inner iteration is a step of gradient descent."""
 
-    lengths = directions = np.zeros(0)
-
     def __init__(self, log=None, tick=lambda seconds: None, losses=None):
-        self.log, self.boosts = [] if log is None else log, []
+        self.log, self.l2_factors = [] if log is None else log, []
         self.tick, self.losses = tick, losses
 
-    def snapshot(self, x, *, direction):
-        self.log.append(f"snapshot for {direction}")
+    def snapshot(self, x, *, keep_cache):
+        self.log.append("snapshot with cache" if keep_cache else "snapshot")
         self.tick(5)
         with np.errstate(over="ignore"):
             square = float(x @ x)
         loss = square / 2 if self.losses is None else self.losses[round(x[0])]
         return Snapshot(x.copy(), loss, 0.0, x.copy(), square, None)
 
-    def inner(self, x, snapshot, *, direction, eta, boost, epoch, deadline):
+    def inner(self, x, snapshot, epoch):
         np.testing.assert_array_equal(snapshot.x, x)
-        self.log.append(f"inner {epoch} {direction}")
-        self.boosts.append(boost)
+        self.log.append(f"inner {epoch.number} {epoch.direction.name}")
+        self.l2_factors.append(epoch.l2_factor)
         self.tick(10)
         if self.losses is not None:
             x[0] += 1  # the number of the epoch, by which `snapshot` looks the loss up
         else:
             with np.errstate(over="ignore", invalid="ignore"):
-                for _ in range(STEPS):
-                    x -= eta * x
-        return np.zeros(STEPS, dtype=np.int32)
+                for _ in range(epoch.steps):
+                    x -= epoch.eta * x
+        return Applied(np.zeros(epoch.steps, dtype=np.int32), sum(epoch.direction.cost(N, epoch.steps * BATCH, True)))
 
-    def cost(self, snapshot, direction):
-        return (0, BATCH) if direction == "sgd" else (N, BATCH)
+    def state(self):
+        return {}
+
+    def restore(self, arrays):
+        assert arrays == {}
 
     def report(self):
         return {}
 
 
-def run(execution, x=(4.0, 3.0), *, solver="svrg", max_iter=100, test_error=None, callback=None, **plan):
+def run(execution, x=(4.0, 3.0), *, solver="svrg", max_iter=100, test_error=None, callback=None, **schedule):
     record = Trace({})
     start = np.array(x, dtype=float)
-    plan = Plan(solver=solver, max_iter=max_iter, **plan)
-    return minimize(execution, start, plan, record, test_error=test_error, callback=callback), record.epochs
+    schedule = Schedule(solver, max_iter, **{"inner_steps": STEPS} | schedule)
+    return minimize(execution, start, schedule, record, test_error=test_error, callback=callback), record.epochs
 
 
 def scripted(losses, **plan):
@@ -101,9 +103,9 @@ def test_order_of_an_epoch_and_row_0_is_the_start():
     )
     recorded = ["test error"]
     assert log == [
-        *["snapshot for svrg", *recorded, "row 0", "inner 0 svrg"],
-        *["snapshot for svrg", *recorded, "row 1", "inner 1 svrg"],
-        *["snapshot for sgd", *recorded, "row 2"],  # the last one serves no epoch: no cache, no training time
+        *["snapshot with cache", *recorded, "row 0", "inner 0 svrg"],
+        *["snapshot with cache", *recorded, "row 1", "inner 1 svrg"],
+        *["snapshot", *recorded, "row 2"],  # the last one serves no epoch: no cache, no training time
     ]
     assert (outcome.epochs, outcome.reason) == (2, "max_iter")
     assert rows[0]["loss"] == 12.5
@@ -136,18 +138,18 @@ def test_seconds_are_training_time_only(fake_time, plan, seconds):
 
 
 @pytest.mark.parametrize(
-    ("plan", "cache_bytes", "counts"),
+    ("plan", "cache", "counts"),
     [
-        ({"solver": "svrg"}, 1e9, [0, 80, 160, 240]),  # n + m b
-        ({"solver": "svrg"}, 0, [0, 100, 200, 300]),  # n + 2 m b
-        ({"solver": "sgd"}, 1e9, [0, 20, 40, 60]),  # m b
-        ({"sgd_epochs": 2}, 1e9, [0, 20, 40, 120]),
+        ({"solver": "svrg"}, True, [0, 80, 160, 240]),  # n + m b
+        ({"solver": "svrg"}, False, [0, 100, 200, 300]),  # n + 2 m b
+        ({"solver": "sgd"}, True, [0, 20, 40, 60]),  # m b
+        ({"sgd_epochs": 2}, True, [0, 20, 40, 120]),
     ],
     ids=str,
 )
-def test_sample_gradients_are_counted(plan, cache_bytes, counts):
+def test_sample_gradients_are_counted(plan, cache, counts):
     problem = Problem(n=60)
-    _, rows = run(shared_execution(problem, cache_bytes=cache_bytes), max_iter=3, callback=None, x=problem.x, **plan)
+    _, rows = run(shared_execution(problem, cache=cache), max_iter=3, inner_steps=5, x=problem.x, **plan)
     assert column(rows, "sample_gradients") == counts
 
 
@@ -155,8 +157,8 @@ def test_loop_on_the_real_execution_is_algorithm_1():
     """Two epochs of SGD, then two of SVRG, against the NumPy twin."""
     problem = Problem(n=60, p=9)
     x, record = problem.vector(problem.x), Trace({})
-    plan = Plan(solver="svrg", max_iter=4, sgd_epochs=2, learning_rate=0.05, decay=0.5)
-    outcome = minimize(shared_execution(problem, inner_steps=20), x, plan, record)
+    schedule = Schedule("svrg", max_iter=4, inner_steps=20, sgd_epochs=2, learning_rate=0.05, decay=0.5)
+    outcome = minimize(shared_execution(problem), x, schedule, record)
     expected, losses = np.array(problem.x), [problem.twin.loss(problem.x)]
     for s, (kind, eta) in enumerate([("sgd", 0.05), ("sgd", 0.05 / 2**0.5), ("svrg", 0.05), ("svrg", 0.05)]):
         expected = problem.twin.epoch(kind, expected, 20, eta, 4, 0, 1, seed=3, epoch=s)
@@ -189,16 +191,16 @@ def test_a_line_falls_to_zero_at_the_end_of_the_epochs_of_sgd():
 
 
 @pytest.mark.parametrize(
-    ("first", "boosts"), [(1, [1] * 6), (4, [4, 2, 1, 1, 1, 1]), (10.0, [10, 5, 2.5, 1.25, 1, 1])], ids=str
+    ("first", "factors"), [(1, [1] * 6), (4, [4, 2, 1, 1, 1, 1]), (10.0, [10, 5, 2.5, 1.25, 1, 1])], ids=str
 )
-def test_the_l2_term_counts_less_from_epoch_to_epoch_down_to_once(first, boosts):
+def test_the_l2_term_counts_less_from_epoch_to_epoch_down_to_once(first, factors):
     execution = Quadratic()
     run(execution, alpha_boost=first, max_iter=6)
-    assert execution.boosts == boosts
+    assert execution.l2_factors == factors
     execution = Quadratic()
     run(execution, alpha_boost=first, max_iter=6, first=1)
-    assert execution.boosts == boosts[1:]
-    assert boost_in(10_000, 1e300) == 1
+    assert execution.l2_factors == factors[1:]
+    assert l2_factor(10_000, 1e300) == 1
 
 
 # Growth: gradient descent on 1/2 |x|^2 shrinks x by |1 - eta|; scripted losses say when it rises.
@@ -286,8 +288,8 @@ def test_a_real_run_recovers_from_a_rate_far_too_large():
         x, record = problem.vector(problem.x), Trace({})
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            plan = Plan(solver="svrg", max_iter=40, learning_rate=eta)
-            minimize(shared_execution(problem, 50, batch_size=400), x, plan, record)
+            schedule = Schedule("svrg", max_iter=40, inner_steps=50, learning_rate=eta)
+            minimize(shared_execution(problem, batch_size=400), x, schedule, record)
         losses[eta] = column(record.epochs, "loss")
         assert len(caught) == any(column(record.epochs, "rolled_back")) == (eta == 500)
     assert np.isfinite(losses[500]).all()
@@ -339,8 +341,8 @@ def test_max_time_cuts_a_long_epoch(threads):
     problem = Problem(hidden=(100,), n=500)
     x, record = problem.vector(problem.x), Trace({})
     start = time.monotonic()
-    plan = Plan(solver="svrg", max_iter=5, learning_rate=1e-6, max_time=0.3)
-    outcome = minimize(shared_execution(problem, 10**6, threads=threads), x, plan, record)
+    schedule = Schedule("svrg", max_iter=5, inner_steps=10**6, learning_rate=1e-6, max_time=0.3)
+    outcome = minimize(shared_execution(problem, threads=threads), x, schedule, record)
     assert time.monotonic() - start < 3
     assert (outcome.epochs, outcome.reason) == (1, "max_time")
     applied = sum(record.delay_histogram)
@@ -371,11 +373,11 @@ def test_an_interrupt_keeps_the_parameters_of_the_lowest_loss(epoch, best):
 
 def test_an_interrupt_within_an_epoch_keeps_the_best_of_the_rows():
     class Interrupted(Quadratic):
-        def inner(self, x, snapshot, **options):
-            delays = super().inner(x, snapshot, **options)
-            if options["epoch"] == 2:
+        def inner(self, x, snapshot, epoch):
+            applied = super().inner(x, snapshot, epoch)
+            if epoch.number == 2:
                 raise KeyboardInterrupt
-            return delays
+            return applied
 
     outcome, rows = run(Interrupted(losses=[5, 3, 4, 1]), x=(0.0,))
     assert (outcome.reason, len(rows), outcome.x[0]) == ("interrupted", 3, 1)
@@ -383,7 +385,7 @@ def test_an_interrupt_within_an_epoch_keeps_the_best_of_the_rows():
 
 def test_an_interrupt_before_the_first_row_is_passed_on():
     class Interrupted(Quadratic):
-        def snapshot(self, x, *, direction):
+        def snapshot(self, x, *, keep_cache):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -395,8 +397,9 @@ CHILD = """
 import time
 import numpy as np
 from asysvrg.core.network import Network, Samples
-from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.loop import minimize
 from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace
 
@@ -405,7 +408,7 @@ rng = np.random.default_rng(0)
 
 def objective(n):
     X, y = np.ones((n, 50), np.float32), rng.integers(3, size=n).astype(np.int32)
-    return Objective(network, Samples(X, y), alpha=0.0, threads=2, cache_bytes=0)
+    return Objective(network, Samples(X, y), alpha=0.0, threads=2)
 
 class Telling(SharedExecution):
     def inner(self, *args, **options):
@@ -413,22 +416,21 @@ class Telling(SharedExecution):
         return super().inner(*args, **options)
 
     def snapshot(self, *args, **options):
-        if self.objective is big:
+        if self._objective is big:
             print("full gradient", flush=True)
         return super().snapshot(*args, **options)
 
-execution = Telling(
-    objective(100), batch_size=4, inner_steps={steps}, coordinates=0, block=1, update="auto", max_delay=None, seed=0
-)
+execution = Telling(objective(100), batch_size=4, seed=0, execution="shared", update="striped")
 big = objective({big})
 
 def callback(row):
     if big.n:
-        execution.objective = big  # from now on a full gradient takes its time
+        execution._objective = big  # from now on a full gradient takes its time
 
 x, trace = initial_parameters(network, np.random.RandomState(0)), Trace({{}})
 start = x.copy()
-outcome = minimize(execution, x, Plan(solver="svrg", max_iter=3, learning_rate=1e-3), trace, callback=callback)
+schedule = Schedule("svrg", max_iter=3, inner_steps={steps}, learning_rate=1e-3)
+outcome = minimize(execution, x, schedule, trace, callback=callback)
 print(time.monotonic(), outcome.reason, outcome.epochs, len(trace.epochs), (x == start).all(), flush=True)
 """
 

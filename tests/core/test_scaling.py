@@ -33,9 +33,9 @@ def test_scaling_changes_the_variables_and_not_the_objective(form, hidden, loss)
     x = initial_parameters(network, np.random.RandomState(1))
     inside = Objective(
         network, Samples(scaling.inputs(X), scaling.targets(y)), alpha=scaling.l2(0.01, network), threads=1,
-        cache_bytes=0, unit=scaling.target_scale**2,
+        unit=scaling.target_scale**2,
     )  # fmt: skip
-    outside = Objective(network, Samples(X, y), alpha=0.01, threads=1, cache_bytes=0)
+    outside = Objective(network, Samples(X, y), alpha=0.01, threads=1)
     raw = scaling.unscaled(network, x)
     assert not np.allclose(raw, x)
     assert inside.snapshot(x, keep_cache=False).loss == pytest.approx(outside.snapshot(raw, keep_cache=False).loss)

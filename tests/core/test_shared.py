@@ -9,10 +9,14 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from asysvrg import AsySVRGClassifier
-from asysvrg.core import inner, shared
+from asysvrg import AsySVRGClassifier, plan
 
 THREADS = [1, 2, 4, 8, 16]
+MODES = {
+    "atomic": {"execution": "shared", "update": "atomic"},
+    "striped": {"execution": "shared", "update": "striped"},
+    "lockstep": {"execution": "lockstep", "update": "plain"},
+}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -22,13 +26,12 @@ def test_concurrent_atomic_adds_are_all_there(dtype):
     assert x[0] == 16 * 10**6  # below 2^24: exact in float32, too
 
 
-def drift(dtype, threads, update, coordinates, block, steps=3000):
+def drift(dtype, threads, mode, coordinates, block, steps=3000):
     """Inner iterations whose direction is the constant mu: the inputs are zero, and so are outputs and targets."""
     network = Network((37, 91), "relu", "squared", dtype)  # odd: every second row of float32 begins within a word
     samples = Samples(np.zeros((5, 37), dtype), np.zeros((5, 91), dtype))
     loop = InnerLoop(
-        network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, update=update,
-        max_delay=None, seed=3, threads=threads,
+        network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, seed=3, threads=threads, **mode
     )  # fmt: skip
     mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
     mu[: 37 * 91] = -(2.0 ** np.arange(-4, 4)[np.arange(37 * 91) % 8])
@@ -40,13 +43,12 @@ def drift(dtype, threads, update, coordinates, block, steps=3000):
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("update", "coordinates", "block"),
-    [(update, 0, 1) for update in ("atomic", "striped", "owned", "replicated")]
-    + [("atomic", 200, 1), ("atomic", 200, 16), ("striped", 200, 16)],
+    ("mode", "coordinates", "block"),
+    [(mode, 0, 1) for mode in MODES] + [("atomic", 200, 1), ("atomic", 200, 16), ("striped", 200, 16)],
 )
-def test_no_update_is_lost(dtype, threads, update, coordinates, block):
+def test_no_update_is_lost(dtype, threads, mode, coordinates, block):
     steps = 3000
-    x, mu = drift(dtype, threads, update, coordinates, block, steps)
+    x, mu = drift(dtype, threads, MODES[mode], coordinates, block, steps)
     counts = np.full(len(x), steps)
     if coordinates:
         counts[:] = 0
@@ -58,17 +60,15 @@ def test_no_update_is_lost(dtype, threads, update, coordinates, block):
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("update", ["atomic", "striped", "owned"])
-def test_no_row_put_off_is_lost(dtype, threads, update):
+@pytest.mark.parametrize("mode", MODES)
+def test_no_lazy_row_is_lost(dtype, threads, mode):
     """As above, with sparse inputs: samples of weight zero have no gradient, but their columns' rows are touched."""
     X = sparse.random_array((50, 400), density=0.01, format="csr", dtype=dtype, rng=0)
     network = Network((400, 90), "relu", "squared", dtype)
     samples = Samples(X, np.zeros((50, 90), dtype), np.zeros(50, dtype))
     loop = InnerLoop(
-        network, samples, alpha=0.0, batch_size=2, coordinates=0, block=1, update=update,
-        max_delay=None, seed=3, threads=threads,
+        network, samples, alpha=0.0, batch_size=2, seed=3, threads=threads, lazy_rows=True, **MODES[mode]
     )  # fmt: skip
-    assert loop.puts_off
     mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
     mu[:] = -(2.0 ** np.arange(-4, 4)[np.arange(network.size) % 8])
     for epoch in range(3):
@@ -81,11 +81,10 @@ def test_no_row_put_off_is_lost(dtype, threads, update):
     ("form", "hidden"), [("dense", 1100), ("dense", 3300), ("zeros", 1100), ("csr", 1100)]
 )  # of the second, W_0 is read where it is
 @pytest.mark.parametrize(
-    ("update", "coordinates"),
-    [(update, (0, 1)) for update in ("striped", "owned", "atomic", "replicated")]
-    + [("atomic", (999, 16)), ("striped", (999, 16))],
+    ("mode", "coordinates"),
+    [(mode, (0, 1)) for mode in MODES] + [("atomic", (999, 16)), ("striped", (999, 16))],
 )
-def test_every_update_is_that_of_its_mini_batch(form, hidden, update, coordinates):
+def test_every_update_is_that_of_its_mini_batch(form, hidden, mode, coordinates):
     """At a rate next to nothing all x^ are x_0, so that the sum of all updates is the twin's in any order.
 
     Rows are wider than a stripe, and mini-batches than a word of marks.
@@ -95,25 +94,26 @@ def test_every_update_is_that_of_its_mini_batch(form, hidden, update, coordinate
     assert np.abs(expected / eta).max() > 1
     for threads in THREADS:
         x = problem.vector(problem.x)
-        loop = problem.inner_loop(*coordinates, update, threads, batch=70)
+        loop = problem.inner_loop(*coordinates, threads=threads, batch=70, **MODES[mode])
         loop.run(x, steps, direction="sgd", eta=eta, epoch=3)
         np.testing.assert_allclose((x - problem.x) / eta, expected / eta, atol=2e-4)
 
 
 def test_locks_are_refused_for_single_coordinates():
-    with pytest.raises(ValueError, match="all coordinates"):
+    with pytest.raises(ValueError, match="single ones take 'atomic'"):
         Problem().inner_loop(10, update="striped")
 
 
 def test_plain_stores_are_refused_for_more_than_one_thread():
     with pytest.raises(ValueError, match="loses updates"):
-        Problem().inner_loop(update="serial", threads=2)
+        Problem().inner_loop(update="plain", threads=2).run(Problem().x, 1, direction="sgd", eta=0.1, epoch=0)
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
 @pytest.mark.parametrize("max_delay", [0, 1, 3])
-@pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (0, "replicated"), (40, "atomic")])
+@pytest.mark.parametrize(("coordinates", "update"), [(0, "striped"), (0, "atomic"), (40, "atomic")])
 def test_max_delay_bounds_the_delay_of_every_update(threads, max_delay, coordinates, update):
+    """Assumption 4: the x^ of an update lacks at most max_delay earlier updates, J(t) of Eq. (6)."""
     problem = Problem(hidden=(30,), n=500)
     _, mu, cache = problem.snapshot(problem.x)
     x = problem.vector(problem.x)
@@ -154,22 +154,21 @@ def optimum(digits):
     [
         {"coordinates": "all"},
         {"coordinates": 64},
-        {"coordinates": 64, "block": "line"},
-        {"coordinates": 64, "block": "line", "update": "atomic"},
+        {"coordinates": "lines:64"},
+        {"coordinates": "lines:64", "update": "atomic"},
         {"coordinates": "all", "update": "atomic"},
-        {"coordinates": "all", "update": "owned"},
-        {"coordinates": "all", "update": "replicated"},
+        {"coordinates": "all", "execution": "lockstep"},
         {"coordinates": "all", "sparse": True},
         {"coordinates": "all", "sampling": "importance"},
     ],
-    ids=["all", "singles", "lines", "lines-atomic", "all-atomic", "all-owned", "replicated", "put-off", "importance"],
+    ids=["all", "singles", "lines", "lines-atomic", "all-atomic", "lockstep", "lazy", "importance"],
 )
 def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_threads(
     digits, optimum, coordinates, threads, monkeypatch
 ):
     X, y = digits
     if "sparse" in coordinates:
-        monkeypatch.setattr(inner, "SPARSE_ENOUGH", np.inf)
+        monkeypatch.setattr(plan, "LAZY", np.inf)
         X, coordinates = sparse.csr_array(X), {"coordinates": "all"}
     model = AsySVRGClassifier(
         (), alpha=0.05, dtype="float64", max_iter=80, inner_steps=1000, tol=0, n_jobs=threads, random_state=0,
@@ -193,31 +192,3 @@ def test_floor_of_a_network_at_16_threads_is_within_ten_times_the_serial_one(dig
         norms.append(min(row["gradient_norm_squared"] for row in model.history_["epochs"]) ** 0.5)
     assert norms[0] < 1e-12
     assert norms[1] < 10 * norms[0]
-
-
-def chosen(X, hidden, n_jobs, **more):
-    y = np.arange(len(X)) % 3
-    model = AsySVRGClassifier(hidden, max_iter=1, learning_rate_init=0.01, n_jobs=n_jobs, **more).fit(X, y)
-    config = model.history_["config"]
-    return config["threads"], config["update"]
-
-
-def test_threads_go_together_where_that_suits(monkeypatch):
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    X = np.random.default_rng(0).standard_normal((60, shared.TEAM_INPUTS)).astype(np.float32)
-    assert chosen(X, (5,), 2) == (2, "owned")
-    assert chosen(X, (5,), 3) == (3, "striped")  # more threads than cores
-    assert chosen(X[:, 1:], (5,), 2) == (2, "striped")  # few inputs
-    assert chosen(X, (5, 90), 2) == (2, "striped")  # most of x is above the first layer
-    assert chosen(X, (5,), 2, coordinates=9) == (2, "atomic")
-    assert chosen(X, (5,), 1) == (1, "serial")
-    assert chosen(X, (5,), 3, update="owned") == (3, "owned")
-
-
-def test_a_team_is_worth_its_threads_sooner(monkeypatch):
-    """n_jobs=None: how much there is to do decides."""
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    X = np.random.default_rng(0).standard_normal((60, 100)).astype(np.float32)
-    assert chosen(X, (50,), None, batch_size=10) == (2, "owned")
-    assert chosen(X, (2,), None, batch_size=10) == (1, "serial")
-    assert chosen(X, (50,), None, batch_size=10, update="striped") == (1, "striped")

@@ -9,7 +9,10 @@ from asysvrg.core.smoothness import smoothness
 
 
 def test_smoothness_is_the_largest_eigenvalue_of_a_batch():
-    """Linear regression, every sample the same row: the Hessian is (a, 1)(a, 1)' + alpha on the weights."""
+    """L of Assumption 3.
+
+    Linear regression, every sample the same row: the Hessian is (a, 1)(a, 1)' + alpha on the weights.
+    """
     row = np.array([1.0, 2.0, -1.0])
     network = Network((3, 1), "relu", "squared", np.float64)
     samples = Samples(np.tile(row, (10, 1)), np.ones((10, 1)))

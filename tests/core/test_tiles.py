@@ -13,7 +13,7 @@ import pytest
 from asysvrg.core.inner import draw_batch
 from asysvrg.core.network import aligned_zeros
 from helpers.combinations import combinations
-from helpers.problems import TOLERANCE, Problem, shortened
+from helpers.problems import MODES, TOLERANCE, Problem, shortened
 
 from asysvrg.core import network
 
@@ -62,13 +62,13 @@ def test_inner_loop(shape, form, direction, rank, coordinates):
     kind, (count, block) = direction.removesuffix("-uncached"), coordinates
     _, mu, cache = problem.snapshot(problem.x)
     bases, pairs = shortened(problem, min(rank, min(problem.widths[:-1])), kind) if rank else (None, None)
-    how = {"direction": kind, "epoch": 3, "deflation": pairs, "mu": mu, "x_snap": problem.vector(problem.x)}
+    how = {"direction": kind, "epoch": 3, "preconditioner": pairs, "mu": mu, "x_snap": problem.vector(problem.x)}
     how["cache"] = cache if direction == "svrg" else None
     expected = problem.twin.epoch(kind, problem.x, 12, 0.05, batch, count, block, seed=7, epoch=3, bases=bases)
     assert np.abs(expected - problem.x).max() > 1e-4
-    for update in ["serial", "atomic"] if count else ["serial", "atomic", "striped", "owned", "replicated"]:
-        threads = 3 if update == "owned" else 1
-        loop = problem.inner_loop(count, block, update, threads, batch, rank=pairs[0][0].shape[1] if rank else 0)
+    for mode in ["plain", "atomic"] if count else MODES:
+        how_many = {"threads": 3 if mode == "lockstep" else 1, "rank": pairs[0][0].shape[1] if rank else 0}
+        loop = problem.inner_loop(count, block, batch=batch, **how_many, **MODES[mode])
         x = problem.vector(problem.x)
         loop.run(x, 12, eta=0.05, **how)
         np.testing.assert_allclose(x, expected, rtol=TOL, atol=TOL)
@@ -84,8 +84,8 @@ def test_direction(p, hidden, batch, form, threads, rank):
     bases, pairs = shortened(problem, rank, "svrg") if rank else (None, None)
     _, mu, cache = problem.snapshot(problem.x)
     x, v, snap = problem.vector(1.1 * problem.x), problem.vector(), problem.vector(problem.x)
-    loop = problem.inner_loop(threads=threads, batch=batch, rank=rank)
-    loop.direction(x, v, 2, direction="svrg", epoch=3, mu=mu, x_snap=snap, cache=cache, deflation=pairs)
+    loop = problem.inner_loop(threads=threads, update="plain", batch=batch, rank=rank)
+    loop.direction(x, v, 2, direction="svrg", epoch=3, mu=mu, x_snap=snap, cache=cache, preconditioner=pairs)
     expected = problem.twin.direction("svrg", x, snap, draw_batch(7, 3, 2, 200, batch), bases)
     np.testing.assert_allclose(v, expected, rtol=10 * TOL, atol=TOL)
 

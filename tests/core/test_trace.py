@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.problems import Problem, shared_execution
 
-from asysvrg.core.loop import Plan, minimize
+from asysvrg.core.loop import minimize
+from asysvrg.core.schedule import Schedule
 from asysvrg.core.trace import Trace, delay_summary
 
 # The trace.
@@ -26,8 +27,8 @@ def test_delays_are_summed_up():
 def test_the_trace_has_the_delay_of_every_update(threads):
     problem = Problem(hidden=(200,), n=500)
     x, record = problem.vector(problem.x), Trace({"name": "value"})
-    execution = shared_execution(problem, inner_steps=1500, threads=threads)
-    minimize(execution, x, Plan(solver="svrg", max_iter=3, learning_rate=1e-3), record)
+    execution = shared_execution(problem, threads=threads)
+    minimize(execution, x, Schedule("svrg", max_iter=3, inner_steps=1500, learning_rate=1e-3), record)
     content = json.loads(json.dumps(record.as_dict()))
     assert set(content) == {"config", "environment", "epochs", "delay_histogram"}
     keys = {"epoch", "seconds", "loss", "train_error", "test_error", "gradient_norm_squared", "sample_gradients"}

@@ -210,7 +210,7 @@ def test_convergence_is_that_of_full_precision(dtype):
     samples = Samples(np.ascontiguousarray(X / 16, dtype=dtype), y.astype(np.int32))
     problem = Problem(dtype=dtype, n=10)
     problem.network, problem.samples, problem.alpha = Network((64, 10), "relu", "softmax", dtype), samples, 0.05
-    objective = Objective(problem.network, samples, alpha=0.05, threads=1, cache_bytes=0)
+    objective = Objective(problem.network, samples, alpha=0.05, threads=1)
     d, groups = objective.d, [Group(len(y), (1, 2, 3))]
     shards, norms = data_shards(groups, d), {}
     for codec in (Codec, Half, Whole):

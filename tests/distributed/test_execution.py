@@ -1,14 +1,10 @@
 """Distributed-AsySVRG on real ranks: each test is a program that every rank runs, and that writes what it saw."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from helpers.mpi_jobs import digits
 
 from asysvrg import AsySVRGClassifier
-from asysvrg.distributed.execution import DistributedExecution
-from asysvrg.distributed.server import Group
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
 
@@ -37,7 +33,7 @@ def test_one_worker_is_the_serial_run(ranks, servers):
             saves = ("skips_zeros", "snapshot_cache")
             if RANK == 0:
                 serial.set_params(n_jobs=1).fit(inputs, targets)
-            model = kind(**common | options, backend="mpi", servers=SERVERS).fit(inputs, targets)
+            model = kind(**common | options, backend=MPI(servers=SERVERS)).fit(inputs, targets)
             rows = model.history_["epochs"]
             found.append({
                 "far": abs(vector(model) - vector(serial)).max() if RANK == 0 else 0.0,
@@ -80,8 +76,8 @@ def test_floor_of_a_strongly_convex_problem_is_the_same_for_any_number_of_ranks(
         X, y = digits()
         model = AsySVRGClassifier(
             (), alpha=0.05, dtype="float64", max_iter=80, inner_steps=600, tol=0, random_state=0,
-            learning_rate_init={0.3 if workers < 8 else 0.1}, batch_size=20, backend="mpi", compress={compress!r},
-            servers={servers},
+            learning_rate_init={0.3 if workers < 8 else 0.1}, batch_size=20,
+            backend=MPI(servers={servers}, compress={compress!r}),
         ).fit(X, y, callback=lambda row: row["gradient_norm_squared"] < 1e-20)
         tell(rows=model.history_["epochs"], x=vector(model), histogram=model.history_["delay_histogram"])
         """,
@@ -109,8 +105,8 @@ def test_divergence_in_half_precision_is_rolled_back_as_it_is_without(ranks):
         rolled_back, losses = [], []
         for compress in (None, "float16"):
             model = AsySVRGRegressor(
-                (), max_iter=14, tol=0, random_state=0, learning_rate_init=1.0, inner_steps=90, backend="mpi",
-                compress=compress,
+                (), max_iter=14, tol=0, random_state=0, learning_rate_init=1.0, inner_steps=90,
+                backend=MPI(compress=compress),
             ).fit(X, y)
             rolled_back.append([row["rolled_back"] for row in model.history_["epochs"]])
             losses.append([row["loss"] for row in model.history_["epochs"]])
@@ -131,7 +127,7 @@ def test_delay_policies_limits_and_checkpoints(ranks, tmp_path):
         X, y = digits()
         found = {}
         for late in ("wait", "drop"):
-            model = AsySVRGClassifier((), max_delay=2, late=late, backend="mpi", random_state=0, max_iter=3, tol=0)
+            model = AsySVRGClassifier((), max_delay=2, backend=MPI(late=late), random_state=0, max_iter=3, tol=0)
             model.fit(X, y)
             found[late] = model.history_
         model = AsySVRGClassifier(backend="mpi", random_state=0, max_time=0.5, max_iter=10**6, tol=0).fit(X, y)
@@ -141,7 +137,7 @@ def test_delay_policies_limits_and_checkpoints(ranks, tmp_path):
         found["stopped"] = model.stopped_
         model.set_params(resume=True, max_iter=4).fit(X, y)
         found["resumed"] = model.history_["epochs"]
-        model.set_params(checkpoint_dir=None, resume=False, warm_start=True, wait="spin").fit(X, y)
+        model.set_params(checkpoint_dir=None, resume=False, warm_start=True, backend=MPI(wait="spin")).fit(X, y)
         found["warm"] = model.history_["epochs"][0]["loss"], found["resumed"][-1]["loss"]
         part = AsySVRGClassifier((), backend="mpi", random_state=0)
         for _ in range(3):
@@ -173,7 +169,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_in_half_precision_too(ranks):
         found = []
         for stop in (99, 2):
             model = AsySVRGClassifier(
-                (), backend="mpi", random_state=0, max_iter=4, tol=0, compress="float16", checkpoint_dir=f"kept{stop}"
+                (), backend=MPI(compress="float16"), random_state=0, max_iter=4, tol=0, checkpoint_dir=f"kept{stop}"
             ).fit(X, y, callback=lambda row: row["epoch"] == stop)
             if stop == 2:
                 model.set_params(resume=True).fit(X, y)
@@ -202,18 +198,3 @@ def test_cifar_reaches_the_same_objective_with_any_number_of_workers(ranks, data
     for workers in (1, 2, 4, 8):
         told = ranks(program, workers + 1)
         assert told[0]["loss"] == pytest.approx(told[0]["serial"], rel=0.02)
-
-
-@pytest.mark.parametrize(("workers", "passes"), [(1, 2), (2, 2), (4, 0.5), (10, 5), (10, 1)])
-def test_share_of_draws_that_a_worker_finds_in_its_cache(workers, passes):
-    """Its shard is there, and what it drew before; by drawing."""
-    n, rng = 20_000, np.random.default_rng(0)
-    execution = DistributedExecution.__new__(DistributedExecution)
-    peers = [SimpleNamespace(rank=rank) for rank in range(1, workers + 1)]
-    execution.session = SimpleNamespace(server=SimpleNamespace(workers=peers))
-    execution.objective = SimpleNamespace(n=n)
-    execution.batch_size, execution.inner_steps = 10, round(n * passes / 10)
-    drawn = rng.integers(n, size=round(n * passes / workers))
-    new = np.unique(drawn[drawn >= n / workers])
-    expected = 1 - len(new) / len(drawn)
-    assert execution._cache_hits(Group(n, tuple(range(1, 20)))) == pytest.approx(expected, abs=0.02)

@@ -25,10 +25,10 @@ def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
             {"X": np.where(np.arange(64) == 3, np.nan, X)} if RANK == 2 else {},
             broken(1, X=X[:, :60]),
             broken(2, params={"alpha": 0.5}),
-            broken(1, params={"compress": "float16"}),
-            broken(2, params={"servers": 2}),
-            {"params": {"servers": 3}},
-            {"params": {"servers": 2}} | broken(1, X=X[1:], y=y[1:]),
+            broken(1, params={"backend": MPI(compress="float16")}),
+            broken(2, params={"backend": MPI(servers=2)}),
+            {"params": {"backend": MPI(servers=3)}},
+            {"params": {"backend": MPI(servers=2)}} | broken(1, X=X[1:], y=y[1:]),
             broken(1, params={"batch_size": -1}),
             broken(0, X=X * 1e38, params={"dtype": "float32", "learning_rate_init": 0.1}),
             broken(1, y=y[:100]),
@@ -79,7 +79,7 @@ def test_the_command_under_mpiexec(mpi, tmp_path):
     done = run([*mpiexec(mpi, 4), sys.executable, "-m", "asysvrg", *arguments], tmp_path)
     assert done.code == 0, str(done)
     assert done.out.count("stopped after 3 epochs (max_iter)") == 1
-    assert "3 worker(s), 1 thread(s), update=server" in done.out
+    assert "3 worker(s), 1 thread(s), distributed, update=server" in done.out
     assert len(re.findall(r"^epoch 3/3: .*delay 2\.0, \d+ updates/s, 3 workers$", done.err, re.MULTILINE)) == 1
     rows = json.loads((tmp_path / "t.json").read_text())["epochs"]
     assert rows[-1]["test_error"] < 0.15

@@ -34,7 +34,7 @@ def test_shards_of_their_own(ranks):
         mine = np.arange(1500)[bounds[RANK] : bounds[RANK + 1]]
         regressor.fit(X[mine], target[mine])
         mine = slice(0, 100) if RANK < 2 else slice(100, None)
-        dealt = AsySVRGClassifier((9,), **SETTINGS, backend="mpi", servers=2).fit(X[mine], y[mine])
+        dealt = AsySVRGClassifier((9,), **SETTINGS, backend=MPI(servers=2)).fit(X[mine], y[mine])
         tell(found=found, regression=vector(regressor), error=regressor.history_["epochs"][-1]["train_error"],
              dealt=vector(dealt))
         """.replace("SETTINGS", str(settings)),

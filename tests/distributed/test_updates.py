@@ -30,6 +30,31 @@ def test_each_iteration_is_applied_once_whatever_happens(seed, late):
         assert task.delays[0] == 0
 
 
+def test_an_update_subtracts_eta_times_the_direction_of_one_message():
+    """Eq. (15): x <- x - eta v for each v that arrives, from the workers' own, in the order in which they come."""
+    rng, eta, d, steps = np.random.default_rng(0), 0.3, 30, 80
+    directions = rng.standard_normal((steps, d))
+    network = Network({rank: Accountant(d, directions=directions) for rank in (1, 2, 3)}, seed=4)
+    groups = [Group(1000, (1, 2, 3))]
+    network.server.group(groups)
+    x = rng.standard_normal(d)
+    start, order = x.copy(), []
+    task = updates(network, groups, x, steps, eta=eta)
+    subtract = task.shard.subtract
+
+    def checked(v):
+        expected = x - eta * v
+        subtract(v)
+        np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)
+        order.append(int(np.flatnonzero((directions == v).all(1))[0]))
+
+    task.shard.subtract = checked
+    network.run(task)
+    assert sorted(order) == list(range(steps))
+    assert order != sorted(order)
+    np.testing.assert_allclose(x, start - eta * directions.sum(0), rtol=0, atol=1e-12)
+
+
 def test_an_epoch_that_is_cut_short_leaves_nothing_behind():
     network, groups = accountants(4, 50, seed=1, speeds=dict.fromkeys(range(1, 5), 0.05))
     x = np.zeros(50)

@@ -7,6 +7,8 @@ import pytest
 from helpers.problems import Problem
 from helpers.simulation import LOST_AFTER, Network, direction, some_faults
 
+from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.schedule import Epoch
 from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import CODECS
 from asysvrg.distributed.gradient import FullGradient, data_shards
@@ -120,8 +122,9 @@ def accountants(count, servers, steps, *, compress=None, **options):
 
 def updates(network, groups, x, steps, *, epoch=0, compress=None, snapshot=None, mu=None, eta=-1.0, l2_factor=1.0):
     snapshot = x.copy() if snapshot is None else snapshot
+    epoch = Epoch(epoch, DIRECTIONS["svrg"], eta, steps, l2_factor)
     return Updates(
-        network.server, x, snapshot, mu, sweep=epoch + 1, epoch=epoch, steps=steps, eta=eta, l2_factor=l2_factor,
+        network.server, x, snapshot, mu, epoch, sweep=epoch.number + 1,
         groups=groups, codec=codecs_of(network.shards, compress)[0], shards=network.shards,
     )  # fmt: skip
 
@@ -273,13 +276,13 @@ def test_one_worker_is_the_serial_run(servers, compress):
     shards = parameter_shards(d, 8, servers)
     worker = Worker(
         problem.network, problem.samples, alpha=problem.alpha, batch_size=4, seed=7, threads=1,
-        cache_bytes=1e9, codecs=codecs_of(shards, compress), shards=shards,
+        may_keep=True, codecs=codecs_of(shards, compress), shards=shards,
     )  # fmt: skip
     network = Divided({servers: worker}, shards, compress=compress)
     groups = [Group(n, (servers,))]
     network.server.group(groups)
     x, serial = problem.vector(problem.x), problem.vector(problem.x)
-    loop = problem.inner_loop(update="serial")
+    loop = problem.inner_loop()
     for epoch in range(2):
         full = network.run(FullGradient(network.server, x, data_shards(groups, d), sweep=epoch + 1, keep_cache=[True]))
         snap, mu = x.copy(), problem.vector(full.gradient / n)
@@ -289,7 +292,7 @@ def test_one_worker_is_the_serial_run(servers, compress):
         network.run(task)
         _, mu, cache = problem.snapshot(serial)
         at = problem.vector(serial)
-        loop.run(serial, 40, direction="svrg", eta=0.05, epoch=epoch, boost=boost, mu=mu, x_snap=at, cache=cache)
+        loop.run(serial, 40, direction="svrg", eta=0.05, epoch=epoch, l2_factor=boost, mu=mu, x_snap=at, cache=cache)
         assert not task.delays.any()
     far = np.abs(x - serial).max()
     assert far < 1e-12 if compress is None else 0 < far < 1e-3

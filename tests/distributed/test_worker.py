@@ -50,7 +50,7 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     svrg = kind != "sgd"
     task = updates(network, groups, x, 40, snapshot=problem.x, mu=mu if svrg else None, epoch=3, eta=0.05)
     network.run(task)
-    loop: InnerLoop = problem.inner_loop(update="serial")
+    loop: InnerLoop = problem.inner_loop()
     direction = "svrg" if svrg else "sgd"
     loop.run(serial, 40, direction=direction, eta=0.05, epoch=3, mu=mu, x_snap=problem.x, cache=cache)
     assert not task.delays.any()

@@ -16,7 +16,7 @@ from asysvrg.distributed import launch
 START = """
 import json, os, sys, time
 import numpy as np
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor
 RANK = int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")))
 
 def digits(dtype=np.float64):

@@ -51,12 +51,18 @@ def at_snapshot(problem, direction):
     return {"direction": kind, "mu": mu, "x_snap": problem.vector(problem.x), "cache": cache if cached else None}
 
 
-def shared_execution(problem, inner_steps=5, batch_size=4, cache_bytes=1e9, threads=1, **options):
-    objective = Objective(
-        problem.network, problem.samples, alpha=problem.alpha, threads=threads, cache_bytes=cache_bytes
-    )
-    options = {"coordinates": 0, "block": 1, "update": "auto", "max_delay": None, "seed": 3} | options
-    return SharedExecution(objective, batch_size=batch_size, inner_steps=inner_steps, **options)
+def shared_execution(problem, batch_size=4, cache=True, threads=1, **options):
+    objective = Objective(problem.network, problem.samples, alpha=problem.alpha, threads=threads, cache=cache)
+    how = {"execution": "serial", "update": "plain"} if threads == 1 else {"execution": "shared", "update": "striped"}
+    return SharedExecution(objective, batch_size=batch_size, seed=3, **how, **options)
+
+
+MODES = {  # how threads update: execution and memory mode
+    "plain": {},
+    "atomic": {"update": "atomic"},
+    "striped": {"update": "striped"},
+    "lockstep": {"execution": "lockstep"},
+}
 
 
 class Problem:
@@ -97,9 +103,7 @@ class Problem:
         X = X.astype(dtype)
         if form == "csr":
             X = sparse.csr_array(X)
-        self.samples = Samples(X, y, weight)
-        if form == "zeros":
-            assert self.samples.compress(np.inf)
+        self.samples = Samples(X, y, weight, skip_zeros=form == "zeros")
         self.alpha = alpha
         self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
         self.x = self.vector(0.4 * rng.normal(size=self.network.size))
@@ -115,7 +119,9 @@ class Problem:
         loss, _ = self.network.sweep(self.samples, x, threads, gradients, cache)
         return loss / n, self.vector(gradients.sum(0) / n), cache
 
-    def inner_loop(self, coordinates=0, block=1, update="atomic", threads=1, batch=4, max_delay=None, **more):
+    def inner_loop(self, coordinates=0, block=1, update=None, threads=1, batch=4, execution=None, **more):
+        """By default plain stores for one thread, and for several that do not wait atomic ones."""
+        execution = execution or ("serial" if threads == 1 else "shared")
         return InnerLoop(
             self.network,
             self.samples,
@@ -123,8 +129,8 @@ class Problem:
             batch_size=batch,
             coordinates=coordinates,
             block=block,
-            update=update,
-            max_delay=max_delay,
+            execution=execution,
+            update=update or ("atomic" if execution == "shared" else "plain"),
             seed=7,
             threads=threads,
             **more,

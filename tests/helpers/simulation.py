@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 from asysvrg.distributed._message import Buffer, Message
 
+from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.schedule import Epoch
 from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import CODECS
 from asysvrg.distributed.protocol import Kind, Stage
@@ -22,16 +24,19 @@ LOST_AFTER, HEARTBEAT, PULSE = 1.0, 0.05, 0.2
 
 
 class Accountant:
-    """A worker whose direction of iteration t is the t-th unit vector, and whose gradient of shard i is the i-th."""
+    """A worker whose gradient of shard i is the i-th unit vector; so are its directions, unless they are given."""
 
-    def __init__(self, d, compress=None):
-        self.d, self.codec = d, CODECS[compress](d, np.dtype(float))
+    def __init__(self, d, compress=None, directions=None):
+        self.d, self.codec, self.directions = d, CODECS[compress](d, np.dtype(float)), directions
 
     def answer(self, message):
         v = np.zeros(self.d)
         if message.kind == Kind.STEP:
             assert message.payload.size >= self.codec.nbytes
-            v[message.iteration] = 1
+            if self.directions is None:
+                v[message.iteration] = 1
+            else:
+                v[:] = self.directions[message.iteration]
             code = self.codec.direction(v, message.epoch)
             return protocol.direction(message.epoch, message.version, message.iteration, 1, code)
         if message.kind == Kind.SHARD:
@@ -146,11 +151,11 @@ def accountants(count, d, compress=None, **options):
     return network, everyone
 
 
-def updates(network, groups, x, steps, snapshot=None, mu=None, compress=None, **options):
-    options = {"sweep": 1, "epoch": 0, "eta": -1.0, "codec": CODECS[compress](x.size, x.dtype)} | options
-    return Updates(
-        network.server, x, x.copy() if snapshot is None else snapshot, mu, steps=steps, groups=groups, **options
-    )
+def updates(network, groups, x, steps, snapshot=None, mu=None, compress=None, epoch=0, eta=-1.0, **options):
+    options = {"sweep": 1, "codec": CODECS[compress](x.size, x.dtype)} | options
+    epoch = Epoch(epoch, DIRECTIONS["svrg"], eta, steps)
+    snapshot = x.copy() if snapshot is None else snapshot
+    return Updates(network.server, x, snapshot, mu, epoch, groups=groups, **options)
 
 
 def direction(step, seq, v, **wrong):
@@ -175,7 +180,7 @@ def trainers(problem, owners, seed=0, threads=1, compress=None, **options):
     network = problem.network
     made = {
         rank: Worker(
-            network, samples, alpha=problem.alpha, batch_size=4, seed=7, threads=threads, cache_bytes=1e9,
+            network, samples, alpha=problem.alpha, batch_size=4, seed=7, threads=threads, may_keep=True,
             codecs=[CODECS[compress](network.size, network.dtype)],
         )
         for rank, samples in owners.items()

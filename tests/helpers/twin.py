@@ -6,7 +6,7 @@ Formulas in float64, straight from the paper; nothing here is shared with csrc/ 
 import itertools
 
 import numpy as np
-from asysvrg.core.inner import draw_batch, draw_blocks, draw_lots
+from asysvrg.core.inner import draw_batch, draw_blocks
 
 ACTIVATION = {
     "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(float)),
@@ -85,17 +85,9 @@ class Twin:
     def gradient(self, x):
         return self.per_sample(x)[1].mean(0) + self.decay * x
 
-    def lengths(self, x, index):
-        """Of the samples' derivatives by the outputs."""
+    def gradient_norms(self, x, index):
+        """Norms of the samples' derivatives by the outputs."""
         return np.linalg.norm(self.per_sample(x, index)[1][:, -self.setting[0][-1] :], axis=1)
-
-    def after_lot(self, kind, x, x_snap, index, share, enough, lots):
-        """What samples count in whose place some are left out, numbers in [0, 1) being below their probability."""
-        lengths = self.lengths(x, index)
-        if kind == "svrg":
-            lengths = np.maximum(lengths, self.lengths(x_snap, index))
-        probability = np.minimum(share * lengths / enough, 1)
-        return np.where(lots < probability, share / np.maximum(probability, 1e-300), 0)
 
     def direction(self, kind, x, x_snap, index, bases=None, share=None, mu=None):
         """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None.
@@ -110,7 +102,7 @@ class Twin:
             v += self.gradient(x_snap) if mu is None else mu
         if bases is None:
             return v
-        seen = v + self.decay * (x_snap - x)  # the l2 term of the snapshot (csrc/deflate.h)
+        seen = v + self.decay * (x_snap - x)  # the l2 term of the snapshot (csrc/kernels/precondition.inc)
         result = v.copy()
         for U, (W, b), (dW, db) in zip(
             bases, unpack(self.setting[0], seen), unpack(self.setting[0], result), strict=True
@@ -124,16 +116,14 @@ class Twin:
     def epoch(
         self, kind, x_snap, steps, eta, batch, coordinates, block, seed, epoch, replacement=True, bases=None, draws=None
     ):
-        """Lines 5 to 10 of Algorithm 1. draws: a list to draw from, what its samples count, and what is enough."""
+        """Lines 5 to 10 of Algorithm 1. draws: as `importance.Draws`, without the norms."""
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
-        listed, ratio, enough = draws or (np.arange(n), np.ones(n), 0)
+        listed, ratio = draws or (np.arange(n), np.ones(n))
         mu = self.gradient(x_snap)
         for t in range(steps):
             index = listed[draw_batch(seed, epoch, t, n, batch, replacement)]
             share = ratio[index]
-            if enough:
-                share = self.after_lot(kind, x, x_snap, index, share, enough, draw_lots(seed, epoch, t, batch))
             v = self.direction(kind, x, x_snap, index, bases, share, mu)
             k = np.arange(d)
             if coordinates:

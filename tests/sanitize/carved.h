@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "real.h"
+#include "kernels/real.inc"
 
 enum { UNTOUCHED = 0xff };
 

@@ -90,14 +90,14 @@ enum form { DENSE, ZEROS, SPARSE }; /* ZEROS: dense rows, and their non-zero ent
 typedef struct {
     int precise; /* float64 */
     int depth;   /* hidden layers: 0, 1 or 2 */
-    int activation, loss, form, weighted, direction, cached, update;
+    int activation, loss, form, weighted, direction, cached, execution, memory;
     int64_t subset, block, max_delay, threads;
-    int tiles, divided;
+    int tiles, divides_samples;
 } setting;
 
 /* More than one sweep's block of samples, more than one stripe of coordinates, rows longer than four cache lines,
  * and nothing a multiple of anything. */
-enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAYERS = 3, RANK = 3, PARTS = 5 };
+enum { N = 150, P = 21, WIDE = 70, NARROW = 19, OUTPUTS = 5, BATCH = 4, MOST_LAYERS = 3, RANK = 3 };
 
 typedef struct {
     setting is;
@@ -177,16 +177,14 @@ static void make_samples(problem *p) {
         void *values = array((size_t)(entries + 1) * p->real, EXACT);
         int32_t *columns = array((size_t)(entries + 1) * sizeof(int32_t), EXACT);
         int64_t *found = array((N + 1) * sizeof(int64_t), EXACT);
-        uint64_t *bits = array(N * ASV_WORDS(P) * sizeof(uint64_t), EXACT);
-        p->kernels->nonzeros(rows, N, P, values, columns, found, bits);
-        data->bits = bits;
+        p->kernels->nonzeros(rows, N, P, values, columns, found);
         CHECK(!memcmp(found, start, (N + 1) * sizeof(int64_t)), "nonzeros: rows start elsewhere");
         data->values = values;
         data->columns = columns;
         data->start = start;
     }
-    if (p->is.form == SPARSE) data->rows = data->bits = NULL;
-    if (p->is.loss == ASV_SOFTMAX) {
+    if (p->is.form == SPARSE) data->rows = NULL;
+    if (p->is.loss == ASV_softmax) {
         int32_t *labels = array(N * sizeof(int32_t), EXACT);
         for (int64_t i = 0; i < N; i++) labels[i] = (int32_t)asv_draw_below(3, (uint64_t)i, OUTPUTS);
         data->labels = labels;
@@ -211,58 +209,52 @@ static problem make_problem(setting is) {
 }
 
 /* Whether updates of all coordinates come one after the other. */
-static int goes_in_order(const problem *p) {
-    return !p->is.subset && (p->is.update == ASV_SERIAL || p->is.update >= ASV_OWNED);
-}
+static int goes_in_order(const problem *p) { return !p->is.subset && p->is.memory == ASV_PLAIN; }
 
-/* Steps that are shortened along any directions, but for rows that are put off. */
-static void make_deflation(problem *p) {
+/* A preconditioner along any directions, but for lazy rows. */
+static void make_preconditioner(problem *p) {
+    asv_preconditioner *U = &p->inner.preconditioner;
     size_t pointers = (size_t)p->net.layers * sizeof(void *);
     void **basis = array(pointers, EXACT), **fixed = array(pointers, EXACT);
-    for (int64_t l = p->inner.done ? 1 : 0; l < p->net.layers; l++) {
+    for (int64_t l = p->inner.lazy.done ? 1 : 0; l < p->net.layers; l++) {
         int64_t w = p->net.width[l], v = p->net.width[l + 1];
         basis[l] = array((size_t)(RANK * (1 + w)) * p->real, SPARE);
         fixed[l] = array((size_t)(RANK * v) * p->real, EXACT);
         fill(p, basis[l], RANK * (1 + w), 8, 0.5 / sqrt((double)w));
         fill(p, fixed[l], RANK * v, 9, 0.1);
     }
-    void *turned = array((size_t)(RANK * p->net.width[0]) * p->real, EXACT);
+    void *transposed = array((size_t)(RANK * p->net.width[0]) * p->real, EXACT);
     for (int64_t i = 0; basis[0] && i < p->net.width[0]; i++)
         for (int64_t k = 0; k < RANK; k++)
-            put(p, turned, k * p->net.width[0] + i, get(p, basis[0], (i + 1) * RANK + k));
-    p->inner.turned = turned;
-    p->inner.rank = RANK;
-    p->inner.basis = (const void *const *)basis;
-    p->inner.fixed = (const void *const *)fixed;
-    int64_t pitch = p->net.unit[2] - p->net.unit[1];
-    if (goes_in_order(p) && !p->inner.done)
-        p->inner.shift = array((size_t)(p->is.threads * RANK * pitch) * p->real, EXACT);
-    int64_t v = p->net.width[1];
-    p->inner.beside = p->inner.wide && v + RANK <= pitch;
-    for (int64_t i = 0; i < P && p->inner.beside; i++) /* replicas do it by themselves */
-        for (int64_t k = 0; k < RANK && p->is.update != ASV_REPLICATED; k++)
-            put(p, p->inner.wide, i * pitch + v + k, get(p, basis[0], (i + 1) * RANK + k));
+            put(p, transposed, k * p->net.width[0] + i, get(p, basis[0], (i + 1) * RANK + k));
+    *U = (asv_preconditioner){RANK, (const void *const *)basis, transposed, (const void *const *)fixed, NULL};
+    int64_t v = p->net.width[1], pitch = p->net.unit[2] - p->net.unit[1];
+    if (goes_in_order(p) && !p->inner.lazy.done)
+        U->shift = array((size_t)(p->is.threads * RANK * pitch) * p->real, EXACT);
+    p->inner.padded.holds_basis = p->inner.padded.rows && v + RANK <= pitch;
+    for (int64_t i = 0; i < P && p->inner.padded.holds_basis; i++)
+        for (int64_t k = 0; k < RANK; k++)
+            put(p, p->inner.padded.rows, i * pitch + v + k, get(p, basis[0], (i + 1) * RANK + k));
 }
 
 /* Passes over some samples, twice and more, and not over others. */
 static void make_list(problem *p) {
+    asv_draws *draws = &p->inner.draws;
     int32_t *list = array(N * sizeof(int32_t), EXACT);
-    void *ratio = array(N * p->real, EXACT), *lengths = array(N * p->real, EXACT);
-    for (int64_t i = 0; i < N; i++) put(p, lengths, i, i % 3 ? 0 : 1);
-    double mean = p->kernels->list(lengths, N, 0.5, 1, 7, 8, list, ratio);
-    CHECK(mean == 0, "list: only the unseen have a length, and the mean is %g", mean);
-    for (int64_t i = 0; i < N; i++) CHECK(list[i] >= (i ? list[i - 1] : 0) && list[i] < N, "list: %d", list[i]);
-    p->inner.list = list;
-    p->inner.ratio = ratio;
-    p->inner.enough = 0.5;
-    p->inner.lengths = lengths;
+    void *ratio = array(N * p->real, EXACT), *norms = array(N * p->real, EXACT);
+    for (int64_t i = 0; i < N; i++) put(p, norms, i, i % 3 ? 0 : 1);
+    p->kernels->resample(norms, N, 0.5, 7, 8, list, ratio);
+    for (int64_t i = 0; i < N; i++) CHECK(list[i] >= (i ? list[i - 1] : 0) && list[i] < N, "resample: %d", list[i]);
+    draws->list = list;
+    draws->ratio = ratio;
+    draws->norms = norms;
 }
 
-/* The columns of each thread of a team, and where they begin in each sample's entries. */
-static void make_team(problem *p) {
+/* The columns of each thread in lockstep, and where they begin in each sample's entries. */
+static void make_lockstep(problem *p) {
     int64_t threads = p->is.threads, *cuts = array((size_t)(threads + 1) * sizeof(int64_t), EXACT);
     for (int64_t k = 0; k <= threads; k++) cuts[k] = P * k / threads;
-    p->inner.cuts = cuts;
+    p->inner.lockstep = (asv_lockstep){.cuts = cuts, .divides_samples = p->is.divides_samples};
     if (p->is.form == DENSE) return;
     int32_t *split = array((size_t)(threads - 1) * N * sizeof(int32_t), EXACT);
     for (int64_t k = 1; k < threads; k++)
@@ -271,28 +263,16 @@ static void make_team(problem *p) {
             while (at < p->data.start[i + 1] && p->data.columns[at] < cuts[k]) at++;
             split[(k - 1) * N + i] = (int32_t)(at - p->data.start[i]);
         }
-    p->inner.split = split;
+    p->inner.lockstep.split = split;
 }
 
-/* A replica of x for each thread, and its base. */
-static void make_replicas(problem *p) {
-    int64_t threads = p->is.threads, first = p->inner.wide ? p->net.bias[0] : 0;
-    void **where = array((size_t)(2 * threads) * sizeof(void *), EXACT);
-    for (int64_t k = 0; k < 2 * threads; k++)
-        where[k] = array((size_t)(p->net.d - (k < threads ? 0 : first)) * p->real, SPARE);
-    p->inner.replicas = where;
-    p->inner.bases = where + threads;
-    p->inner.parts = PARTS;
-    p->inner.counts = array((size_t)(3 * ASV_COUNTER_STRIDE * threads) * sizeof(int64_t), EXACT);
-}
-
-/* W_0 to rows of whole lines, or back; replicas do it by themselves. */
+/* W_0 to rows of whole lines, or back. */
 static void move_rows(problem *p, int back) {
     int64_t v = p->net.width[1], pitch = p->net.unit[2] - p->net.unit[1];
-    for (int64_t i = 0; i < P && p->inner.wide && p->is.update != ASV_REPLICATED; i++) {
+    for (int64_t i = 0; i < P && p->inner.padded.rows; i++) {
         char *row = (char *)p->inner.x + (size_t)(i * v) * p->real;
-        char *wide = (char *)p->inner.wide + (size_t)(i * pitch) * p->real;
-        memcpy(back ? row : wide, back ? wide : row, (size_t)v * p->real);
+        char *padded = (char *)p->inner.padded.rows + (size_t)(i * pitch) * p->real;
+        memcpy(back ? row : padded, back ? padded : row, (size_t)v * p->real);
     }
 }
 
@@ -300,8 +280,7 @@ static void move_rows(problem *p, int back) {
 static void make_inner(problem *p, int64_t steps) {
     make_network(p);
     make_samples(p);
-    int64_t stripes = p->is.update == ASV_REPLICATED ? PARTS : (p->net.d + ASV_STRIPE - 1) / ASV_STRIPE;
-    int64_t blocks = (p->net.d + p->is.block - 1) / p->is.block;
+    int64_t stripes = (p->net.d + ASV_STRIPE - 1) / ASV_STRIPE, blocks = (p->net.d + p->is.block - 1) / p->is.block;
     size_t locks = (size_t)(p->is.subset ? blocks : stripes * ASV_LINE / (int64_t)sizeof(int32_t));
     size_t d = (size_t)p->net.d * p->real;
     int32_t *delays = array((size_t)steps * sizeof(int32_t), EXACT);
@@ -310,57 +289,46 @@ static void make_inner(problem *p, int64_t steps) {
     double *alpha = array((size_t)rates * sizeof(double), EXACT);
     for (int64_t i = 0; i < rates; i++) alpha[i] = 0.01;
     p->inner = (asv_inner){
-        .net = &p->net,
-        .data = &p->data,
+        .f = {.net = &p->net, .data = &p->data, .alpha = alpha},
         .x = array(d, SPARE),
-        .x_snap = array(d, SPARE),
-        .alpha = alpha,
-        .eta = 0.02,
-        .b = BATCH,
-        .subset = p->is.subset,
-        .block = p->is.block,
-        .max_delay = p->is.max_delay,
+        .direction = {.kind = p->is.direction, .reference = array(d, SPARE)},
+        .draws = {.seed = 7, .epoch = 3, .b = BATCH, .replacement = p->is.weighted},
+        .rule = {.eta = 0.02,
+                 .subset = p->is.subset,
+                 .block = p->is.block,
+                 .memory = p->is.memory,
+                 .locks = array(locks * sizeof(int32_t), EXACT)},
+        .execution = p->is.execution,
         .threads = p->is.threads,
-        .seed = 7,
-        .epoch = 3,
-        .direction = p->is.direction,
-        .update = p->is.update,
-        .replacement = p->is.weighted,
+        .max_delay = p->is.max_delay,
         .counters = array(3 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
-        .locks = array(locks * sizeof(int32_t), EXACT),
         .delays = delays,
-        .divided = p->is.divided,
         .control = &p->control,
     };
-    /* ZEROS, and replicas: the same without putting off. */
-    if (p->is.form == SPARSE && !p->is.subset && p->is.update != ASV_REPLICATED) {
-        p->inner.done = array(2 * P * sizeof(int32_t), EXACT);
-        p->inner.row_locks = p->inner.done + P;
+    if (p->is.form == SPARSE && !p->is.subset) { /* ZEROS: the same without lazy rows */
+        p->inner.lazy.done = array(2 * P * sizeof(int32_t), EXACT);
+        p->inner.lazy.locks = p->inner.lazy.done + P;
     }
-    if (p->is.update == ASV_OWNED) make_team(p);
-    if (p->is.form == ZEROS && goes_in_order(p)) {
-        int64_t pitch = p->net.unit[2] - p->net.unit[1];
-        int64_t copies = p->is.update == ASV_REPLICATED ? p->is.threads : 1;
-        p->inner.wide = array((size_t)(copies * P * pitch) * p->real, SPARE);
-    }
-    if (p->is.update == ASV_REPLICATED) make_replicas(p);
-    if (p->is.weighted) make_deflation(p);
-    if (!p->inner.replacement) make_list(p);
-    if (p->is.direction == ASV_SVRG) {
-        p->inner.mu = array(d, SPARE);
-        if (p->is.cached) p->inner.cache = array(N * (size_t)asv_cache_stride(&p->net) * p->real, SPARE);
+    if (p->is.execution == ASV_LOCKSTEP) make_lockstep(p);
+    if (p->is.form == ZEROS && goes_in_order(p))
+        p->inner.padded.rows = array((size_t)(P * (p->net.unit[2] - p->net.unit[1])) * p->real, SPARE);
+    if (p->is.weighted) make_preconditioner(p);
+    if (!p->inner.draws.replacement) make_list(p);
+    if (p->is.direction != ASV_sgd) {
+        p->inner.direction.mu = array(d, SPARE);
+        if (p->is.cached) p->inner.direction.cache = array(N * (size_t)asv_cache_stride(&p->net) * p->real, SPARE);
     }
 }
 
 /* Fields that differ by name only, for messages. */
 static const char *describe(const problem *p) {
-    static char text[200];
+    static char text[220];
     const setting *s = &p->is;
     snprintf(text, sizeof(text),
              "float%d, %d hidden layers, activation %d, loss %d, form %d, weighted %d, direction %d, cached %d, "
-             "update %d, subset %d, block %d, max_delay %d, tiles %d, divided %d",
+             "execution %d, memory %d, subset %d, block %d, max_delay %d, tiles %d, divides_samples %d",
              s->precise ? 64 : 32, s->depth, s->activation, s->loss, s->form, s->weighted, s->direction, s->cached,
-             s->update, (int)s->subset, (int)s->block, (int)s->max_delay, s->tiles, s->divided);
+             s->execution, s->memory, (int)s->subset, (int)s->block, (int)s->max_delay, s->tiles, s->divides_samples);
     return text;
 }
 

@@ -24,7 +24,7 @@ static void sweep(problem *p, int64_t first, int64_t last) {
     asv_sweep all = {.net = net, .data = &p->data, .x = p->inner.x, .gradient = gradient, .outputs = outputs};
     asv_sweep loss = {.net = net, .data = &p->data, .x = p->inner.x};
     asv_sweep predict = {.net = net, .data = &unlabelled, .x = p->inner.x, .outputs = outputs};
-    all.cache = (void *)p->inner.cache;
+    all.cache = (void *)p->inner.direction.cache;
     unlabelled.labels = NULL;
     unlabelled.targets = unlabelled.weight = NULL;
     p->kernels->sweep(&all, first, last, scratch, 0, &p->control);
@@ -33,50 +33,58 @@ static void sweep(problem *p, int64_t first, int64_t last) {
     CHECK(all.evaluated == last - first && all.loss == loss.loss && isfinite(loss.loss), "%s", describe(p));
     no_nan(p, gradient, net->d);
     no_nan(p, outputs, N * OUTPUTS);
-    if (p->inner.mu)
+    if (p->inner.direction.mu)
         for (int64_t k = 0; k < net->d; k++)
-            put(p, (void *)p->inner.mu, k, get(p, p->inner.mu, k) + get(p, gradient, k) / N);
+            put(p, (void *)p->inner.direction.mu, k, get(p, p->inner.direction.mu, k) + get(p, gradient, k) / N);
 }
 
-/* By one thread: fewer than columns were divided among, or than there are replicas. */
+/* By one thread: fewer than columns were divided among. */
 static void iterate(const problem *p, int64_t steps, void *scratch) {
-    if (p->is.update == ASV_OWNED)
-        p->kernels->team(&p->inner, steps, scratch, 0, 0, 1);
+    if (p->is.execution == ASV_LOCKSTEP)
+        p->kernels->run_lockstep(&p->inner, steps, scratch, 0, 0, 1);
     else
-        p->kernels->work(&p->inner, steps, scratch, 0);
+        p->kernels->run_shared(&p->inner, steps, scratch, 0);
+}
+
+static void form(problem *p, void *v) {
+    const asv_inner loop = p->inner;
+    p->inner.padded = (asv_padded){0};
+    p->inner.preconditioner.shift = NULL;
+    void *scratch = array(p->kernels->inner_scratch(&p->inner), EXACT);
+    for (int64_t t = 0; t < STEPS; t++) {
+        p->kernels->direction(&p->inner, t, 0, BATCH, v, scratch);
+        no_nan(p, v, p->net.d);
+        for (int64_t r = 0; r < BATCH; r++) p->kernels->direction(&p->inner, t, r, r + 1, v, scratch);
+    }
+    if (p->inner.direction.cache) { /* that has nothing yet */
+        int64_t passes = 0;
+        p->inner.direction.known = array(N * sizeof(int32_t), EXACT);
+        for (int64_t t = 0; t < STEPS; t++) passes += p->kernels->complete(&p->inner, t, 0, BATCH, scratch);
+        for (int64_t i = 0; i < N; i++) passes -= p->inner.direction.known[i];
+        CHECK(passes == 0, "%d passes more than samples; %s", (int)passes, describe(p));
+    }
+    p->inner = loop;
 }
 
 static void run(setting is) {
     problem p = make_problem(is);
     make_inner(&p, STEPS);
     fill(&p, p.inner.x, p.net.d, 6, 0.3);
-    memcpy((void *)p.inner.x_snap, p.inner.x, (size_t)p.net.d * p.real);
+    memcpy((void *)p.inner.direction.reference, p.inner.x, (size_t)p.net.d * p.real);
     p.control.poll = poll;
     sweep(&p, 0, N - 1);
     sweep(&p, N - 1, N);
-    void *scratch = array(p.kernels->step_scratch(&p.inner), EXACT);
+    void *scratch = array(p.kernels->inner_scratch(&p.inner), EXACT);
     move_rows(&p, 0);
     iterate(&p, STEPS, scratch);
     move_rows(&p, 1);
-    if (p.inner.done || p.inner.shift) p.kernels->settle(&p.inner, STEPS, 0, P);
+    if (p.inner.lazy.done || p.inner.preconditioner.shift) p.kernels->settle(&p.inner, STEPS, 0, P);
     no_nan(&p, p.inner.x, p.net.d);
     for (int64_t t = 0; t < STEPS; t++) CHECK(p.inner.delays[t] == 0, "step %d; %s", (int)t, describe(&p));
-    CHECK(memcmp(p.inner.x, p.inner.x_snap, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
-    /* Its direction as a vector, in one part and in several. */
-    void *v = array((size_t)p.net.d * p.real, SPARE), *alone = array(p.kernels->step_scratch(&p.inner), EXACT);
-    for (int64_t t = 0; t < STEPS; t++) {
-        p.kernels->direction(&p.inner, t, 0, p.inner.b, v, alone);
-        no_nan(&p, v, p.net.d);
-        for (int64_t r = 0; r < p.inner.b; r++) p.kernels->direction(&p.inner, t, r, r + 1, v, alone);
-    }
-    /* With a cache that has nothing yet. */
-    if (p.inner.cache) {
-        int64_t passes = 0;
-        p.inner.known = array(N * sizeof(int32_t), EXACT);
-        for (int64_t t = 0; t < STEPS; t++) passes += p.kernels->complete(&p.inner, t, 0, p.inner.b, alone);
-        for (int64_t i = 0; i < N; i++) passes -= p.inner.known[i];
-        CHECK(passes == 0, "%d passes more than samples; %s", (int)passes, describe(&p));
-    }
+    CHECK(memcmp(p.inner.x, p.inner.direction.reference, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
+    /* Its direction as a vector, in one part and in several, by a loop of all coordinates with plain stores. */
+    void *v = array((size_t)p.net.d * p.real, SPARE);
+    if (is.execution != ASV_LOCKSTEP && is.memory == ASV_PLAIN && !is.subset && !p.inner.lazy.done) form(&p, v);
     /* And in half precision. */
     uint16_t *half = array((size_t)p.net.d * sizeof(uint16_t), EXACT);
     p.kernels->to_half(v, p.net.d, 1, half);
@@ -104,26 +112,30 @@ int main(void) {
     for (int i = 0; i < 2 * 2 * 3 * 3; i++)
         for (int direction = 0; direction < 3; direction++)
             for (int c = 0; c < 4; c++)
-                for (int update = ASV_SERIAL; update <= ASV_REPLICATED; update++) {
-                    if (update >= ASV_OWNED && coordinates[c].subset) continue; /* these are for all of them */
-                    if (update == ASV_STRIPED && coordinates[c].subset && coordinates[c].block == 1) continue;
+                for (int mode = 0; mode < 4; mode++) { /* memory modes; and lockstep, which is for all coordinates */
+                    const int lockstep = mode == 3, memory = lockstep ? ASV_PLAIN : mode;
+                    if (lockstep && coordinates[c].subset) continue;
+                    if (memory == ASV_STRIPED && coordinates[c].subset && coordinates[c].block == 1) continue;
                     run((setting){
                         .precise = i & 1,
-                        .loss = i & 2 ? (count % 7 < 3 ? ASV_BINARY : ASV_SQUARED) : ASV_SOFTMAX,
+                        .loss = i & 2 ? 1 + count % (ASV_LOSS_COUNT - 1) : ASV_softmax,
                         .depth = i / 4 % 3,
                         .form = i / 12,
                         /* What the rest does not depend on takes turns; 5 and 3 keep it out of step with the loops. */
-                        .activation = count / 5 % 4,
+                        .activation = count / 5 % ASV_ACTIVATION_COUNT,
                         .weighted = count / 3 % 2,
-                        .direction = direction ? ASV_SVRG : ASV_SGD,
+                        .direction = direction ? ASV_svrg : ASV_sgd,
                         .cached = direction == 1,
-                        .update = update,
+                        .execution = lockstep              ? ASV_LOCKSTEP
+                                     : memory == ASV_PLAIN ? ASV_SERIAL
+                                                           : ASV_SHARED,
+                        .memory = memory,
                         .subset = coordinates[c].subset,
                         .block = coordinates[c].block,
                         .max_delay = count % 7 ? -1 : 0,
                         .tiles = count / 2 % 2,
-                        .divided = update == ASV_OWNED && count % 11 < 5,
-                        .threads = update == ASV_SERIAL ? 1 : 2, /* 2: with a private copy of the upper layers */
+                        .divides_samples = lockstep && count % 11 < 5,
+                        .threads = mode == ASV_PLAIN ? 1 : 2, /* 2: with a private copy of the upper layers */
                     });
                     count++;
                 }

@@ -4,8 +4,8 @@
  * from each of its coordinates, and x ends where the number of updates says, whatever the threads read in between.
  * eta and mu are such that the sums are exact in either precision.
  *
- * The argument is "team" for threads that carry out iterations together, and "apart" for all others: these read x while
- * it is written, and in a team nobody does. */
+ * The argument is "lockstep" for threads that share each update, and "shared" for all others: these read x while it is
+ * written, and in lockstep nobody does. */
 #include <pthread.h>
 
 #include "harness.h"
@@ -25,11 +25,11 @@ static void *work(void *argument) {
     worker *w = argument;
     const problem *p = w->p;
     pthread_barrier_wait(&start);
-    if (p->is.update == ASV_OWNED) {
-        p->kernels->team(&p->inner, STEPS, w->all, w->stride, w->number, THREADS);
+    if (p->is.execution == ASV_LOCKSTEP) {
+        p->kernels->run_lockstep(&p->inner, STEPS, w->all, w->stride, w->number, THREADS);
         return NULL;
     }
-    p->kernels->work(&p->inner, STEPS, w->all + (size_t)w->number * w->stride, w->number);
+    p->kernels->run_shared(&p->inner, STEPS, w->all + (size_t)w->number * w->stride, w->number);
     return NULL;
 }
 
@@ -45,7 +45,8 @@ static void count_updates(const problem *p, int64_t *updates) {
     int64_t *chosen = array((size_t)asv_most_blocks(d, p->is.subset, block) * sizeof(int64_t), EXACT);
     uint64_t *marks = array((size_t)(d / block / 64 + 1) * sizeof(uint64_t), EXACT);
     for (uint64_t t = 0; t < STEPS; t++) {
-        int64_t count = asv_draw_blocks(p->inner.seed, p->inner.epoch, t, d, p->is.subset, block, chosen, marks);
+        int64_t count =
+            asv_draw_blocks(p->inner.draws.seed, p->inner.draws.epoch, t, d, p->is.subset, block, chosen, marks);
         for (int64_t c = 0; c < count; c++)
             for (int64_t k = chosen[c] * block; k < (chosen[c] + 1) * block && k < d; k++) updates[k]++;
     }
@@ -56,14 +57,14 @@ static void run(setting is) {
     make_inner(&p, STEPS);
     void *weight = array(N * p.real, EXACT);
     p.data.weight = weight;
-    p.inner.alpha = array((size_t)(p.net.width[0] + p.net.layers - 1) * sizeof(double), EXACT);
-    p.inner.eta = 0x1p-6;
+    p.inner.f.alpha = array((size_t)(p.net.width[0] + p.net.layers - 1) * sizeof(double), EXACT);
+    p.inner.rule.eta = 0x1p-6;
     for (int64_t k = 0; k < p.net.d; k++) {
         put(&p, p.inner.x, k, 1);
-        put(&p, (void *)p.inner.mu, k, mu_of(k));
+        put(&p, (void *)p.inner.direction.mu, k, mu_of(k));
     }
     move_rows(&p, 0);
-    size_t stride = p.kernels->step_scratch(&p.inner);
+    size_t stride = p.kernels->inner_scratch(&p.inner);
     char *all = array(THREADS * stride, EXACT);
     worker workers[THREADS];
     pthread_t handles[THREADS];
@@ -74,7 +75,7 @@ static void run(setting is) {
     }
     for (int i = 0; i < THREADS; i++) pthread_join(handles[i], NULL);
     move_rows(&p, 1);
-    if (p.inner.done) p.kernels->settle(&p.inner, STEPS, 0, P);
+    if (p.inner.lazy.done) p.kernels->settle(&p.inner, STEPS, 0, P);
     pthread_barrier_destroy(&start);
 
     int64_t *updates = array((size_t)p.net.d * sizeof(int64_t), EXACT);
@@ -89,32 +90,33 @@ static void run(setting is) {
 }
 
 int main(int count_of_arguments, char **arguments) {
-    const int team = count_of_arguments == 2 && strcmp(arguments[1], "team") == 0;
+    const int lockstep = count_of_arguments == 2 && strcmp(arguments[1], "lockstep") == 0;
     alarm(MOST_SECONDS);
     static const struct {
-        int update;
+        int memory;
         int64_t subset, block;
-    } modes[] = {{ASV_ATOMIC, 0, 1},     {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16},
-                 {ASV_STRIPED, 100, 16}, {ASV_STRIPED, 0, 1}, {ASV_REPLICATED, 0, 1}};
+    } modes[] = {
+        {ASV_ATOMIC, 0, 1}, {ASV_ATOMIC, 50, 1}, {ASV_ATOMIC, 100, 16}, {ASV_STRIPED, 100, 16}, {ASV_STRIPED, 0, 1}};
     enum { MODES = sizeof(modes) / sizeof(modes[0]) };
     int count = 0;
     for (int i = 0; i < 2 * 3 * 3; i++)
-        for (int m = 0; m < (team ? 2 : MODES); m++, count++)
+        for (int m = 0; m < (lockstep ? 2 : MODES); m++, count++)
             run((setting){
                 .precise = i & 1,
                 .depth = i / 2 % 3,
                 .form = i / 6,
-                .activation = ASV_RELU,
-                .loss = i % 3 == 0 ? ASV_SQUARED : ASV_SOFTMAX,
-                .direction = ASV_SVRG,
+                .activation = ASV_relu,
+                .loss = i % 3 == 0 ? ASV_squared : ASV_softmax,
+                .direction = ASV_svrg,
                 .cached = count / 3 % 2,
-                .update = team ? ASV_OWNED : modes[m].update,
-                .subset = team ? 0 : modes[m].subset,
-                .block = team ? 1 : modes[m].block,
+                .execution = lockstep ? ASV_LOCKSTEP : ASV_SHARED,
+                .memory = lockstep ? ASV_PLAIN : modes[m].memory,
+                .subset = lockstep ? 0 : modes[m].subset,
+                .block = lockstep ? 1 : modes[m].block,
                 .max_delay = count % 5 ? -1 : 2,
                 .threads = THREADS,
                 .tiles = count / 2 % 2,
-                .divided = team && m,
+                .divides_samples = lockstep && m,
             });
     printf("threads: %d settings, %d steps by %d threads each; no update lost\n", count, STEPS, THREADS);
     return 0;

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.problems import Problem
+from helpers.problems import Problem, shared_execution
 from sklearn.datasets import load_digits
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, load
-from asysvrg.core.loop import Plan, minimize
-from asysvrg.core.objective import Objective
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.loop import minimize
+from asysvrg.core.schedule import Schedule
 from asysvrg.core.trace import Trace
 from asysvrg.store import archive, checkpoint
 
@@ -46,6 +45,10 @@ def parameters(fitted):
 
 def without_time(history):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in history["epochs"]]
+
+
+def load_rows(folder):
+    return archive.read(folder / "checkpoint.npz", checkpoint.FORMAT, checkpoint.VERSION, ())[0]["rows"]
 
 
 def assert_same(a, b):
@@ -166,7 +169,7 @@ def no_training(started, monkeypatch):
         ({"sampling": "importance"}, "sampling was replacement, is importance"),
         ({"inner_steps": 7}, "inner_steps was None, is 7"),
         ({"coordinates": 7}, "coordinates was 0, is 7"),
-        ({"block": 2}, "block was 1, is 2"),
+        ({"coordinates": "lines:7"}, "block was 1, is 16"),
         ({"activation": "tanh"}, "activation was relu, is tanh"),
         ({"hidden_layer_sizes": (10, 3)}, r"widths was \[64, 10, 10\], is \[64, 10, 3, 10\]"),
         ({"dtype": "float64"}, "dtype was float32, is float64"),
@@ -203,10 +206,27 @@ def test_a_checkpoint_of_other_data_is_refused(started):
 
 
 @pytest.mark.parametrize(
-    "options", [{"n_jobs": 2}, {"max_iter": 9}, {"verbose": True}, {"max_time": 60}, {"target_loss": -1.0}], ids=str
+    ("options", "epochs", "reason"),
+    [
+        ({}, 6, "max_iter"),
+        ({"max_iter": 9}, 9, "max_iter"),
+        ({"max_time": 0}, 2, "max_time"),
+        ({"max_time": 60}, 6, "max_iter"),
+        ({"target_loss": 1e9}, 2, "target_loss"),
+        ({"target_loss": -1.0}, 6, "max_iter"),
+        ({"n_jobs": 2}, 6, "max_iter"),
+        ({"verbose": True}, 6, "max_iter"),
+    ],
+    ids=str,
 )
-def test_limits_may_be_others(started, options):
-    model(started, resume=True).set_params(**options).fit(X, Y)
+def test_limits_may_be_others(started, options, epochs, reason, capsys):
+    """The run goes on, or is over, by those that it is resumed with."""
+    kept = load_rows(started)
+    resumed = model(started, resume=True).set_params(**options).fit(X, Y)
+    assert (resumed.n_iter_, resumed.stopped_) == (epochs, reason)
+    assert resumed.history_["epochs"][:3] == kept
+    assert resumed.history_["config"]["threads"] == options.get("n_jobs", 1)
+    assert bool(capsys.readouterr().err) == ("verbose" in options)
 
 
 def rewritten(path, **changes):
@@ -233,8 +253,6 @@ DAMAGE = [
     lambda path: rewritten(path, x=np.load(path)["x"] * np.float32(np.nan)),
     lambda path: rewritten(path, best=np.load(path)["x"].astype(np.float64)),
     lambda path: rewritten(path, x=np.array([object()])),
-    lambda path: rewritten(path, lengths=np.ones(3, np.float32)),
-    lambda path: rewritten(path, directions=np.ones(3, np.float32)),
     lambda path: rewritten(path, values=np.frombuffer(b"{", np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[" * 100_000, np.uint8)),
     lambda path: rewritten(path, values=np.frombuffer(b"[]", np.uint8)),
@@ -261,9 +279,19 @@ def test_a_damaged_checkpoint_is_refused(started, damage):
     assert path.read_bytes() == there
 
 
+@pytest.mark.parametrize("name", ["gradient_norms", "bases"])
+def test_the_state_of_the_execution_is_checked_too(name, tmp_path, monkeypatch):
+    how = {"sampling": "importance", "deflation": 2, "max_iter": 1}
+    model(tmp_path, **how).fit(X, Y)
+    rewritten(tmp_path / "checkpoint.npz", **{name: np.ones(3, np.float32)})
+    monkeypatch.setattr("asysvrg.training.minimize", lambda *args, **options: pytest.fail("training started"))
+    with pytest.raises(ValueError, match=rf"checkpoint\.npz is damaged \({name} is not a float32 array of \d+ finite"):
+        model(tmp_path, resume=True, **how).fit(X, Y)
+
+
 def test_a_newer_version_says_so(started):
     rewritten(started / "checkpoint.npz", version=np.array(99))
-    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 3; a newer asysvrg"):
+    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 4; a newer asysvrg"):
         model(started, resume=True).fit(X, Y)
 
 
@@ -281,7 +309,7 @@ def test_folders_that_do_not_suit(started, tmp_path_factory):
         model(other / "file" / "below").fit(X, Y)
     with pytest.raises(ValueError, match="no checkpoint_dir to resume from"):
         model(resume=True).fit(X, Y)
-    with pytest.raises(ValueError, match="resume is True or False; got 1"):
+    with pytest.raises(TypeError, match="resume is True or False; got 1"):
         model(other, resume=1).fit(X, Y)
     with pytest.raises(ValueError, match="checkpoint_dir is the path of a folder"):
         model(3).fit(X, Y)
@@ -329,13 +357,9 @@ def test_the_state_is_all_that_the_loop_needs():
     problem = Problem(hidden=(5,))
 
     def run(start=None, keep=None, rows=()):
-        objective = Objective(problem.network, problem.samples, alpha=problem.alpha, threads=1, cache_bytes=1e9)
-        execution = SharedExecution(
-            objective, batch_size=4, inner_steps=20, coordinates=0, block=1, update="auto", max_delay=None, seed=3
-        )
-        trace = Trace({}, epochs=list(rows))
-        plan = Plan(solver="svrg", max_iter=5, learning_rate=0.05)
-        return minimize(execution, problem.vector(problem.x), plan, trace, start=start, keep=keep), trace.epochs
+        trace, x = Trace({}, epochs=list(rows)), problem.vector(problem.x)
+        schedule = Schedule("svrg", max_iter=5, inner_steps=20, learning_rate=0.05)
+        return minimize(shared_execution(problem), x, schedule, trace, start=start, keep=keep), trace.epochs
 
     states = []
     whole, rows = run(keep=states.append)

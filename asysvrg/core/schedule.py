@@ -1,0 +1,118 @@
+"""What each epoch does: its direction, learning rate, number of iterations and l2 factor; and when a run stops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from asysvrg.core.directions import DIRECTIONS, Direction
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of inner iterations.
+
+    Attributes
+    ----------
+    number : int
+        s. With the seed and the iteration it determines every draw.
+    direction : Direction
+    eta : float
+        Learning rate.
+    steps : int
+        m, the number of inner iterations.
+    l2_factor : float
+        Updates take alpha this many times, see `l2_factor`.
+    deadline : float
+        Seconds on the monotonic clock after which no iteration starts.
+    """
+
+    number: int
+    direction: Direction
+    eta: float
+    steps: int
+    l2_factor: float = 1.0
+    deadline: float = math.inf
+
+
+def l2_factor(epoch: int, first: float) -> float:
+    """The factor of the l2 term in an epoch: `first` in epoch 0, then half the factor before, at least 1.
+
+    Random initial weights are far too large in directions that the data hardly determine. alpha alone shrinks them so
+    slowly that most epochs wait for it. This is continuation: start with a strong penalty and weaken it (Hale, Yin &
+    Zhang, "Fixed-point continuation for l1-minimization", 2008). The objective has alpha itself in every epoch.
+    """
+    return max(1.0, math.ldexp(first, -epoch))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What each epoch does, and when the run stops.
+
+    Attributes
+    ----------
+    solver : str
+        Direction of an update, a key of `DIRECTIONS`.
+    max_iter : int
+        Number of epochs, those of SGD included.
+    inner_steps : int
+        m, the inner iterations of an epoch.
+    sgd_epochs : int
+        Epochs of SGD before the solver takes over (the paper's SGD_SVRG).
+    learning_rate : float
+        eta, constant; alpha of eta_s = alpha / (1 + s)^decay for directions whose rate decays.
+    decay : float or "linear"
+        beta of the same; or a straight line to 0 at the end of the epochs of SGD, alpha (1 - s / epochs).
+    alpha_boost : float
+        Factor of the l2 term in epoch 0, see `l2_factor`.
+    tol, n_iter_no_change : float, int
+        Stop when the loss has not fallen by `tol` below its best in that many epochs. With tol 0 never.
+    early_stopping : bool
+        Look at the error on the validation set instead, and return the parameters with the lowest one.
+    target_loss : float
+        Stop at a loss of at most this.
+    max_time : float
+        Stop after this many seconds, in the middle of an epoch if necessary.
+    most_growth : float
+        The learning rate grows to at most this many times its initial value while the loss falls; 1 for never.
+    first : int
+        Number of the first epoch. The run continues one of this many epochs.
+    """
+
+    solver: str
+    max_iter: int
+    inner_steps: int
+    sgd_epochs: int = 0
+    learning_rate: float = 0.1
+    decay: float | str = 0.0
+    alpha_boost: float = 1.0
+    tol: float = 0.0
+    n_iter_no_change: int = 10
+    early_stopping: bool = False
+    target_loss: float = -math.inf
+    max_time: float = math.inf
+    most_growth: float = 1.0
+    first: int = 0
+
+    def direction(self, epoch: int) -> Direction:
+        """The direction of an epoch's updates."""
+        return DIRECTIONS["sgd" if epoch < self.sgd_epochs else self.solver]
+
+    def eta(self, epoch: int) -> float:
+        """The learning rate of an epoch, without growth and roll-backs."""
+        if not self.direction(epoch).decays:
+            return self.learning_rate
+        if self.decay == "linear":
+            return self.learning_rate * (1 - epoch / (self.max_iter if self.solver == "sgd" else self.sgd_epochs))
+        return self.learning_rate / (1 + epoch) ** self.decay
+
+    def epoch(self, number: int, factor: float = 1.0, deadline: float = math.inf) -> Epoch:
+        """Epoch `number` with `factor` times its learning rate."""
+        return Epoch(
+            number,
+            self.direction(number),
+            eta=factor * self.eta(number),
+            steps=self.inner_steps,
+            l2_factor=l2_factor(number, self.alpha_boost),
+            deadline=deadline,
+        )

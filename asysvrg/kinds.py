@@ -1,0 +1,191 @@
+"""What a table of parameters is made of: the kinds of values, and what follows from a table.
+
+A table is a dataclass whose fields are made by `parameter`. One entry gives the constructor's argument and its default,
+the check, the documentation and the command-line option.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_scalar
+
+MAX_INT = 2**31 - 1  # the largest count that the kernels take
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: its name in docstrings, its check, and what argparse's `add_argument` needs to read it.
+
+    ``check(value, name)`` returns the value in a plain type. It raises ValueError or TypeError, with the name, what is
+    expected, and what was given.
+    """
+
+    text: str
+    check: Callable[[Any, str], Any]
+    option: dict[str, Any]
+
+
+def parameter(
+    default: Any, kind: Kind, summary: str, details: str = "", *, unset: str = "", option: bool = True
+) -> Any:
+    """A field of a table.
+
+    `summary`, without a full stop, is the help of its option. With `details`, and `unset` for the meaning of None as
+    the default, it is the documentation. `option` says whether the command line has the option.
+    """
+    entry = SimpleNamespace(kind=kind, summary=summary, details=details, unset=unset, option=option)
+    return field(default=default, metadata={"entry": entry})
+
+
+def entries(table: type) -> dict[str, SimpleNamespace]:
+    """The entries of a table by name: the arguments of `parameter` as attributes, without the default."""
+    return {each.name: each.metadata["entry"] for each in fields(table)}
+
+
+def checked(table: type, values: Any) -> dict[str, Any]:
+    """The attributes of `values` that the table names, each checked by its kind."""
+    return {name: entry.kind.check(getattr(values, name), name) for name, entry in entries(table).items()}
+
+
+def documented(table: type) -> str:
+    """The section "Parameters" of a class docstring."""
+    lines = ["Parameters", "----------"]
+    for each in fields(table):
+        entry = each.metadata["entry"]
+        lines.append(f"{each.name} : {entry.kind.text}, default={_shown(each.default)}")
+        text = " ".join([f"{entry.summary}.", *filter(None, [entry.details, entry.unset and f"None: {entry.unset}."])])
+        lines += textwrap.wrap(text, 116, initial_indent="    ", subsequent_indent="    ")
+    return textwrap.indent("\n".join(lines), "    ")
+
+
+def add_options(group: Any, table: type) -> None:
+    """Adds the options of a table to an argparse parser or group."""
+    for each in fields(table):
+        entry, default = each.metadata["entry"], each.default
+        if entry.option:
+            text = re.sub(r"`(\w+)`", lambda name: _option(name[1]), entry.summary[0].lower() + entry.summary[1:])
+            if default is not False:
+                text += f" (default: {entry.unset or _shown(default)})".translate({ord("`"): None, ord('"'): None})
+            group.add_argument(_option(each.name), default=default, help=text, **entry.kind.option)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+# The kinds.
+
+
+def number(
+    low: float | None = None, high: float | None = None, *, open_ends: bool = False, finite: bool = True
+) -> Kind:
+    """A float from `low` to `high`, without both with `open_ends`; infinity is allowed with `finite=False`."""
+
+    def check(value: Any, name: str) -> float:
+        ends = "neither" if open_ends else "both"
+        check_scalar(value, name, Real, min_val=low, max_val=high, include_boundaries=ends)
+        if math.isnan(value) or (finite and math.isinf(value)):
+            raise ValueError(f"{name} is {value}; a finite number is expected")
+        return float(value)
+
+    return Kind("float", check, {"type": float, "metavar": "X"})
+
+
+def integer(low: int) -> Kind:
+    """A whole number of at least `low`."""
+
+    def check(value: Any, name: str) -> int:
+        return int(check_scalar(value, name, Integral, min_val=low, max_val=MAX_INT))
+
+    return Kind("int", check, {"type": int, "metavar": "N"})
+
+
+def flag() -> Kind:
+    """True or False; an option without a value."""
+
+    def check(value: Any, name: str) -> bool:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} is True or False; got {value!r}")
+        return bool(value)
+
+    return Kind("bool", check, {"action": "store_true"})
+
+
+def one_of(*known: str | None) -> Kind:
+    """One of some words; None may be among them."""
+    words = [word for word in known if word is not None]
+
+    def check(value: Any, name: str) -> str | None:
+        if value not in known:
+            raise ValueError(f"{name} is one of {', '.join(map(str, known))}; got {value!r}")
+        return value
+
+    return Kind("{" + ", ".join(map(_shown, words)) + "}", check, {"choices": words})
+
+
+def or_word(word: str, kind: Kind) -> Kind:
+    """A number of a kind, or the word."""
+
+    def check(value: Any, name: str) -> Any:
+        if isinstance(value, str) and value != word:
+            raise ValueError(f"{name} is a number or {word!r}; got {value!r}")
+        return value if isinstance(value, str) else kind.check(value, name)
+
+    def parse(text: str) -> Any:
+        return text if text == word else kind.option["type"](text)
+
+    parse.__name__ = f"{kind.text} or {word!r}"  # what argparse calls it
+    return Kind(f'{kind.text} or "{word}"', check, {"type": parse, "metavar": f"{kind.option['metavar']}|{word}"})
+
+
+def optional(kind: Kind) -> Kind:
+    """A value of a kind, or None."""
+    return Kind(kind.text, lambda value, name: None if value is None else kind.check(value, name), kind.option)
+
+
+def as_given(text: str, **option: Any) -> Kind:
+    """Any value: whoever uses it checks it."""
+    return Kind(text, lambda value, name: value, option)
+
+
+def sizes() -> Kind:
+    """The sizes of the hidden layers."""
+
+    def check(value: Any, name: str) -> tuple[int, ...]:
+        value = tuple(value) if isinstance(value, Iterable) else (value,)
+        return tuple(int(check_scalar(size, name, Integral, min_val=1)) for size in value)
+
+    def parse(text: str) -> tuple[int, ...]:
+        try:
+            return () if text in ("none", "") else tuple(int(size) for size in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither sizes, as 100 or 100,50, nor none") from None
+
+    return Kind("sequence of int", check, {"type": parse, "metavar": "N,N,...|none"})
+
+
+def folder() -> Kind:
+    """The path of a folder."""
+
+    def check(value: Any, name: str) -> str:
+        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+            raise ValueError(f"{name} is the path of a folder, or None; got {value!r}")
+        return str(os.fspath(value))
+
+    return Kind("path", check, {"metavar": "DIR"})

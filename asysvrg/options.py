@@ -1,0 +1,102 @@
+"""The options of the command `asysvrg`. Those of `train` that are parameters come from their tables."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from asysvrg import __version__
+from asysvrg.distributed import launch
+from asysvrg.distributed.backend import MPI
+from asysvrg.kinds import add_options, entries
+from asysvrg.parameters import Parameters
+
+BAD_INPUT = 2
+DATA_HOME = {"metavar": "DIR", "help": "where named sets are looked up (ASYSVRG_DATA_HOME)"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = Parser(prog="asysvrg", description="Asynchronous variance-reduced training of neural networks on CPUs.")
+    parser.add_argument("--version", action="version", version=f"asysvrg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands.add_parser("train", help="train a network", description="Trains a network on DATA."))
+    _add_predict(
+        commands.add_parser("predict", help="predict with a saved model", description="Predicts the rows of DATA.")
+    )
+    launch.add_command(commands)
+    commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
+    return parser
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument(
+        "data",
+        nargs="?",
+        default="digits",
+        metavar="DATA",
+        help="digits (default), mnist, fashion-mnist, cifar10-features, or a file or folder: "
+        "IDX (.gz), CIFAR-10 binary, .npz, svmlight, CSV",
+    )
+    data = train.add_argument_group("data")
+    data.add_argument("--data-home", **DATA_HOME)
+    data.add_argument("--target", metavar="COLUMN", help="target column of a CSV file, name or index (default: last)")
+    data.add_argument("--train-size", type=int, metavar="N", help="train on so many samples")
+    data.add_argument("--test-size", type=int, metavar="N", help="test on so many samples; 0 for none")
+    task = ["classification", "regression"]
+    data.add_argument("--task", choices=task, help="default: regression for fractional targets")
+    method = train.add_argument_group("method (names and defaults of AsySVRGClassifier)")
+    add_options(method, Parameters)
+    method.add_argument("--seed", type=_seed, default=0, metavar="N", help="start, draws and splits (default: 0)")
+    add_options(train.add_argument_group("with --backend mpi (names and defaults of asysvrg.MPI)"), MPI)
+    output = train.add_argument_group("output")
+    output.add_argument("--dry-run", action="store_true", help="show the plan and its reasons, and train nothing")
+    output.add_argument("--save", metavar="FILE", help="write the model, for asysvrg predict and asysvrg.load")
+    output.add_argument("--trace", metavar="FILE.json", help="write the trace")
+    output.add_argument("--plot", metavar="FILE.png", help="draw loss and errors against seconds")
+    output.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("data", metavar="DATA", help="a file as for train, or a named set, of which the test rows")
+    predict.add_argument("--model", required=True, metavar="FILE", help="what train --save wrote")
+    predict.add_argument("--output", metavar="FILE.csv", help="where to write (default: standard output)")
+    predict.add_argument("--proba", action="store_true", help="the probability of each class")
+    predict.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="target column of a CSV file, which is left out (default: the last where there is one column more than "
+        "the model has inputs)",
+    )
+    predict.add_argument("--data-home", **DATA_HOME)
+
+
+def estimator_parameters(args: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of the estimator that the options of `train` ask for.
+
+    Raises
+    ------
+    ValueError
+        For an option of `MPI` without --backend mpi.
+    """
+    given = {name: getattr(args, name) for name, entry in entries(Parameters).items() if entry.option}
+    ranks = {name: getattr(args, name) for name in entries(MPI)}
+    if args.backend == "mpi":
+        given["backend"] = MPI(**ranks)
+    for name, default in vars(MPI()).items():
+        if args.backend != "mpi" and ranks[name] != default:
+            raise ValueError(f"--{name} {ranks[name]} is for messages between ranks: --backend mpi")
+    return given | {"random_state": args.seed, "verbose": not args.quiet}
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
+    return int(text)

@@ -1,0 +1,339 @@
+"""The parameters of the estimators, each written once; `check` turns an estimator's into `Settings`.
+
+To add a parameter, add a field to `Parameters`. The constructors, their checks, the docstrings, the command line and
+`Settings` follow from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, fields, make_dataclass
+from typing import Any
+
+import numpy as np
+
+from asysvrg import kinds
+from asysvrg.core import cpu
+from asysvrg.core.network import ACTIVATIONS
+from asysvrg.distributed.backend import MPI
+from asysvrg.kinds import Kind, parameter
+
+CACHE_LINE = 64  # bytes
+LINES = "lines:"  # of `coordinates`
+
+
+def _coordinates() -> Kind:
+    """Checked: the number, 0 for all, and whether they are drawn in whole cache lines."""
+
+    def check(value: Any, name: str) -> tuple[int, bool]:
+        if isinstance(value, str) and value == "all":
+            return 0, False
+        in_lines = isinstance(value, str) and value.startswith(LINES) and value[len(LINES) :].isdecimal()
+        if isinstance(value, str) and not in_lines:
+            raise ValueError(f"{name} is 'all', a number of coordinates, or '{LINES}' and a number; got {value!r}")
+        return kinds.integer(1).check(int(value[len(LINES) :]) if in_lines else value, name), in_lines
+
+    def parse(text: str) -> Any:
+        return text if text == "all" or text.startswith(LINES) else int(text)
+
+    parse.__name__ = f"int, 'all' or '{LINES}B'"
+    return Kind(f'"all", int or "{LINES}B"', check, {"type": parse, "metavar": f"all|B|{LINES}B"})
+
+
+def _backend() -> Kind:
+    def check(value: Any, name: str) -> str | MPI:
+        if isinstance(value, MPI) or value in ("threads", "mpi"):
+            return MPI() if value == "mpi" else value
+        raise ValueError(f"{name} is one of threads, mpi, MPI(...); got {value!r}")
+
+    return Kind('"threads", "mpi" or MPI', check, {"choices": ["threads", "mpi"]})
+
+
+def _dtype() -> Kind:
+    def check(value: Any, name: str) -> np.dtype:
+        if value not in ("float32", "float64", np.float32, np.float64):
+            raise ValueError(f"{name} is float32 or float64; got {value!r}")
+        return np.dtype(value)
+
+    return Kind('{"float32", "float64"} or dtype', check, {"choices": ["float32", "float64"]})
+
+
+@dataclass(eq=False, repr=False)
+class Parameters:
+    """The table: a field is a parameter of the constructors, in their order."""
+
+    hidden_layer_sizes: Sequence[int] = parameter(
+        (100,),
+        kinds.sizes(),
+        "Units of each hidden layer",
+        "``()``, on the command line none, for softmax or linear regression.",
+    )
+    activation: str = parameter("relu", kinds.one_of(*ACTIVATIONS), "Activation of the hidden layers")
+    _: KW_ONLY
+    alpha: float = parameter(
+        1e-4,
+        kinds.number(0),
+        "Weight of the l2 term (the paper's C)",
+        "The objective is mean loss + alpha / 2 * sum of squared weights. Biases are not penalised.",
+    )
+    alpha_boost: float | None = parameter(
+        None,
+        kinds.optional(kinds.number(1)),
+        "L2 continuation: the factor of `alpha` in the first epoch, halved in each later epoch down to 1",
+        "Random initial weights then shrink faster to the size that `alpha` wants. The objective and the recorded loss "
+        "are those of `alpha` itself.",
+        unset='4 with learning_rate_init="auto" and at least 5,000 samples, else 1, as in the paper',
+    )
+    solver: str = parameter(
+        "svrg",
+        kinds.one_of("svrg", "sgd"),
+        "Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient",
+    )
+    batch_size: int = parameter(20, kinds.integer(1), "Samples in a mini-batch")
+    sampling: str | None = parameter(
+        None,
+        kinds.one_of(None, "replacement", "shuffle", "importance"),
+        "How mini-batches are drawn",
+        '"replacement": independently of each other (Assumption 1). "shuffle": in a new random order of all samples in '
+        "each pass, which needs fewer passes for the same training loss. "
+        '"importance": in a random order, too, but samples with large gradient norms are drawn more often and count '
+        'less each time; in the first epoch all are alike. Not with backend="mpi".',
+        unset='"importance" with learning_rate_init="auto" and at least 5,000 samples, else "replacement"',
+    )
+    learning_rate_init: float | str = parameter(
+        "auto",
+        kinds.or_word("auto", kinds.number(0, open_ends=True)),
+        "Learning rate: eta of SVRG, which is constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD",
+        '"auto" measures the curvature of mini-batches at the start, and raises the rate while the loss falls. It also '
+        "scales inputs and targets internally where they are far from 1; the objective and the meaning of `coefs_` and "
+        "`alpha` do not change.",
+    )
+    decay: float | str = parameter(
+        0.0,
+        kinds.or_word("linear", kinds.number(0)),
+        "Exponent beta of the same schedule; linear: a straight line to 0 at the end of the epochs of SGD",
+    )
+    max_iter: int = parameter(12, kinds.integer(1), "Epochs, of `inner_steps` updates each")
+    inner_steps: int | None = parameter(
+        None,
+        kinds.optional(kinds.integer(1)),
+        "Updates between two snapshots (m)",
+        unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates',
+    )
+    sgd_epochs: int | None = parameter(
+        None,
+        kinds.optional(kinds.integer(0)),
+        "Epochs of SGD before SVRG (the paper's SGD_SVRG); counted in `max_iter`",
+        unset='2 with learning_rate_init="auto", else 0',
+    )
+    deflation: int | None = parameter(
+        None,
+        kinds.optional(kinds.integer(0)),
+        "Rank of the preconditioner: steps are shortened along so many principal directions of each layer's input",
+        "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
+        "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
+        'where a mini-batch of sparse input leaves out most columns; with backend="mpi" no layer has one.',
+        unset='4 with learning_rate_init="auto" and at least 5,000 samples of dense input, else 0',
+    )
+    coordinates: int | str = parameter(
+        "all",
+        _coordinates(),
+        "Coordinates that an update changes: all; B random ones; or lines:B, B coordinates in whole cache lines",
+        "Single random coordinates are what the paper does. Cache lines (16 coordinates in float32, 8 in float64) are "
+        "faster with several threads. Each coordinate has the same probability in both.",
+    )
+    execution: str = parameter(
+        "auto",
+        kinds.one_of("auto", "shared", "lockstep"),
+        "How threads share the inner loop",
+        '"shared": each thread computes updates of its own and does not wait for others (Algorithm 1). "lockstep": all '
+        "threads work on the same update of all coordinates, and wait for each other once or twice in it; no update is "
+        'late, and a number of threads gives the same bits each time. "auto": "lockstep" for updates of all '
+        "coordinates where samples have at least 80 non-zero inputs, at least half of the parameters are the first "
+        'layer\'s, and each thread has a core; else "shared". One thread is serial.',
+    )
+    update: str = parameter(
+        "auto",
+        kinds.one_of("auto", "plain", "atomic", "striped"),
+        "Memory mode: how threads write to the parameters",
+        '"plain": plain stores, for one thread or lockstep. "atomic": a compare-and-swap for each coordinate, without '
+        'locks. "striped": vector stores under a lock, one for each drawn cache line or for every 1,024 of all '
+        'coordinates. "auto": "plain" where that is safe, "atomic" for single coordinates, else "striped". No mode '
+        "loses an update.",
+    )
+    max_delay: int | None = parameter(
+        None,
+        kinds.optional(kinds.integer(0)),
+        "Largest delay of an update (Delta of Assumption 4)",
+        "If x has had more updates since a thread read it, the update is computed again before it is applied.",
+        unset="no bound",
+    )
+    cache_size: float = parameter(
+        1024,
+        kinds.number(0, finite=False),
+        "Megabytes for copies that save work",
+        "They hold the non-zeros of a dense X with many zeros, then the activations and deltas of each sample at the "
+        "snapshot. Where these do not fit, each inner iteration of SVRG passes through the network twice. Results are "
+        "the same up to rounding.",
+    )
+    tol: float = parameter(
+        1e-4,
+        kinds.number(0),
+        "Stop when the loss has not fallen by `tol` in `n_iter_no_change` epochs; 0 for never",
+    )
+    n_iter_no_change: int = parameter(10, kinds.integer(1), "Epochs that `tol` looks at")
+    early_stopping: bool = parameter(
+        False,
+        kinds.flag(),
+        "Stop by the validation score in place of the loss, and keep the parameters with the best one",
+        "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
+        "not trained on.",
+    )
+    validation_fraction: float = parameter(
+        0.1,
+        kinds.number(0, 1, open_ends=True),
+        "Share of the samples held out for `early_stopping` where no validation set is given",
+    )
+    target_loss: float | None = parameter(
+        None, kinds.optional(kinds.number()), "Stop when the objective is at most this", unset="no target"
+    )
+    max_time: float | None = parameter(
+        None,
+        kinds.optional(kinds.number(0, finite=False)),
+        "Seconds of wall-clock time after which to stop, within an epoch if need be",
+        unset="no limit",
+    )
+    checkpoint_dir: str | None = parameter(
+        None,
+        kinds.optional(kinds.folder()),
+        "Folder that keeps the state after every epoch, for `resume`",
+        "It is made if it does not exist, and belongs to one run at a time.",
+        unset="no checkpoints",
+    )
+    resume: bool = parameter(
+        False,
+        kinds.flag(),
+        "Go on from the checkpoint in `checkpoint_dir`; start where the folder is empty",
+        "With one thread, and `random_state` an int or in the same state as before, the result is that of an "
+        "uninterrupted run, bit for bit. A checkpoint of other data, another network or another method is refused; "
+        "`n_jobs` and the limits max_iter, tol, target_loss and max_time may differ. `max_time` counts from the "
+        "resumption.",
+    )
+    class_weight: Any = parameter(
+        None,
+        kinds.as_given('dict or "balanced"', choices=["balanced"]),
+        "Weights of the classes, multiplied into the samples' weights",
+        'A dict {label: weight}, or "balanced", with which all classes have the same total weight. Classifier only.',
+        unset="1 for each class",
+    )
+    warm_start: bool = parameter(
+        False, kinds.flag(), "Whether another `fit` goes on from the parameters of the fit before", option=False
+    )
+    n_jobs: int | None = parameter(
+        None,
+        kinds.as_given("int", type=int, metavar="N"),
+        "Number of threads; -1 for every core that this process may use (affinity, cgroup quota)",
+        'With backend="mpi", of each rank.',
+        unset="every core, or one thread where there is too little work (batch_size x parameters x density of X below "
+        "500,000, or 40,000 in lockstep); one per rank",
+    )
+    backend: Any = parameter(
+        "threads",
+        _backend(),
+        "Who trains: the threads of this process, or the ranks of an MPI job (the default under mpiexec)",
+        '"threads": Shared-AsySVRG (Algorithm 1). "mpi", the same as ``asysvrg.MPI()``: Distributed-AsySVRG '
+        "(Algorithms 2 and 3). Every rank calls `fit`; rank 0 is the server, the others are workers. Each rank gives "
+        "all samples, or each its own; every rank ends with the fitted model. Callbacks, progress and checkpoints are "
+        "rank 0's. ``asysvrg.MPI`` has the options. Needs ``asysvrg[mpi]``.",
+    )
+    random_state: Any = parameter(
+        None,
+        kinds.as_given("int, RandomState instance or None"),
+        "Initial parameters and all draws",
+        "With one thread, or in lockstep with a given number of threads, it determines the result. Otherwise the "
+        "threads' timing matters, too.",
+        option=False,
+    )
+    verbose: bool = parameter(
+        False, kinds.as_given("bool"), "Progress bar, or plain lines where the output is no terminal", option=False
+    )
+    dtype: Any = parameter("float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once.")
+
+
+DERIVED = {
+    "block": int,  # coordinates that are drawn together
+    "cache_bytes": float,
+    "threads": int,  # the most there may be
+    "threads_chosen": bool,  # whether `n_jobs` says how many there are
+}
+Settings = make_dataclass("Settings", [*((f.name, f.type) for f in fields(Parameters)), *DERIVED.items()], frozen=True)
+Settings.__doc__ = """Checked parameters: those of `Parameters`, in plain types, and what follows from them (`DERIVED`).
+
+What is left open, as None or "auto", `plan` chooses. `coordinates` is 0 for all, `backend` is "threads" or an `MPI`,
+`target_loss` and `max_time` are infinite where there are none.
+"""
+
+
+def is_distributed(backend: Any) -> bool:
+    """Whether the `backend` of an estimator is the ranks of an MPI job."""
+    return backend == "mpi" or isinstance(backend, MPI)
+
+
+def check(estimator: Any) -> Settings:
+    """Checks an estimator's parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the parameter, what it is and what is expected.
+    """
+    values = kinds.checked(Parameters, estimator)
+    if isinstance(values["backend"], MPI):
+        _check_ranks(values, estimator)
+    else:
+        _check_threads(values, estimator)
+    if values["resume"] and values["checkpoint_dir"] is None:
+        raise ValueError("resume=True, but there is no checkpoint_dir to resume from")
+    one_by_rank = isinstance(values["backend"], MPI) and values["n_jobs"] is None  # a machine's cores are its ranks'
+    values["coordinates"], in_lines = values["coordinates"]
+    derived = {
+        "block": CACHE_LINE // values["dtype"].itemsize if in_lines else 1,
+        "cache_bytes": values["cache_size"] * 2**20,
+        "threads": 1 if one_by_rank else cpu.count(values["n_jobs"]),
+        "threads_chosen": one_by_rank or values["n_jobs"] is not None,
+    }
+    values["target_loss"] = -math.inf if values["target_loss"] is None else values["target_loss"]
+    values["max_time"] = math.inf if values["max_time"] is None else values["max_time"]
+    return Settings(**values, **derived)
+
+
+def _check_ranks(values: dict[str, Any], given: Any) -> None:
+    """Refuses what the ranks of an MPI job do not do."""
+    for name, only in (("coordinates", "all"), ("execution", "auto"), ("update", "auto")):
+        value = getattr(given, name)
+        if value != only:
+            raise ValueError(f"{name}={value!r} is for threads; backend='mpi' updates all coordinates at once")
+    if values["deflation"]:
+        raise ValueError(f"deflation={values['deflation']} is for threads; backend='mpi' takes steps as they are")
+    if values["sampling"] == "importance":
+        raise ValueError("sampling='importance' is for threads; backend='mpi' takes 'replacement' or 'shuffle'")
+    servers, bound = values["backend"].servers, values["max_delay"]
+    if servers > 1 and bound is not None:
+        raise ValueError(f"max_delay={bound} is kept by one server, which sees all of an update; got servers={servers}")
+
+
+def _check_threads(values: dict[str, Any], given: Any) -> None:
+    """Refuses combinations of `execution`, `update` and `coordinates` that no kernel carries out."""
+    execution, update, (coordinates, in_lines) = (values[name] for name in ("execution", "update", "coordinates"))
+    if execution == "lockstep" and coordinates:
+        raise ValueError(
+            f"execution='lockstep' is for updates of all coordinates; got coordinates={given.coordinates!r}"
+        )
+    if execution == "lockstep" and update in ("atomic", "striped"):
+        raise ValueError(f"update={update!r} is for execution='shared'; execution='lockstep' has one writer, 'plain'")
+    if update == "striped" and coordinates and not in_lines:
+        raise ValueError(
+            f"update='striped' is for all coordinates or cache lines: coordinates='{LINES}{coordinates}'; "
+            f"got coordinates={coordinates}"
+        )

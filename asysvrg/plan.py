@@ -1,0 +1,378 @@
+"""The plan of a fit: every choice that depends on the size of the data and the machine, with a reason for each.
+
+`make_plan` is a pure function. Nothing is chosen anywhere else, except what depends on values: `core.scaling` looks at
+the size of inputs and targets, and `core.smoothness` at the curvature.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from asysvrg.core.network import Network
+from asysvrg.parameters import Settings
+
+# With learning_rate_init="auto".
+RATE = 0.8  # eta L; the curvature L grows during training (bench/defaults.py shows the effect)
+LARGE = 5000  # samples; smaller sets are fitted in a few epochs anyway, and faster methods would only overfit them
+MOST_GROWTH = 3.0  # of the rate while the loss falls, for large sets
+RANK = 4  # of the preconditioner, for large sets
+BOOST = 4.0  # of the l2 term in the first epoch, for large sets
+SGD_EPOCHS = 2  # before SVRG
+PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
+LEAST_STEPS = 50  # of an epoch; with fewer, the snapshot costs more than it brings
+
+# Threads; bench/bench_kernels.py measures where these numbers come from.
+LEAST_WORK = {"shared": 500_000, "lockstep": 40_000}  # parameters x mini-batch x density that is worth several threads
+LOCKSTEP_INPUTS = 80  # non-zero inputs of a sample from which lockstep is faster than threads that do not wait
+# Lockstep: multiplications above the first layer that take as long as to send a thread's deltas to another; and what
+# a sample takes besides, as a number of multiplications.
+SENT, EACH_SAMPLE = 75_000, 2000
+
+# Memory and sparsity.
+DENSE = 0.4  # density from which BLAS is faster than skipping zeros
+LAZY = 0.5  # non-zeros of a mini-batch per input below which updates of untouched rows are faster if they wait
+CACHE_HITS = 0.5  # share of draws found in a worker's cache from which it saves more than it costs
+
+Choice = tuple[Any, str]  # a value and the reason for it
+
+
+class Data(NamedTuple):
+    """What the plan knows of X."""
+
+    n: int
+    inputs: int
+    nonzeros: int
+    is_sparse: bool
+
+    @classmethod
+    def of(cls, X: Any) -> Data:
+        """Counts the non-zeros of an array, or the entries of a CSR matrix."""
+        is_sparse = sparse.issparse(X)
+        return cls(*X.shape, int(X.nnz if is_sparse else np.count_nonzero(X)), is_sparse)
+
+    @property
+    def density(self) -> float:
+        """Share of non-zeros."""
+        return self.nonzeros / max(self.n * self.inputs, 1)
+
+
+class Storage(NamedTuple):
+    """How samples are stored: (value, reason) of two choices of the plan."""
+
+    skips_zeros: Choice
+    snapshot_cache: Choice
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choices of a fit.
+
+    Attributes
+    ----------
+    execution : {"serial", "shared", "lockstep", "distributed"}
+        Who runs the inner loop: one thread; threads that do not wait for each other; threads that share each update;
+        the ranks of an MPI job.
+    threads : int
+        With MPI of each rank.
+    update : {"plain", "atomic", "striped", "server"}
+        Memory mode.
+    batch_size : int
+        b.
+    inner_steps : int
+        m.
+    sampling : {"replacement", "shuffle", "importance"}
+    learning_rate : float or None
+        None: from the curvature at the start.
+    most_growth : float
+        The learning rate grows to at most this many times its initial value.
+    sgd_epochs : int
+    alpha_boost : float
+        Factor of the l2 term in epoch 0.
+    deflation : int
+        Rank of the preconditioner.
+    skips_zeros : bool
+        Whether the kernels visit non-zero inputs only; of a dense X they need a copy of these.
+    snapshot_cache : bool
+        Whether the activations and deltas of each sample at the snapshot are kept.
+    lazy_rows : bool
+        Whether updates of rows of the first layer wait until a mini-batch has a non-zero input there.
+    divide_samples : bool
+        Lockstep: whether threads divide the samples of a mini-batch above the first layer, or each computes all.
+    reasons : dict of str
+        Why, by the names above.
+    """
+
+    execution: str
+    threads: int
+    update: str
+    batch_size: int
+    inner_steps: int
+    sampling: str
+    learning_rate: float | None
+    most_growth: float
+    sgd_epochs: int
+    alpha_boost: float
+    deflation: int
+    skips_zeros: bool
+    snapshot_cache: bool
+    lazy_rows: bool
+    divide_samples: bool
+    reasons: dict[str, str] = field(compare=False)
+
+    def values(self) -> dict[str, Any]:
+        """The choices by name, without the reasons."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "reasons"}
+
+    def describe(self) -> str:
+        """A line for each choice: name, value, reason."""
+        lines = [f"{name:>14}  {_shown(value)}: {self.reasons[name]}" for name, value in self.values().items()]
+        return "\n".join(lines)
+
+    def with_storage(self, *, skips_zeros: bool, snapshot_cache: bool) -> Plan:
+        """The plan with what all workers of an MPI job chose."""
+        reasons = self.reasons | dict.fromkeys(("skips_zeros", "snapshot_cache"), "on all workers")
+        return replace(self, skips_zeros=skips_zeros, snapshot_cache=snapshot_cache, reasons=reasons)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "auto" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n: int | None = None) -> Plan:
+    """Makes every choice that the settings leave open.
+
+    Parameters
+    ----------
+    settings : Settings
+    network : Network
+        Its widths and precision count.
+    data : Data
+        Of X as the kernels get it, after scaling.
+    cores : int
+        Cores that this process may use.
+    n : int, optional
+        Number of samples of all ranks. Default: those of `data`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If update="plain" is given for several threads that do not wait for each other.
+    """
+    n = data.n if n is None else n
+    choices = _method(settings, data, n)
+    batch_size = choices["batch_size"][0]
+    if settings.backend == "threads":
+        subset = settings.coordinates if settings.coordinates < network.size else 0
+        store = storage(data, network, settings.cache_bytes)
+        density = data.density if store.skips_zeros[0] else 1.0
+        choices |= store._asdict()
+        choices |= _threads(settings, network, subset, batch_size, density, cores)
+        choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
+        execution, threads = choices["execution"][0], choices["threads"][0]
+        choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
+    else:
+        choices |= _ranks(settings)
+    names = [each.name for each in fields(Plan) if each.name != "reasons"]
+    return Plan(**{name: choices[name][0] for name in names}, reasons={name: choices[name][1] for name in names})
+
+
+def _method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
+    """The choices that change the result: mini-batches, steps, rate, preconditioner."""
+    automatic, on_ranks = settings.learning_rate_init == "auto", settings.backend != "threads"
+    large = automatic and n >= LARGE
+    size = basis = "automatic learning rate" if automatic else "the learning rate is given"
+    if automatic:
+        size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {LARGE:,}"
+    rate = (None, "from the curvature at the start") if automatic else (settings.learning_rate_init, "given")
+
+    def choice(name: str, value: Any, reason: str) -> Choice:
+        given = getattr(settings, name)
+        return (value, reason) if given is None else (given, "given")
+
+    batch_size = min(settings.batch_size, n)
+    steps, why = math.ceil(n / batch_size), "one pass over the samples"
+    if automatic:
+        steps, why = math.ceil(PASSES * n / batch_size), f"{PASSES} passes over the samples"
+        if steps < LEAST_STEPS:
+            steps, why = LEAST_STEPS, "the least for which a snapshot pays"
+    sampling, why_sampling = "importance" if large else "replacement", size
+    rank, why_rank = RANK if large else 0, size
+    if on_ranks:
+        sampling, why_sampling = "replacement", "ranks do not exchange gradient norms"
+        rank, why_rank = 0, "ranks take steps as they are"
+    elif data.is_sparse:
+        rank, why_rank = 0, "X is sparse"
+    return {
+        "batch_size": (
+            batch_size,
+            "the parameter" if batch_size == settings.batch_size else "there are no more samples",
+        ),
+        "inner_steps": choice("inner_steps", steps, why),
+        "sampling": choice("sampling", sampling, why_sampling),
+        "learning_rate": rate,
+        "most_growth": (MOST_GROWTH if large else 1.0, size),
+        "sgd_epochs": choice("sgd_epochs", SGD_EPOCHS if automatic else 0, basis),
+        "alpha_boost": choice("alpha_boost", BOOST if large else 1.0, size),
+        "deflation": choice("deflation", rank, why_rank),
+    }
+
+
+def storage(data: Data, network: Network, cache_bytes: float) -> Storage:
+    """How samples are stored within `cache_bytes`: the copy of the non-zeros goes first, then the snapshot's cache."""
+    itemsize, copy = network.dtype.itemsize, 0
+    if data.is_sparse:
+        skips = True, "X is sparse"
+    elif data.density >= DENSE:
+        skips = False, f"{data.density:.0%} of X is non-zero, at least {DENSE:.0%}"
+    else:
+        copy = copy_bytes(data, itemsize)
+        fits = copy <= cache_bytes
+        skips = fits, f"{data.density:.0%} of X is non-zero, and their copy {_size(copy, cache_bytes, fits)}"
+        copy = copy if fits else 0
+    cache = data.n * network.cache_width * itemsize
+    fits = cache <= cache_bytes - copy
+    return Storage(skips, (fits, f"it {_size(cache, cache_bytes - copy, fits)}"))
+
+
+def copy_bytes(data: Data, itemsize: int) -> int:
+    """Bytes of a copy of a dense X's non-zeros: values, columns, and where each row starts."""
+    return data.nonzeros * (itemsize + 4) + (data.n + 1) * 8
+
+
+def _size(needed: float, allowed: float, fits: bool) -> str:
+    return f"takes {needed / 2**20:,.1f} MB, {'within' if fits else 'more than'} {allowed / 2**20:,.1f} MB"
+
+
+def _threads(
+    settings: Settings, network: Network, subset: int, batch_size: int, density: float, cores: int
+) -> dict[str, Choice]:
+    """Threads, execution and memory mode."""
+    may = not subset and settings.execution != "shared" and settings.update in ("auto", "plain")
+    suits, why = _suits_lockstep(network, density, settings.threads, cores)
+    together = settings.execution == "lockstep" or (may and suits)
+    work, least = density * network.size * batch_size, LEAST_WORK["lockstep" if together else "shared"]
+    threads = settings.threads, "given"
+    if not settings.threads_chosen:
+        enough = work >= least
+        reason = f"an update has {work:,.0f} products, {'at least' if enough else 'fewer than'} {least:,}"
+        threads = settings.threads if enough else 1, reason
+    if threads[0] == 1:
+        execution = "serial", "one thread"
+    elif settings.execution != "auto":
+        execution = settings.execution, "given"
+    elif may and (suits or settings.update == "plain"):
+        execution = "lockstep", why if suits else "update='plain'"
+    else:
+        execution = "shared", "updates of some coordinates" if subset else why if may else f"update={settings.update!r}"
+    if settings.update != "auto":
+        update = settings.update, "given"
+    elif execution[0] != "shared":
+        update = "plain", "one writer for each coordinate"
+    elif subset and settings.block == 1:
+        update = "atomic", "single coordinates"
+    else:
+        update = "striped", "cache lines" if subset else "threads write to all coordinates"
+    if (execution[0], update[0]) == ("shared", "plain"):
+        raise ValueError(
+            f"update='plain' loses updates where {threads[0]} threads do not wait for each other: "
+            "take another update, n_jobs=1, or, for all coordinates, execution='lockstep'"
+        )
+    return {"execution": execution, "threads": threads, "update": update}
+
+
+def _suits_lockstep(network: Network, density: float, threads: int, cores: int) -> tuple[bool, str]:
+    """Whether lockstep is faster than threads that do not wait for each other.
+
+    In lockstep threads exchange the mini-batch's sums instead of x. That pays where a sum has many terms, and most of
+    x is the first layer. Each thread needs a core, since the others wait for it.
+    """
+    inputs, first = density * network.widths[0], network.slices[0][1].stop
+    if inputs < LOCKSTEP_INPUTS:
+        return False, f"samples have {inputs:.0f} non-zero inputs, fewer than {LOCKSTEP_INPUTS}"
+    if 2 * first < network.size:
+        return False, "less than half of the parameters are in the first layer"
+    if not 1 < threads <= cores:
+        return False, f"{threads} threads on {cores} cores"
+    return True, f"samples have {inputs:.0f} non-zero inputs, at least {LOCKSTEP_INPUTS}"
+
+
+def lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
+    """Whether rows of the first layer wait while mini-batches have no input there; `subset` is B, or 0 for all."""
+    if subset:
+        return False, "updates of some coordinates"
+    filled = batch_size * density
+    return filled < LAZY, f"a mini-batch has {filled:.2g} non-zeros for each input; the limit is {LAZY}"
+
+
+def divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
+    """Whether threads in lockstep divide the samples of a mini-batch above the first layer."""
+    if execution != "lockstep":
+        return False, "not in lockstep"
+    above = sum(wide * out for wide, out in itertools.pairwise(network.widths[1:]))
+    products = batch_size * (EACH_SAMPLE + above)
+    saved = products * (threads - 1) // threads
+    reason = f"it saves {saved:,} products per update, and sending deltas costs as much as {SENT:,}"
+    return products * (threads - 1) >= SENT * threads, reason
+
+
+def _ranks(settings: Settings) -> dict[str, Choice]:
+    """What is fixed with MPI."""
+    by_worker, unused = "each worker chooses", "workers compute whole directions"
+    return {
+        "execution": ("distributed", "backend is MPI"),
+        "threads": (settings.threads, "one for each rank" if settings.n_jobs is None else "given"),
+        "update": ("server", "backend is MPI"),
+        "skips_zeros": (False, by_worker),
+        "snapshot_cache": (False, by_worker),
+        "lazy_rows": (False, unused),
+        "divide_samples": (False, unused),
+    }
+
+
+def cache_pays(n: int, draws: int, workers: int) -> bool:
+    """Whether the snapshot's cache saves a worker more than it costs.
+
+    Parameters
+    ----------
+    n : int
+        Samples in all.
+    draws : int
+        Samples that all mini-batches of an epoch draw.
+    workers : int
+        Workers that hold the same samples.
+    """
+    return cache_hits(n, draws, workers) >= CACHE_HITS
+
+
+def cache_hits(n: int, draws: int, workers: int) -> float:
+    """Share of draws that a worker finds in its cache: samples that it sweeps, or draws another time."""
+    swept, drawn = 1 / workers, draws / (n * workers)
+    return swept + (1 - swept) * (1 + math.expm1(-drawn) / drawn)
+
+
+def learning_rate(curvature: float, coordinates: int, size: int) -> float:
+    """The automatic learning rate.
+
+    Parameters
+    ----------
+    curvature : float
+        L of a mini-batch.
+    coordinates : int
+        B, the coordinates that an update changes; 0 for all.
+    size : int
+        d, the number of parameters.
+    """
+    share = coordinates / size if 0 < coordinates < size else 1.0
+    return RATE / curvature / math.sqrt(share)

@@ -1,0 +1,59 @@
+"""README and docs/: links lead somewhere, the files and names that they mention exist, and the first example runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/**/*.md")])
+NOW = [page for page in PAGES if "history" not in page.parts and page.name != "CHANGELOG.md"]
+
+
+def ids(page):
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page):
+    """Names of a page's headings, as hosting sites make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        if not link.startswith("http"):
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", NOW, ids=ids)
+def test_code_that_is_mentioned_exists(page):
+    """`folder/file` is there, and in `folder/file: name` the file has the name."""
+    folders = "asysvrg|bench|csrc|docs|tests"
+    for name, parts in re.findall(rf"`((?:{folders})/[\w./]+\.\w+)(?:: ([\w., ]+))?`", page.read_text()):
+        assert (ROOT / name).exists(), name
+        source = (ROOT / name).read_text() if parts else ""
+        for part in re.findall(r"\w+", parts):
+            assert re.search(rf"\b{part}\b", source), f"{name} has no {part}"
+
+
+def test_first_example_runs():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    names = {}
+    exec(code, names)
+    assert names["model"].score(names["X_test"], names["y_test"]) > 0.95
+
+
+def test_pre_commit_has_the_versions_of_make_lint():
+    wanted = re.search(r"^lint = \[(.*)\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    config = ROOT / ".pre-commit-config.yaml"
+    if not config.exists():
+        pytest.skip("not in a source distribution")
+    hooks = config.read_text()
+    for requirement in re.findall(r'"([^"]+)"', wanted):
+        assert f'["{requirement}"]' in hooks, requirement

@@ -1,0 +1,222 @@
+"""The plan of a fit: what is chosen by size of data and machine, and that it says why."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from asysvrg.core.network import Network
+from scipy import sparse
+
+from asysvrg import MPI, AsySVRGClassifier
+from asysvrg.parameters import check
+from asysvrg.plan import DENSE, LAZY, LOCKSTEP_INPUTS, Data, Plan, cache_hits, copy_bytes, make_plan, storage
+
+MB = 2**20
+
+
+def planned(n=10_000, inputs=50, hidden=(20,), *, density=1.0, sparse=False, cores=2, dtype=np.float32, **options):
+    """The plan for data of a size, with 10 classes."""
+    network = Network((inputs, *hidden, 10), "relu", "softmax", dtype)
+    data = Data(n, inputs, round(density * n * inputs), sparse)
+    return make_plan(check(AsySVRGClassifier(hidden, **options)), network, data, cores=cores)
+
+
+def run_by(plan):
+    return plan.threads, plan.execution, plan.update
+
+
+def test_a_plan_is_frozen_and_gives_a_reason_for_each_choice():
+    for plan in (planned(), planned(backend="mpi"), planned(n_jobs=2, inputs=200)):
+        names = [field.name for field in dataclasses.fields(Plan) if field.name != "reasons"]
+        assert list(plan.values()) == names
+        assert set(plan.reasons) == set(names)
+        assert all(plan.reasons.values())
+        lines = plan.describe().splitlines()
+        assert [line.split()[0] for line in lines] == names
+        assert all(line.endswith(plan.reasons[name]) for line, name in zip(lines, names, strict=True))
+        assert json.loads(json.dumps(plan.values())) == plan.values()
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            plan.threads = 3
+
+
+def test_the_same_settings_and_sizes_give_the_same_plan():
+    assert planned(n_jobs=2) == planned(n_jobs=2) != planned(n_jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "chosen"),
+    [
+        (5000, {}, ("importance", 4, 4.0, 3.0)),
+        (5000, {"sparse": True}, ("importance", 0, 4.0, 3.0)),
+        (5000, {"backend": "mpi"}, ("replacement", 0, 4.0, 3.0)),
+        (4999, {}, ("replacement", 0, 1.0, 1.0)),
+        (5000, {"learning_rate_init": 0.1}, ("replacement", 0, 1.0, 1.0)),
+        (5000, {"sampling": "shuffle", "deflation": 2, "alpha_boost": 3}, ("shuffle", 2, 3.0, 3.0)),
+    ],
+    ids=str,
+)
+def test_faster_methods_are_for_large_sets_and_an_automatic_rate(n, options, chosen):
+    plan = planned(n, **options)
+    assert (plan.sampling, plan.deflation, plan.alpha_boost, plan.most_growth) == chosen
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "chosen"),
+    [
+        (1000, {}, (20, 100, 2)),  # two passes
+        (101, {}, (20, 50, 2)),  # the least number of steps
+        (101, {"learning_rate_init": 0.1}, (20, 6, 0)),  # one pass, rounded up
+        (10, {"learning_rate_init": 0.1}, (10, 1, 0)),  # no more samples
+        (1000, {"inner_steps": 7, "sgd_epochs": 0, "batch_size": 3}, (3, 7, 0)),
+        (1000, {"learning_rate_init": 0.1, "sgd_epochs": 5}, (20, 50, 5)),
+    ],
+    ids=str,
+)
+def test_mini_batch_and_steps(n, options, chosen):
+    plan = planned(n, **options)
+    assert (plan.batch_size, plan.inner_steps, plan.sgd_epochs) == chosen
+
+
+def test_samples_of_all_ranks_count():
+    network = Network((50, 10), "relu", "softmax", np.float32)
+    settings = check(AsySVRGClassifier((), backend=MPI()))
+    plan = make_plan(settings, network, Data(2000, 50, 100_000, False), cores=2, n=6000)
+    assert (plan.inner_steps, plan.alpha_boost) == (600, 4.0)
+
+
+def test_lockstep_is_for_many_inputs_in_the_first_layer_and_a_core_each():
+    inputs = LOCKSTEP_INPUTS
+    assert run_by(planned(inputs=inputs, n_jobs=2)) == (2, "lockstep", "plain")
+    assert run_by(planned(inputs=inputs, n_jobs=3)) == (3, "shared", "striped")  # more threads than cores
+    assert run_by(planned(inputs=inputs - 1, n_jobs=2)) == (2, "shared", "striped")
+    assert run_by(planned(inputs=2 * inputs, n_jobs=2, density=0.49, sparse=True)) == (2, "shared", "striped")
+    assert run_by(planned(inputs=inputs, n_jobs=2, hidden=(5, 200))) == (2, "shared", "striped")  # a large layer above
+    assert run_by(planned(inputs=inputs, n_jobs=2, coordinates=9)) == (2, "shared", "atomic")
+    assert run_by(planned(inputs=inputs, n_jobs=2, coordinates="lines:9")) == (2, "shared", "striped")
+    assert run_by(planned(inputs=inputs, n_jobs=2, coordinates=10**6)) == (2, "lockstep", "plain")  # all there are
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({"n_jobs": 1}, (1, "serial", "plain")),
+        ({"n_jobs": 1, "execution": "lockstep"}, (1, "serial", "plain")),
+        ({"n_jobs": 1, "update": "striped"}, (1, "serial", "striped")),
+        ({"n_jobs": 3, "execution": "lockstep"}, (3, "lockstep", "plain")),
+        ({"n_jobs": 2, "execution": "shared"}, (2, "shared", "striped")),
+        ({"n_jobs": 2, "update": "atomic"}, (2, "shared", "atomic")),
+        ({"n_jobs": 3, "update": "plain"}, (3, "lockstep", "plain")),
+        ({"backend": "mpi"}, (1, "distributed", "server")),
+        ({"backend": "mpi", "n_jobs": 3}, (3, "distributed", "server")),
+    ],
+    ids=str,
+)
+def test_what_is_given_is_taken(options, chosen):
+    assert run_by(planned(inputs=200, **options)) == chosen
+
+
+@pytest.mark.parametrize("options", [{"execution": "shared"}, {"coordinates": 9}], ids=str)
+def test_plain_stores_of_several_threads_that_do_not_wait_are_refused(options):
+    with pytest.raises(ValueError, match="update='plain' loses updates where 2 threads"):
+        planned(update="plain", n_jobs=2, **options)
+
+
+def test_little_work_is_for_one_thread_and_lockstep_is_worth_its_threads_sooner(monkeypatch):
+    """n_jobs=None: parameters x mini-batch x density decides."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    assert run_by(planned(inputs=100, hidden=(50,), batch_size=10)) == (2, "lockstep", "plain")  # 55,600
+    assert run_by(planned(inputs=100, hidden=(2,), batch_size=10)) == (1, "serial", "plain")
+    assert run_by(planned(inputs=100, hidden=(50,), batch_size=10, update="striped")) == (1, "serial", "striped")
+    assert run_by(planned(inputs=70, hidden=(50,), batch_size=10)) == (1, "serial", "plain")
+    assert run_by(planned(inputs=70, hidden=(50,), batch_size=200)) == (2, "shared", "striped")
+    assert run_by(planned(inputs=70, hidden=(50,), batch_size=200, density=0.1)) == (1, "serial", "plain")
+
+
+@pytest.mark.parametrize("options", [{"n_jobs": 2}, {}], ids=str)
+def test_zeros_of_dense_and_of_sparse_input_count_alike(options, monkeypatch):
+    """784 columns of which 5% are non-zero, 10 hidden units."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    options |= {"inputs": 784, "hidden": (10,), "density": 0.05, "deflation": 0}
+    dense, csr = (planned(sparse=sparse, **options) for sparse in (False, True))
+    assert dense == csr
+    assert run_by(csr) == ((2, "shared", "striped") if options.get("n_jobs") else (1, "serial", "plain"))
+
+
+def test_fits_of_dense_and_of_sparse_input_are_run_alike(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    rng = np.random.default_rng(0)
+    X = (rng.random((2000, 784)) * (rng.random((2000, 784)) < 0.05)).astype(np.float32)
+    model = AsySVRGClassifier((10,), max_iter=1, random_state=0)
+    configs = [model.fit(data, np.arange(2000) % 10).history_["config"] for data in (X, sparse.csr_array(X))]
+    for name in ("threads", "execution", "update", "skips_zeros"):
+        assert configs[0][name] == configs[1][name]
+    assert configs[0]["threads"] == 1
+
+
+def test_zeros_are_skipped_where_there_are_many_and_their_copy_fits():
+    n, inputs = 1000, 200
+    network = Network((inputs, 10), "relu", "softmax", np.float32)
+
+    def stored(density, is_sparse=False, cache_bytes=np.inf):
+        data = Data(n, inputs, round(density * n * inputs), is_sparse)
+        found = storage(data, network, cache_bytes)
+        return found.skips_zeros[0], found.snapshot_cache[0]
+
+    assert stored(DENSE) == (False, True)
+    assert stored(DENSE - 0.01) == (True, True)
+    assert stored(1.0, is_sparse=True) == (True, True)
+    cache = n * network.cache_width * 4
+    copy = copy_bytes(Data(n, inputs, 20_000, False), 4)
+    assert stored(0.1, cache_bytes=copy + cache) == (True, True)
+    assert stored(0.1, cache_bytes=copy + cache - 1) == (True, False)  # the copy goes first
+    assert stored(0.1, cache_bytes=copy - 1) == (False, cache < copy)
+    assert stored(0.1, True, cache_bytes=cache) == (True, True)
+    assert stored(0.1, True, cache_bytes=cache - 1) == (True, False)
+
+
+def test_rows_are_lazy_where_a_mini_batch_leaves_most_of_them_out():
+    options = {"inputs": 1000, "density": 0.02, "sparse": True}
+    assert LAZY == 0.5
+    assert planned(batch_size=24, **options).lazy_rows
+    assert not planned(batch_size=25, **options).lazy_rows
+    assert not planned(batch_size=10, coordinates=100, **options).lazy_rows
+    assert planned(batch_size=24, **options | {"sparse": False}).lazy_rows  # zeros are skipped
+    assert not planned(batch_size=1, inputs=1000).lazy_rows
+
+
+def test_samples_are_divided_where_they_are_much_work():
+    def divides(hidden, batch_size, threads, **options):
+        plan = planned(inputs=500, hidden=hidden, batch_size=batch_size, n_jobs=threads, **options)
+        return plan.divide_samples
+
+    assert not divides((100,), 10, 2, execution="lockstep")
+    assert divides((100,), 100, 2, execution="lockstep")
+    assert divides((100, 100), 20, 2, execution="lockstep")
+    assert not divides((), 10, 2, execution="lockstep")
+    assert not divides((100,), 10_000, 1, execution="lockstep")
+    assert not divides((100,), 10_000, 2, update="striped")
+
+
+def test_workers_say_how_they_store_their_samples():
+    plan = planned(backend="mpi")
+    assert (plan.skips_zeros, plan.snapshot_cache) == (False, False)
+    whole = plan.with_storage(skips_zeros=True, snapshot_cache=True)
+    assert (whole.skips_zeros, whole.snapshot_cache) == (True, True)
+    assert whole.reasons["skips_zeros"] == "on all workers"
+
+
+def test_data_of_arrays_and_matrices():
+    X = np.array([[0, 1.5, 0], [0, 0, -2]])
+    assert Data.of(X) == (2, 3, 2, False)
+    assert Data.of(sparse.csr_array(X)) == (2, 3, 2, True)
+    assert Data.of(X).density == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("workers", "passes"), [(1, 2), (2, 2), (4, 0.5), (10, 5), (10, 1)])
+def test_share_of_draws_that_a_worker_finds_in_its_cache(workers, passes):
+    """By drawing: a worker knows the samples that it swept, and those that it drew before."""
+    n, rng = 20_000, np.random.default_rng(0)
+    drawn = rng.integers(n, size=round(n * passes / workers))
+    new = np.unique(drawn[drawn >= n / workers])
+    assert cache_hits(n, round(n * passes), workers) == pytest.approx(1 - len(new) / len(drawn), abs=0.02)
