@@ -21,7 +21,7 @@ from scipy import sparse
 from asysvrg import data, options
 from asysvrg.config import show_config
 from asysvrg.distributed import launch, mpi, script, session
-from asysvrg.distributed.messages import Lost, RankError
+from asysvrg.distributed.protocol import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.options import BAD_INPUT
 from asysvrg.plan import Plan

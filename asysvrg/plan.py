@@ -189,20 +189,18 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
             choices |= _one_by_one(settings, execution)
     else:
         choices |= _ranks(settings)
-    return Plan(
-        **{name: value for name, (value, _) in choices.items()},
-        reasons={name: reason for name, (_, reason) in choices.items()},
-    )
+    names = [each.name for each in fields(Plan) if each.name != "reasons"]
+    return Plan(**{name: choices[name][0] for name in names}, reasons={name: choices[name][1] for name in names})
 
 
 def _method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
     """The choices that change the result: mini-batches, steps, rate, preconditioner."""
     automatic, on_ranks = settings.learning_rate_init == "auto", settings.backend != "threads"
     large = automatic and n >= LARGE
-    rate = "from the curvature at the start" if automatic else "given"
-    size = "the learning rate is given"
+    size = basis = "automatic learning rate" if automatic else "the learning rate is given"
     if automatic:
-        size = f"automatic learning rate and {n:,} samples, {'at least' if large else 'fewer than'} {LARGE:,}"
+        size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {LARGE:,}"
+    rate = (None, "from the curvature at the start") if automatic else (settings.learning_rate_init, "given")
 
     def choice(name: str, value: Any, reason: str) -> Choice:
         given = getattr(settings, name)
@@ -222,12 +220,15 @@ def _method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
     elif data.is_sparse:
         rank, why_rank = 0, "X is sparse"
     return {
-        "batch_size": (batch_size, "given" if batch_size == settings.batch_size else "there are no more samples"),
+        "batch_size": (
+            batch_size,
+            "the parameter" if batch_size == settings.batch_size else "there are no more samples",
+        ),
         "inner_steps": choice("inner_steps", steps, why),
         "sampling": choice("sampling", sampling, why_sampling),
-        "learning_rate": (None if automatic else settings.learning_rate_init, rate),
+        "learning_rate": rate,
         "most_growth": (MOST_GROWTH if large else 1.0, size),
-        "sgd_epochs": choice("sgd_epochs", SGD_EPOCHS if automatic else 0, f"learning rate: {rate}"),
+        "sgd_epochs": choice("sgd_epochs", SGD_EPOCHS if automatic else 0, basis),
         "alpha_boost": choice("alpha_boost", BOOST if large else 1.0, size),
         "deflation": choice("deflation", rank, why_rank),
     }

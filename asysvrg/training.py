@@ -20,7 +20,7 @@ from asysvrg.core.shared import SharedExecution
 from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
 from asysvrg.distributed.script import assist, finish, lead
-from asysvrg.distributed.sharding import Placement
+from asysvrg.distributed.sharding import Sharding
 from asysvrg.parameters import Settings
 from asysvrg.plan import Data, Plan, learning_rate, make_plan
 from asysvrg.report.progress import progress_bar
@@ -58,7 +58,7 @@ class Prepared(NamedTuple):
     plan: Plan
 
 
-def prepare(settings: Settings, network: Network, samples: Samples, placement: Placement | None = None) -> Prepared:
+def prepare(settings: Settings, network: Network, samples: Samples, placement: Sharding | None = None) -> Prepared:
     """Scales the samples and makes the plan.
 
     Parameters
@@ -67,7 +67,7 @@ def prepare(settings: Settings, network: Network, samples: Samples, placement: P
     network : Network
     samples : Samples
         As for `train`.
-    placement : Placement, optional
+    placement : Sharding, optional
         The samples of all ranks.
 
     Returns
@@ -95,7 +95,7 @@ def train(
     callback: Callable[[dict[str, Any], np.ndarray], Any] | None,
     verbose: bool,
     session: Any = None,
-    placement: Placement | None = None,
+    placement: Sharding | None = None,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
 
@@ -117,7 +117,7 @@ def train(
         Show plan and progress.
     session : Session, optional
         Train distributed: rank 0 leads here, the others assist.
-    placement : Placement, optional
+    placement : Sharding, optional
         The samples of all ranks.
 
     Returns
@@ -205,7 +205,7 @@ def _objective(
     samples: Samples,
     plan: Plan,
     scaling: Scaling,
-    placement: Placement | None,
+    placement: Sharding | None,
 ) -> Objective:
     """The objective of the scaled data, which reports losses in the data's own units."""
     unit = scaling.target_scale**2
@@ -222,7 +222,7 @@ def _objective(
 
 
 def _method(
-    settings: Settings, plan: Plan, random_state: np.random.RandomState | None, placement: Placement | None
+    settings: Settings, plan: Plan, random_state: np.random.RandomState | None, placement: Sharding | None
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one before, besides data and network."""
     given = ("alpha", "solver", "batch_size", "inner_steps", "coordinates", "block", "decay", "early_stopping")

@@ -19,7 +19,7 @@ from asysvrg.distributed._message import HEADER
 
 from asysvrg import MPI, AsySVRGClassifier
 from asysvrg.distributed import mpi, worker
-from asysvrg.distributed.messages import Backoff
+from asysvrg.distributed.endpoint import Backoff
 
 INPUTS, OUTPUTS, N = 384, 10, 640
 ASK, ANSWER = 1, 2

@@ -25,14 +25,14 @@ LAYERS = [
     {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions", "core.warn"}
     | {"distributed._message", "distributed.rank_wrapper"},
     {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress"}
-    | {"distributed.messages"},
+    | {"distributed.protocol"},
     {"core.inner", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
     | {"callbacks"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.loop", "core.scaling", "core.smoothness", "data.__init__"}
-    | {"distributed.backend", "distributed.mpi", "distributed.tasks", "distributed.worker"},
-    {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
-    | {"distributed.endpoint", "distributed.launch", "distributed.parameter_shards"},
+    | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
+    | {"distributed.mpi", "distributed.updates", "distributed.worker"},
+    {"core.shared", "store.checkpoint", "store.model", "config", "parameters", "distributed.launch"},
     {"distributed.session", "plan"},
     {"distributed.execution", "distributed.sharding"},
     {"distributed.script"},

@@ -1,1 +1,1 @@
-"""Distributed-AsySVRG (Algorithms 2 and 3): a parameter server and its workers over MPI."""
+"""Distributed-AsySVRG (Algorithms 2 and 3): parameter servers and workers over MPI."""

@@ -1,13 +1,12 @@
 # cython: language_level=3
-"""Both ends between a server and a worker: messages in buffers, over requests that never block.
+"""Channels between ranks: messages over persistent MPI requests.
 
-Compiled, as messages are: where ranks share cores, what a look in vain takes is the time of those who have work.
-What MPI gives up shows as an exception of it, as it may with a launcher that bears the loss of a rank. The tags are
-private ones on COMM_WORLD and not on a duplicate: to duplicate it is a collective, in which all ranks wait for one that
-has died.
+This is compiled because ranks may share a core: the time of a look that finds nothing is taken from a rank that
+computes. MPI reports a lost rank by an exception, if its launcher lets a job go on without the rank. Tags keep these
+messages apart from others on COMM_WORLD. A duplicate of COMM_WORLD would do so too, but its creation is a collective
+call, which waits for a rank that has died.
 """
 
-import math
 from time import monotonic, sleep
 
 cimport cython
@@ -19,34 +18,31 @@ from asysvrg.distributed._message cimport Buffer, Message
 
 from asysvrg.distributed._message import HEADER
 from asysvrg.core.network import aligned_zeros
-from asysvrg.distributed.messages import Kind, Lost
+from asysvrg.distributed.protocol import Kind, failed
 
-REQUEST, REPLY = 31_907, 31_908  # tags, below 32,767, which every MPI has
-FIRST_CAPACITY = 2**20  # bytes of a message, until the network is known
+QUESTION, ANSWER = 31_907, 31_908  # tags; every MPI allows tags up to 32,767
+FIRST_CAPACITY = 2**20  # bytes of a message until the network is known
 SPARE = 64  # bytes behind a buffer, which kernels may read
-PULSE = 1.0  # seconds between two signs of life of a worker that computes
-STUCK = 60.0  # seconds after which a message that was answered is one that does not get on its way
+STUCK = 60.0  # seconds after which a rank that does not take a message counts as lost
 
 cdef int ALIVE = Kind.ALIVE
 
 
 @cython.final
-cdef class Way:
-    """One way between two ranks: a buffer and, over it, a request that is started for one message after another.
+cdef class PersistentRequest:
+    """One direction of a channel: a buffer, and the MPI request that is started again for each message.
 
-    To make one for each message would take longer than to start it, and all the more with cold caches: where ranks
-    share a core.
+    Starting a request takes less time than making one, above all with cold caches, as where ranks share a core.
     """
 
     cdef object comm, byte, request
     cdef int rank, tag
     cdef Buffer buffer
-    cdef Py_ssize_t size  # that the request is for
+    cdef Py_ssize_t size  # bytes for which the request was made
     cdef bint busy  # MPI may still use the buffer
 
-    def __init__(self, comm, byte, int rank, int tag, Py_ssize_t capacity):
+    def __init__(self, comm, byte, int rank, int tag):
         self.comm, self.byte, self.rank, self.tag = comm, byte, rank, tag
-        self.reserve(capacity)
 
     cdef reserve(self, Py_ssize_t capacity):
         if self.buffer is None or len(self.buffer) < capacity:
@@ -54,14 +50,16 @@ cdef class Way:
             self.buffer = Buffer(aligned_zeros((capacity + SPARE,), np.uint8)[:capacity])
 
     cdef bint idle(self) except -1:
-        """Whether the last message has arrived, or is on its way."""
+        """Whether the last message has arrived, or has left."""
         if self.busy and self.request.Test():
             self.busy = False
         return not self.busy
 
-    cdef Py_ssize_t send(self, Message message) except -1:
-        """Starts to send a copy; returns its bytes."""
-        cdef Py_ssize_t size = self.buffer.write(message)
+    cdef Py_ssize_t send(self, Message message, Py_ssize_t capacity) except -1:
+        """Starts to send a copy of the message. Returns its bytes."""
+        cdef Py_ssize_t size
+        self.reserve(capacity)
+        size = self.buffer.write(message)
         if self.request is None or size != self.size:
             self.free()
             self.request = self.comm.Send_init([self.buffer.array, size, self.byte], self.rank, self.tag)
@@ -69,8 +67,9 @@ cdef class Way:
         self.start()
         return size
 
-    cdef receive(self):
-        """Starts to listen."""
+    cdef receive(self, Py_ssize_t capacity):
+        """Starts to receive a message of at most so many bytes."""
+        self.reserve(capacity)
         if self.request is None:
             self.request = self.comm.Recv_init([self.buffer.array, len(self.buffer), self.byte], self.rank, self.tag)
         self.start()
@@ -84,303 +83,198 @@ cdef class Way:
             self.request.Free()
             self.request = None
 
-    cdef close(self, error):
-        """Gives the request back, as MPICH asks for in its last words; not one that MPI may still be at."""
-        try:
-            if self.idle():
-                self.free()
-        except error:
-            pass
+
+@cython.final
+cdef class PeerChannel:
+    """What is under way to and from one rank."""
+
+    cdef int rank
+    cdef bint gone  # MPI has reported the loss of the rank
+    cdef PersistentRequest incoming, outgoing, life
 
 
 @cython.final
-cdef class Line:
-    """What a server has under way with a worker."""
-
-    cdef readonly int rank
-    cdef bint gone
-    cdef Way incoming, outgoing
-
-    def __init__(self, int rank):
-        self.rank = rank
-
-
-@cython.final
-cdef class ServerLink:
-    """A server's end: a receive and a send for each worker.
+cdef class Link:
+    """Channels to all ranks on the other side: a server's to its participants, or a participant's to its servers.
 
     Parameters
     ----------
     MPI : module
         mpi4py's.
     comm : communicator
+    sends, receives : int
+        Tags of outgoing and of incoming messages.
 
     Attributes
     ----------
     carried : int
-        Bytes, both ways.
-    ahead : dict
-        Messages that came for the next fit.
+        Bytes of all messages, in both directions.
     """
 
     cdef object comm, byte, error
+    cdef int sends, receives
     cdef Py_ssize_t capacity
-    cdef dict lines
-    cdef list kept  # what MPI may still read
+    cdef dict channels
+    cdef list kept  # requests that MPI may still use
     cdef list failed, news
     cdef readonly int64_t carried
-    cdef public dict ahead
 
-    def __init__(self, MPI, comm):
+    def __init__(self, MPI, comm, int sends, int receives):
         self.comm, self.byte, self.error = comm, MPI.BYTE, MPI.Exception
-        self.capacity = FIRST_CAPACITY
-        self.lines, self.ahead = {}, {}
-        self.kept, self.failed, self.news = [], [], []
+        self.sends, self.receives, self.capacity = sends, receives, FIRST_CAPACITY
+        self.channels, self.kept, self.failed, self.news = {}, [], [], []
 
     def reserve(self, Py_ssize_t payload):
-        """Makes room for messages of so many bytes behind the header, from each rank's next receive on."""
+        """Makes room for payloads of so many bytes, from the next message on."""
         self.capacity = max(self.capacity, HEADER + payload)
 
     def listen(self, ranks):
-        """Waits for a message of each of these ranks."""
+        """Starts to receive a message from each of these ranks."""
         for rank in ranks:
-            self.receive(self.line(rank))
+            self.receive(self.channel(rank))
 
     cpdef list poll(self):
-        """What has come, by rank; None from a rank that MPI has given up. A message is valid until it is answered."""
-        cdef Line line
+        """What has come, as (rank, message); (rank, None) for a rank that MPI has lost.
+
+        A message is valid until the next `send` to the same rank.
+        """
+        cdef PeerChannel channel
         cdef list ready = []
-        for line in self.lines.values():
-            if line.gone or not line.incoming.busy:
+        for channel in self.channels.values():
+            if channel.gone or not channel.incoming.busy:
                 continue
             try:
-                if line.incoming.idle():
-                    ready.append(line)
+                if channel.incoming.idle():
+                    ready.append(channel)
             except self.error:
-                self.failed.append(line)
+                self.failed.append(channel)
         return self.taken(ready) if ready or self.failed or self.news else []
 
     def wait(self, pause, double until):
-        """As `poll`, again and again with `pause()` in between, as long as there is nothing and the clock allows it.
+        """Calls `poll` until something has come or the monotonic clock says `until`, with `pause()` in between.
 
-        Parameters
-        ----------
-        pause : callable
-            Says whether it slept.
-        until : float
-            On the monotonic clock.
+        `pause` returns whether it slept.
         """
-        # Twice, since Open MPI may give the core away in a look in vain: what came meanwhile is not to wait for more.
-        # After a sleep, once: who wakes now and then is to take little of a core.
+        # Poll twice: a call in Open MPI may yield the core, and what came meanwhile is not to wait for another pause.
+        # After a sleep, poll once: a rank that wakes now and then is to take little of the core.
         cdef list came = self.poll() or self.poll()
         while not came and monotonic() < until:
             came = self.poll() if pause() else self.poll() or self.poll()
         return came
 
-    def send(self, int rank, Message message):
-        """Sends a copy, and waits for the next message."""
-        cdef Line line = self.line(rank)
-        if line.gone:
+    cpdef send(self, int rank, Message message, bint question=False, bint last=False):
+        """Sends a copy of a message, and starts to receive the next one from that rank, except after the last one.
+
+        A question follows the answer to the one before, so that one has left; but MPI may take a moment to know. An
+        answer never waits.
+        """
+        cdef PeerChannel channel = self.channel(rank)
+        if channel.gone:
             return
         try:
-            if not line.outgoing.idle():
-                self.kept.append(line.outgoing)
-                line.outgoing = self.way(rank, REPLY)
-            line.outgoing.reserve(self.capacity)
-            # First what the worker waits for, then what it will take a while to answer.
-            self.carried += line.outgoing.send(message)
-            self.receive(line)
+            if question:
+                if self.stuck(channel):
+                    self.drop(channel)
+                    return
+            elif not channel.outgoing.idle():
+                self.kept.append(channel.outgoing)
+                channel.outgoing = self.request(rank, self.sends)
+            # The send comes first: the other rank waits for it, and takes a while until its next message.
+            self.carried += channel.outgoing.send(message, self.capacity)
+            if not last:
+                self.receive(channel)
         except self.error:
-            self.drop(line)
+            self.drop(channel)
+
+    def pulse(self, int rank, Message message):
+        """Sends a message that is not answered beside the others, unless the last one has not left yet."""
+        cdef PeerChannel channel = self.channel(rank)
+        try:
+            if not channel.gone and channel.life.idle():
+                channel.life.send(message, HEADER)
+        except self.error:
+            self.drop(channel)
+
+    def vector(self, int rank, size, dtype):
+        """A vector inside an outgoing buffer: what is computed there is sent without a copy."""
+        cdef PeerChannel channel = self.channel(rank)
+        self.stuck(channel)
+        channel.outgoing.reserve(self.capacity)
+        return channel.outgoing.buffer.vector(size, dtype)
 
     def flush(self, seconds):
-        """Waits, so long at most, until everything is on its way."""
-        cdef Line line
+        """Waits until all messages have left, for so many seconds at most."""
+        cdef PeerChannel channel
         cdef double end = monotonic() + seconds
-        for line in self.lines.values():
+        for channel in self.channels.values():
             try:
-                while not (line.gone or line.outgoing.idle()) and monotonic() < end:
+                while not (channel.gone or channel.outgoing.idle()) and monotonic() < end:
                     sleep(1e-3)
             except self.error:
                 pass
 
     def close(self):
-        """Before MPI ends."""
-        cdef Line line
-        cdef Way way
-        for line in self.lines.values():
-            line.incoming.close(self.error)
-            line.outgoing.close(self.error)
-        for way in self.kept:
-            way.close(self.error)
+        """Frees the requests before MPI ends, else MPICH complains; but not one that MPI may still use."""
+        cdef PeerChannel channel
+        cdef PersistentRequest request
+        for channel in self.channels.values():
+            self.kept += [channel.incoming, channel.outgoing, channel.life]
+        for request in self.kept:
+            try:
+                if request.idle():
+                    request.free()
+            except self.error:
+                pass
 
-    cdef Line line(self, int rank):
-        cdef Line line = self.lines.get(rank)
-        if line is None:
-            line = self.lines[rank] = Line(rank)
-            line.incoming, line.outgoing = self.way(rank, REQUEST), self.way(rank, REPLY)
-        return line
+    cdef PeerChannel channel(self, int rank):
+        cdef PeerChannel channel = self.channels.get(rank)
+        if channel is None:
+            channel = self.channels[rank] = PeerChannel()
+            channel.rank, channel.incoming = rank, self.request(rank, self.receives)
+            channel.outgoing, channel.life = self.request(rank, self.sends), self.request(rank, self.sends)
+        return channel
 
-    cdef Way way(self, int rank, int tag):
-        return Way(self.comm, self.byte, rank, tag, self.capacity)
+    cdef PersistentRequest request(self, int rank, int tag):
+        return PersistentRequest(self.comm, self.byte, rank, tag)
 
     cdef list taken(self, list ready):
-        """The messages of these lines, and what else is new."""
-        cdef Line line
+        """The messages of these channels, and the losses."""
+        cdef PeerChannel channel
         cdef Message message
         cdef list came = []
-        for line in ready:
+        for channel in ready:
             try:
-                message = line.incoming.buffer.read()
+                message = channel.incoming.buffer.read()
                 self.carried += HEADER + len(message.payload)
                 if message.kind == ALIVE:
-                    self.receive(line)
-            except ValueError as error:  # of another version
-                text = np.frombuffer(str(error).encode(), dtype=np.uint8)
-                message = Message(Kind.FAIL, run=-1, seq=2**62, a=1, payload=text)
-            came.append((line.rank, message))
+                    self.receive(channel)
+            except ValueError as error:  # another version of the protocol
+                message = failed(Kind.FAIL, error, str(error))
+                message = Message(Kind.FAIL, message.payload[0], run=-1, seq=2**62)
+            came.append((channel.rank, message))
         while self.failed:
             self.drop(self.failed.pop())
-        if self.news:
-            came += self.news
-            self.news = []
+        came += self.news
+        self.news = []
         return came
 
-    cdef receive(self, Line line):
-        if line.incoming.busy or line.gone:
+    cdef receive(self, PeerChannel channel):
+        if channel.incoming.busy or channel.gone:
             return
         try:
-            line.incoming.reserve(self.capacity)
-            line.incoming.receive()
+            channel.incoming.receive(self.capacity)
         except self.error:
-            self.drop(line)
+            self.drop(channel)
 
-    cdef drop(self, Line line):
-        line.gone = True
-        self.news.append((line.rank, None))
+    cdef drop(self, PeerChannel channel):
+        channel.gone = True
+        self.news.append((channel.rank, None))
 
-
-@cython.final
-cdef class WorkerLink:
-    """A worker's end: asks a server, and looks for the answer.
-
-    Parameters
-    ----------
-    MPI : module
-        mpi4py's.
-    comm : communicator
-    server : int
-        The server's rank.
-
-    Attributes
-    ----------
-    sent : float
-        When something was sent, on the monotonic clock.
-    """
-
-    cdef object error
-    cdef Way incoming, outgoing, life
-    cdef bint due  # an answer is
-    cdef readonly int server
-    cdef Py_ssize_t capacity
-    cdef int64_t seq
-    cdef readonly double sent
-
-    def __init__(self, MPI, comm, int server):
-        self.error, self.server, self.capacity = MPI.Exception, server, FIRST_CAPACITY
-        self.incoming = Way(comm, MPI.BYTE, server, REPLY, FIRST_CAPACITY)
-        self.outgoing = Way(comm, MPI.BYTE, server, REQUEST, FIRST_CAPACITY)
-        self.life = Way(comm, MPI.BYTE, server, REQUEST, HEADER)
-
-    def reserve(self, Py_ssize_t payload):
-        """As the server's."""
-        self.capacity = max(self.capacity, HEADER + payload)
-
-    def lost(self, why):
-        """What to raise."""
-        error = Lost(f"rank {self.server}, {'a' if self.server else 'the'} server, was lost: {why}")
-        error.rank = self.server
-        return error
-
-    def ask(self, Message message, int64_t phase, int64_t run):
-        """Sends a message that is to be answered."""
-        try:
-            self.post(message, phase, run)
-            if not self.due:
-                self.receive()
-        except self.error as error:
-            raise self.lost(str(error).splitlines()[0]) from None
-
-    def wait(self, pause, double until):
-        """As `look`, again and again with `pause()` in between, as long as there is nothing and the clock allows it."""
-        cdef Message answer = self.look() or self.look()  # twice as the server does
-        while answer is None and monotonic() < until:
-            answer = self.look() if pause() else self.look() or self.look()
-        return answer
-
-    cpdef Message look(self):
-        """The answer, if it is there; valid until the next message is asked."""
-        cdef Message answer
-        try:
-            while self.due and self.incoming.idle():
-                self.due, answer = False, self.incoming.buffer.read()
-                if answer.seq == self.seq:
-                    return answer
-                self.receive()
-        except self.error as error:
-            raise self.lost(str(error).splitlines()[0]) from None
-        return None
-
-    cpdef post(self, Message message, int64_t phase, int64_t run):
-        """Sends a message and does not wait for an answer."""
-        self.finish()
-        self.seq += 1
-        self.outgoing.send(message.stamped(phase, run, self.seq))
-        self.sent = monotonic()
-
-    def vector(self, size, dtype):
-        """Where to compute what is to be sent, so that it need not be copied."""
-        self.finish()
-        return self.outgoing.buffer.vector(size, dtype)
-
-    def flush(self, seconds):
-        """Waits, so long at most, until the last message is on its way; says whether it is."""
-        cdef double end = monotonic() + seconds
-        try:
-            while not self.outgoing.idle():
-                if monotonic() > end:
-                    return False
-                sleep(1e-3)
-        except self.error:
-            return False
-        return True
-
-    def pulse(self, int64_t run):
-        """A sign of life, where the last message is a while ago."""
-        cdef double now = monotonic()
-        try:
-            if now - self.sent >= PULSE and self.life.idle():
-                self.sent = now
-                self.life.send(Message(Kind.ALIVE, run=run))
-        except self.error:
-            pass
-
-    def close(self):
-        """Before MPI ends."""
-        for way in (self.incoming, self.outgoing, self.life):
-            (<Way>way).close(self.error)
-
-    cdef receive(self):
-        self.incoming.reserve(self.capacity)
-        self.incoming.receive()
-        self.due = True
-
-    cdef finish(self):
-        """The last message has been answered, hence received; MPI is to know that, too. Makes room for the next."""
-        cdef double end = math.inf
-        while not self.outgoing.idle():
-            if end == math.inf:
-                end = monotonic() + STUCK
-            elif monotonic() > end:
-                raise self.lost("it does not take a message")
-        self.outgoing.reserve(self.capacity)
+    cdef bint stuck(self, PeerChannel channel) except -1:
+        """Waits until the last message has left; returns whether it does not."""
+        cdef double end = 0
+        while not channel.outgoing.idle():
+            end = end or monotonic() + STUCK
+            if monotonic() > end:
+                return True
+        return False

@@ -1,115 +1,93 @@
-"""What x and v are on the wire: themselves, or in half precision. Snapshots, mu and full gradients go as they are."""
+"""The form of x and v in messages: as they are, or in half precision. Snapshots, mu and full gradients stay exact."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 
 from asysvrg.core.network import aligned_zeros, from_half, to_half
 
-SCALE = 8  # bytes of a float64 in front of the half-precision numbers
+SCALE = 8  # bytes of the float64 in front of half-precision numbers
 
 
-class Codec(Protocol):
-    """The form of x and v in messages; what its methods return is valid until the next call.
+class Codec:
+    """Encodes and decodes x and v. What a method returns is valid until the next call.
 
-    Attributes
-    ----------
-    nbytes : int
-        Of a vector on the wire.
-    """
-
-    nbytes: int
-
-    def parameters(self, x: np.ndarray, snap: np.ndarray) -> np.ndarray:
-        """The server's x for a worker that has the snapshot x~."""
-        ...
-
-    def received(self, code: np.ndarray, snap: np.ndarray) -> np.ndarray:
-        """The x^ that a worker makes of it."""
-        ...
-
-    def direction(self, v: np.ndarray, epoch: int) -> np.ndarray:
-        """A worker's v, which may be overwritten."""
-        ...
-
-    def arrived(self, code: np.ndarray) -> np.ndarray:
-        """The v that the server makes of it."""
-        ...
-
-
-class Exact:
-    """Vectors as they are, copied once, into the message.
+    This class sends vectors as they are; they are copied once, into the message.
 
     Parameters
     ----------
     size : int
-        d.
+        Length of the vectors.
     dtype : dtype
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes of a vector in a message.
     """
 
     def __init__(self, size: int, dtype: np.dtype):
-        self.dtype, self.nbytes = dtype, size * dtype.itemsize
-        self.code = self.vector = np.zeros(0)  # the last one received, which often lies where the next one does
+        self.size, self.dtype, self.nbytes = size, dtype, size * dtype.itemsize
+        self.code = self.vector = np.zeros(0)  # the last one received: the next one often lies in the same place
 
-    def parameters(self, x: np.ndarray, snap: np.ndarray) -> np.ndarray:
+    def parameters(self, x: np.ndarray, snapshot: np.ndarray) -> np.ndarray:
+        """A server encodes x for a worker that has the snapshot x~."""
         return x
 
-    def received(self, code: np.ndarray, snap: np.ndarray) -> np.ndarray:
+    def received(self, code: np.ndarray, snapshot: np.ndarray) -> np.ndarray:
+        """The worker decodes it to x^."""
         if code is not self.code:
             self.code, self.vector = code, code.view(self.dtype)
         return self.vector
 
     def direction(self, v: np.ndarray, epoch: int) -> np.ndarray:
+        """A worker encodes v, which may be overwritten."""
         return v
 
     def arrived(self, code: np.ndarray) -> np.ndarray:
+        """The server decodes it."""
         return code.view(self.dtype)
 
 
-class Half:
-    """x - x~ and v in half precision, 11 significant bits each, with a scale for each message.
+class Half(Codec):
+    """Sends x - x~ and v in half precision: 11 significant bits each, and one scale for each message.
 
-    The scale is a power of two that puts the largest number just below 2^15; numbers down to 2^-28 of it keep all their
-    bits. Both vectors vanish as the run converges, and their rounding errors with them: hence x as a difference.
-    What rounding leaves out of a v is added to this worker's next one (error feedback), so that the sum of what arrived
-    in an epoch is short of the sum of directions by one rounding error a worker. An epoch starts without such a rest:
-    it belongs to another mu, perhaps another learning rate; and so a resumed run is the uninterrupted one. A direction
-    that the server drops takes the rest that was added to it along.
+    The scale is a power of two that puts the largest number just below 2^15. Numbers down to 2^-28 of it keep all their
+    bits. x is sent as a difference because both vectors vanish as the run converges, and their rounding errors with
+    them.
 
-    A vector with a number that is not finite, or about to be, arrives as one of NaN: the epoch ends without a loss, and
-    is undone.
+    Error feedback: a worker adds the rounding error of a v to its next one. So in an epoch the sum of what arrives
+    lacks one rounding error of each worker. An epoch starts without such an error, which belongs to another mu and
+    perhaps another learning rate. That also makes a resumed run equal to the uninterrupted one. If the server drops a
+    direction, the error in it is lost, too.
 
-    Parameters
-    ----------
-    size : int
-        d.
-    dtype : dtype
+    A vector with a number that is not finite, or is about to be, arrives as a vector of NaN. The epoch then ends with a
+    loss that is not finite, and is undone.
 
     Attributes
     ----------
     residual : array of shape (size,)
-        What has not been sent yet.
+        The rounding error that has not been sent yet.
     """
 
     def __init__(self, size: int, dtype: np.dtype):
-        self.size, self.dtype = size, dtype
-        self.nbytes = SCALE + math.ceil(size / 4) * 8  # whole words, for the vectors behind
-        self.most = np.finfo(dtype).maxexp - 2  # of the exponent of a scale, so that its inverse is a normal number
-        self.largest = float(np.finfo(dtype).max / 2)  # what is above might be rounded to infinity
+        super().__init__(size, dtype)
+        self.nbytes = SCALE + math.ceil(size / 4) * 8  # multiples of 8 bytes, for the vectors behind it
+        self.most = np.finfo(dtype).maxexp - 2  # exponent of the largest scale whose inverse is a normal number
+        self.largest = float(np.finfo(dtype).max / 2)  # a larger number might be rounded to infinity
         self.code = np.zeros(self.nbytes, dtype=np.uint8)
         self.values, self.residual = aligned_zeros((size,), dtype), np.zeros(size, dtype)
         self.epoch = -1
 
-    def parameters(self, x: np.ndarray, snap: np.ndarray) -> np.ndarray:
+    def parameters(self, x: np.ndarray, snapshot: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return self._encode(np.subtract(x, snap, out=self.values))
+            return self._encode(np.subtract(x, snapshot, out=self.values))
 
-    def received(self, code: np.ndarray, snap: np.ndarray) -> np.ndarray:
+    def received(self, code: np.ndarray, snapshot: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return np.add(self._decode(code), snap, out=self.values)
+            return np.add(self._decode(code), snapshot, out=self.values)
 
     def direction(self, v: np.ndarray, epoch: int) -> np.ndarray:
         if epoch != self.epoch:
@@ -127,14 +105,15 @@ class Half:
             return self._decode(code)
 
     def _parts(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The scale and the numbers of a code."""
         return code[:SCALE].view(np.float64), code[SCALE : SCALE + 2 * self.size].view(np.uint16)
 
     def _encode(self, u: np.ndarray) -> np.ndarray:
-        top = max(float(u.max()), -float(u.min()))  # NaN where there is one
-        sound = top <= self.largest
-        power = min(self.most, 15 - math.frexp(top)[1]) if sound else 0
+        top = max(float(u.max()), -float(u.min()))  # NaN if there is one in u
+        is_finite = top <= self.largest
+        power = min(self.most, 15 - math.frexp(top)[1]) if is_finite else 0
         scale, halves = self._parts(self.code)
-        scale[0] = 2.0**-power if sound else math.nan
+        scale[0] = 2.0**-power if is_finite else math.nan
         to_half(u, 2.0**power, halves)
         return self.code
 
@@ -144,4 +123,4 @@ class Half:
         return self.values
 
 
-CODECS: dict[str | None, type[Exact] | type[Half]] = {None: Exact, "float16": Half}
+CODECS: dict[str | None, type[Codec]] = {None: Codec, "float16": Half}

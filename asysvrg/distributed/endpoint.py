@@ -1,29 +1,67 @@
-"""What a rank has beside its messages: a thread that answers meanwhile, signals that wait, a server's clock."""
+"""What a rank has besides its messages: how it waits, its heartbeat, signals that are held back, a server's clock."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from asysvrg.distributed.messages import Backoff, Message
+from asysvrg.distributed._link import Link
+from asysvrg.distributed._message import Message
 from asysvrg.distributed.server import Server
 
 TICK = 0.05  # seconds between two looks at the clock
+OFFERED, LONG = 200e-6, 1e-3  # seconds: a wait offers the core for so long, unless messages take longer than LONG
 
 
-class Attendant:
-    """A thread that does something every now and then, unless the main thread is at it."""
+class Backoff:
+    """How a rank waits for a message: "sleep" gives the core away, "yield" offers it to others, "spin" keeps it.
 
-    def __init__(self, every: float, action: Callable[[], None]):
+    A sleep takes at least 100 microseconds, and two ranks that sleep in turns lose several of them for each message. So
+    "sleep" offers the core for a while first, unless messages took long lately. Then it sleeps for 50 microseconds at
+    first, and for up to a millisecond later.
+    """
+
+    def __init__(self, wait: str):
+        pauses: dict[str, Callable[[], bool | None]]
+        pauses = {"sleep": self._pause, "yield": os.sched_yield, "spin": lambda: None}
+        self.pause = pauses[wait]  # returns whether it slept
+        self.usual, self.offered = 0.0, OFFERED  # seconds that messages took lately; for which the core is offered
+        self.reset()
+
+    def reset(self) -> None:
+        """A wait begins."""
+        self.since, self.sleep = time.monotonic(), 50e-6
+
+    def came(self) -> None:
+        """The message has come, and the next wait begins."""
+        now = time.monotonic()
+        self.usual = usual = self.usual + (now - self.since - self.usual) / 8
+        self.offered = OFFERED if usual < LONG else 0
+        self.since, self.sleep = now, 50e-6
+
+    def _pause(self) -> bool:
+        if time.monotonic() < self.since + self.offered:
+            os.sched_yield()
+            return False
+        time.sleep(self.sleep)
+        self.sleep = min(self.sleep * 1.5, 1e-3)
+        return True
+
+
+class Heartbeat:
+    """A thread that acts at regular intervals, except while the main thread holds `lock` and does the same itself."""
+
+    def __init__(self, interval: float, action: Callable[[], None]):
         self.lock, self.end = threading.Lock(), threading.Event()
-        self.every, self.action = every, action
-        self.thread = threading.Thread(target=self._attend, name="asysvrg-mpi", daemon=True)
+        self.interval, self.action = interval, action
+        self.thread = threading.Thread(target=self._beat, name="asysvrg-mpi", daemon=True)
 
-    def _attend(self) -> None:
-        while not self.end.wait(self.every):
+    def _beat(self) -> None:
+        while not self.end.wait(self.interval):
             if self.lock.acquire(blocking=False):
                 try:
                     self.action()
@@ -40,22 +78,18 @@ class Attendant:
 
 
 class Signals:
-    """Holds back what a signal's handler does until the state of the server allows it."""
+    """Holds back signals until `handle` is called: handlers are not to interrupt a change of the server's state."""
 
     def __init__(self) -> None:
         self.came: list[tuple[int, Any]] = []
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if callable(signal.getsignal(number)):
-                    self.before[number] = signal.signal(number, lambda *came: self.came.append(came))
+        self.before = replaced_handlers(lambda *came: self.came.append(came))
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        restore_handlers(self.before)
 
     def handle(self) -> None:
         while self.came:
@@ -63,25 +97,35 @@ class Signals:
             self.before[number](number, frame)
 
 
-class Desk:
-    """Where a server meets those who ask it."""
+def replaced_handlers(handler: Any) -> dict[int, Any]:
+    """Sets the handler of SIGINT and SIGTERM where there is one. Returns those of before, in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(number))]
+    return {number: signal.signal(number, handler) for number in numbers}
 
-    def __init__(self, team: Any, ranks: range, kind: type[Server] = Server):
-        self.link = team.world.to_workers()
-        self.server = kind(
-            ranks, self.link.send, time.monotonic(), run=team.run, lost_after=team.lost_after, ended=team.ended
-        )
-        self.link.listen(ranks)
-        self.next_tick = 0.0
+
+def restore_handlers(before: dict[int, Any]) -> None:
+    """The inverse of `replaced_handlers`."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Endpoint:
+    """A `Server` over a `Link`, with the real clock."""
+
+    def __init__(self, link: Link, server: Server, ranks: range):
+        self.link, self.server, self.next_tick = link, server, 0.0
+        link.listen(ranks)
 
     def look(self) -> bool:
-        """Takes what has come; says whether anything has."""
+        """Takes the messages that have come. Returns whether any have."""
         came = self.link.poll()
         self._take(came)
         return bool(came)
 
     def wait(self, backoff: Backoff) -> None:
-        """Until something comes, and takes it; or until it is time to look round."""
+        """Waits for messages until the next tick of the clock, and takes them."""
         came = self.link.wait(backoff.pause, self.next_tick)
         self._take(came)
         if came:
@@ -97,20 +141,3 @@ class Desk:
         if now >= self.next_tick:
             self.next_tick = now + TICK
             self.server.tick(now)
-
-
-class Silence:
-    """Waits until everybody has left, or was told to."""
-
-    def __init__(self, server: Server):
-        self.server = server
-
-    @property
-    def done(self) -> bool:
-        return all(peer.rank in self.server.told for peer in self.server.live)
-
-    def take(self, peer: Any, message: Message) -> None: ...
-
-    def offer(self, peer: Any) -> None: ...
-
-    def lose(self, peer: Any) -> None: ...

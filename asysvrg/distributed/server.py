@@ -1,109 +1,128 @@
-"""The server of Algorithm 2 as a state machine: messages in, messages out, the clock handed in; no MPI.
+"""A server as a state machine: messages in, messages out. The clock is an argument, and there is no MPI.
 
-`Server` knows who is alive and owes whom an answer; what is asked and answered is the business of a job (`jobs`). At
-most one message is under way between the server and a worker.
+`Server` knows which ranks are alive and which ones wait for an answer. What they are asked to do is the business of
+its current task: see `exchange`, `gradient` and `updates`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from asysvrg.distributed.messages import Kind, Lost, Message, piece, reason, stop
+from asysvrg.distributed import protocol
+from asysvrg.distributed.protocol import BYE, DIRECTION, FAIL, GRADIENT, READY, Kind, Lost, Message, RankError, Stage
 
-LOOK = 1.0  # seconds of silence after which the process is looked for, where it is on the same machine
+LOOK = 1.0  # seconds of silence after which a rank's process is looked for, if it is on the same machine
+ALIVE = int(Kind.ALIVE)
 
 
 class Group(NamedTuple):
-    """Ranks that hold the same rows.
+    """Workers that hold the same samples, and the number of these samples."""
 
-    Attributes
-    ----------
-    rows : int
-    ranks : tuple of int
-        Workers.
-    """
-
-    rows: int
+    n_rows: int
     ranks: tuple[int, ...]
 
 
 class Peer:
-    """What the server knows of a worker."""
+    """What a server knows of a participant."""
 
-    __slots__ = (
-        "alive",
-        "asked",
-        "group",
-        "heard",
-        "held",
-        "joined",
-        "last",
-        "looked",
-        "mu",
-        "owed",
-        "rank",
-        "seq",
-        "since",
-        "snap",
-        "task",
-    )  # fmt: skip
+    __slots__ = ("alive", "assigned", "delivered", "group", "heard", "held", "joined", "looked", "mu", "owed", "rank",
+                 "seq", "since", "snapshot")  # fmt: skip
 
     def __init__(self, rank: int, now: float):
-        self.rank, self.heard, self.since = rank, now, now
-        self.alive, self.joined, self.owed = True, False, False
-        self.seq, self.group, self.looked = 0, -1, now
-        self.held: Message | None = None  # a message of an exchange that has not begun here
+        self.rank = rank
+        self.alive, self.joined, self.owed = True, False, False  # owed: it waits for an answer
+        self.heard = self.since = self.looked = now  # last message; last question; last look for its process
+        self.seq, self.group = 0, -1
+        self.held: Message | None = None  # a message of a stage that has not begun here
         self.forget()
 
     def forget(self) -> None:
-        self.task: int | None = None  # what it is computing
-        self.last: int | None = None  # the draw that it delivered before, which other servers may lack
-        self.snap = self.mu = self.asked = -1  # sweep whose x~ and mu it has; where in a blob it is
+        self.assigned: int | None = None  # data shard or iteration that it computes
+        self.delivered: int | None = None  # iteration before that one, which other servers may lack
+        self.snapshot = self.mu = -1  # sweep whose x~ and mu it has
 
 
-class Job(Protocol):
-    done: bool
+class Task:
+    """What a server has its participants do; by default nothing, so that all of them wait."""
 
-    def take(self, peer: Peer, message: Message) -> None: ...
+    done = at_any_stage = False
 
-    def offer(self, peer: Peer) -> Message | None: ...
+    def take(self, peer: Peer, message: Message) -> None:
+        """Takes what a participant delivers."""
 
-    def lose(self, peer: Peer) -> None: ...
+    def offer(self, peer: Peer) -> Message | None:
+        """The answer to a participant; None if there is none yet."""
+
+    def lose(self, peer: Peer) -> None:
+        """A participant is lost: what it was to do is for others."""
+
+    def awaits(self, peer: Peer) -> bool:
+        """Whether a participant cannot be at a later stage yet."""
+        return True
+
+
+class Farewell(Task):
+    """The same last message for every participant; without one, waits until all of them have left.
+
+    `at_any_stage` ends the fit: the participants may be anywhere.
+    """
+
+    def __init__(self, server: Server, message: Message | None, *, at_any_stage: bool = False):
+        self.server, self.message, self.at_any_stage, self.told = server, message, at_any_stage, set()
+
+    @property
+    def done(self) -> bool:
+        return all(peer.rank in self.told for peer in self.server.live)
+
+    def take(self, peer: Peer, message: Message) -> None:
+        self.server.dropped += message.kind in (GRADIENT, DIRECTION)
+
+    def offer(self, peer: Peer) -> Message | None:
+        if self.message is not None:
+            self.told.add(peer.rank)
+        return self.message
+
+    def awaits(self, peer: Peer) -> bool:
+        return self.message is not None and peer.rank not in self.told
 
 
 class Server:
-    """Who is alive, who waits for an answer.
+    """Knows who is alive and who waits for an answer.
 
     Parameters
     ----------
     ranks : iterable of int
-        The workers.
+        The participants.
     send : callable
-        `send(rank, message)`; the payload's arrays are copied before it returns.
+        `send(rank, message)` copies the payload's arrays before it returns.
     now : float
         Seconds on the clock that all other calls use.
     run : int
-        Number of this fit; messages of another one are answered with STOP.
+        Number of this fit. A message of another fit is answered with STOP.
     lost_after : float
-        Seconds of silence after which a worker counts as lost; several times that before its first word.
+        Seconds of silence after which a participant counts as lost. Before its first message it has six times as long.
     heartbeat : float
-        Seconds after which a worker that waits is told so.
+        Seconds after which a participant that waits is told so.
     ended : callable
-        `ended(rank)`: whether the process of a silent worker is known to have ended.
+        `ended(rank)` returns whether the process of a silent participant is known to have ended.
+    decides : bool
+        Whether a loss may end the run. Only rank 0 decides that.
 
     Attributes
     ----------
     servers : collection of int
-        Ranks among `ranks` that are servers themselves, of other coordinates (`ranges`).
+        Participants that serve a shard of the parameters themselves.
     events : list of str
-        What happened to workers.
+        Losses and returns of workers.
     failure : Exception or None
         Why the run cannot go on.
     ahead : dict
         Messages of ranks that have begun the next fit.
+    dropped, evaluated : int
+        Results that came too late or twice; sample gradients computed.
     """
 
     def __init__(
@@ -116,18 +135,18 @@ class Server:
         lost_after: float = 10.0,
         heartbeat: float = 0.25,
         ended: Callable[[int], bool] = lambda rank: False,
+        decides: bool = True,
     ):
         self.peers = {rank: Peer(rank, now) for rank in ranks}
         self.send, self.run, self.lost_after, self.heartbeat = send, run, lost_after, heartbeat
-        self.phase, self.job, self.ended, self.grouped = 0, None, ended, False
+        self.ended, self.decides, self.grouped = ended, decides, False
+        self.stage, self.task = 0, None
         self.servers: Collection[int] = ()
-        self.idle: dict[int, Peer] = {}
-        self.answers: dict[int, dict[int, np.ndarray]] = {}
+        self.waiting: dict[int, Peer] = {}
+        self.answers: dict[int, dict[int, np.ndarray]] = {}  # of past exchanges, by stage and rank
         self.events: list[str] = []
         self.failure: Exception | None = None
         self.ahead: dict[int, Message] = {}
-        self.closing: Message | None = None  # the answer to everything
-        self.told: set[int] = set()  # who has had it
         self.dropped = self.evaluated = 0
 
     @property
@@ -138,152 +157,142 @@ class Server:
     def workers(self) -> list[Peer]:
         return [peer for peer in self.live if peer.rank not in self.servers]
 
-    def start(self, job: Job, phase: int) -> None:
-        """Sets the job; whoever waits is served."""
-        self.job, self.phase = job, phase
-        self.idle = {peer.rank: peer for peer in self.live if peer.owed}
+    def start(self, task: Task, stage: int) -> None:
+        """Begins a task, and answers those who wait."""
+        self.task, self.stage = task, stage
+        self.waiting = {peer.rank: peer for peer in self.live if peer.owed}
         for peer in self.peers.values():
-            peer.task = peer.last = None
+            peer.assigned = peer.delivered = None
         for peer in self.peers.values():
-            # Only who is owed an answer: of another peer the next question, on its way, is the one to answer.
+            # Only if it waits: else its next question is on the way, and that is the one to answer.
             held, peer.held = peer.held, None
-            if held is not None and peer.rank in self.idle:
+            if held is not None and peer.rank in self.waiting:
                 self._serve(peer, held)
-        self._serve_idle()
+        self._serve_waiting()
+
+    def pause(self) -> None:
+        """Between two tasks: whoever asks waits."""
+        if answers := getattr(self.task, "blobs", None):
+            self.answers[self.stage] = answers
+        self.task = None
 
     def group(self, groups: Sequence[Group]) -> None:
-        """Says who holds which rows."""
+        """Says which workers hold which samples."""
         self.grouped = True
         for number, group in enumerate(groups):
             for rank in group.ranks:
                 self.peers[rank].group = number
 
-    def close(self, message: Message) -> None:
-        """Answers everybody with this, now and from now on."""
-        self.closing, self.job = message, None
-        for peer in self.live:
-            if peer.owed:
-                self._close(peer)
-
-    def _close(self, peer: Peer) -> None:
-        self.told.add(peer.rank)
-        self._reply(peer, self.closing)
-
-    def pause(self) -> None:
-        """Between two jobs: whoever asks waits."""
-        if answers := getattr(self.job, "blobs", None):
-            self.answers[self.phase] = answers
-        self.job = None
-
     def receive(self, rank: int, message: Message, now: float) -> None:
-        """Takes a worker's message; answers it where there is an answer yet."""
+        """Takes a participant's message, and answers it if there is an answer yet."""
         peer = self.peers[rank]
         peer.heard, peer.joined = now, True
         kind, seq, run = message.kind, message.seq, message.run
-        if kind == Kind.ALIVE or seq <= peer.seq:
+        if kind == ALIVE or seq <= peer.seq:
             return
         peer.seq, peer.owed, peer.since = seq, True, now
         if run > self.run:  # it has left, and waits for the next fit
-            peer.alive = peer.owed = False
+            message.detach()
+            self.ahead[rank] = message
             self._release(peer)
-            self.ahead[rank] = message.carrying(np.array(message.payload, dtype=np.uint8))
-            return
-        if run != self.run and run >= 0:
-            self._reply(peer, stop(f"rank {rank} is in fit {run}, rank 0 in fit {self.run}"))
-            return
-        if kind in (Kind.FAIL, Kind.BYE):
-            peer.alive = peer.owed = False
+        elif run != self.run and run >= 0:
+            text = f"rank {rank} is in fit {run}, rank 0 in fit {self.run}"
+            self._reply(peer, protocol.failed(Kind.STOP, RankError(), text))
+        elif kind in (FAIL, BYE):
             self._release(peer)
-            if kind == Kind.FAIL:
-                self.failure = reason(message, f"rank {rank}: ")
-            return
-        if not peer.alive:
-            peer.alive = True
-            self.events.append(f"worker {rank} is back")
-        self._serve(peer, message)
-        if self.idle:
-            self._serve_idle()
+            if kind == FAIL:
+                self.failure = protocol.error_in(message, f"rank {rank}: ")
+        else:
+            if not peer.alive:
+                peer.alive = True
+                self.events.append(f"worker {rank} is back")
+            self._serve(peer, message)
+            if self.waiting:
+                self._serve_waiting()
 
     def lose(self, rank: int, why: str) -> None:
-        """A worker is gone: what it was doing is for others."""
+        """A participant is lost: what it was to do is for others."""
         peer = self.peers[rank]
         if not peer.alive:
             return
-        peer.alive = peer.owed = False
         self._release(peer)
         if rank in self.servers:
             self.failure = Lost(f"rank {rank}, a server, was lost: {why}")
             return
         self.events.append(f"worker {rank} was lost: {why}")
-        if not self.workers:
+        if self.decides and not self.workers:
             self.failure = Lost(f"all workers were lost, the last one, rank {rank} ({why})")
-        elif peer.group >= 0 and not any(other.group == peer.group for other in self.live):
+        elif self.decides and peer.group >= 0 and not any(other.group == peer.group for other in self.live):
             self.failure = Lost(f"worker {rank} was lost ({why}), and with it samples that no other rank has")
         else:
-            self._serve_idle()
+            self._serve_waiting()
 
     def tick(self, now: float) -> None:
-        """What time brings: silence, and signs of life to those who wait."""
+        """Notices silent participants, and sends signs of life to those who wait."""
         for peer in self.live:
+            silence = now - peer.heard
             if peer.owed:
                 if now - peer.since >= self.heartbeat:
                     self._reply(peer, Message(Kind.WAIT))
-            elif now - peer.heard > self.lost_after * (1 if peer.joined else 6):
-                self.lose(peer.rank, f"silent for {now - peer.heard:.0f} s")
+            elif silence > self.lost_after * (1 if peer.joined else 6):
+                self.lose(peer.rank, f"silent for {silence:.0f} s")
             elif now - max(peer.heard, peer.looked) > LOOK:
                 peer.looked = now
                 if self.ended(peer.rank):
                     self.lose(peer.rank, "its process ended")
 
     def _release(self, peer: Peer) -> None:
-        self.idle.pop(peer.rank, None)
+        peer.alive = peer.owed = False
+        self.waiting.pop(peer.rank, None)
         peer.held = None
-        if self.job is not None:
-            self.job.lose(peer)
+        if self.task is not None:
+            self.task.lose(peer)
         peer.forget()
 
     def _serve(self, peer: Peer, message: Message) -> None:
-        if self.closing is not None:
-            self._close(peer)
-            return
-        phase = message.phase
-        if phase > self.phase:
-            if message.kind != Kind.READY or peer.held is None:
-                peer.held = message.carrying(np.array(message.payload, dtype=np.uint8))
-        elif phase in self.answers:
-            answers = self.answers[phase]
+        stage, task = message.stage, self.task
+        if task is not None and task.at_any_stage:
+            self._offer(peer)
+        elif stage in self.answers:
+            answers = self.answers[stage]
             blob = answers.get(peer.rank, next(iter(answers.values())))
-            self._reply(peer, piece(blob, message.a if message.kind == Kind.READY else 0))
-            return
-        elif phase < self.phase:
-            self._reply(peer, Message(Kind.DONE))
-            return
-        elif self.job is not None:
+            self._reply(peer, protocol.piece(blob, message.offset if message.kind == READY else 0))
+        elif stage == self.stage and task is not None:
             if self.grouped and peer.group < 0 and peer.rank not in self.servers:
-                self._reply(peer, stop(f"rank {peer.rank} came back after the samples were dealt out"))
+                text = f"rank {peer.rank} came back after the samples were given to others"
+                self._reply(peer, protocol.failed(Kind.STOP, RankError(), text))
                 return
-            self.job.take(peer, message)
-            if self.failure is not None:
-                return
-            reply = self.job.offer(peer)
-            if reply is not None:
-                self._reply(peer, reply)
-                return
-        elif message.kind in (Kind.FULL, Kind.GRAD):
-            self.dropped += 1
-        self.idle[peer.rank] = peer
+            task.take(peer, message)
+            if self.failure is None:
+                self._offer(peer)
+        elif stage < self.stage and stage == Stage.EPOCHS:
+            self._reply(peer, Message(Kind.DONE))
+        elif stage < self.stage or (stage > self.stage and task is not None and task.awaits(peer)):
+            here, there = Stage(self.stage).name, Stage(stage).name
+            self.failure = RankError(f"rank {peer.rank} is at stage {there}, rank 0 at stage {here}")
+        else:
+            if stage == self.stage:
+                self.dropped += message.kind in (GRADIENT, DIRECTION)
+            elif message.kind != READY or peer.held is None:
+                message.detach()
+                peer.held = message
+            self.waiting[peer.rank] = peer
 
-    def _serve_idle(self) -> None:
-        if self.job is None:
-            return
-        for peer in list(self.idle.values()):
-            if peer.held is not None or not peer.owed:
-                continue
-            reply = self.job.offer(peer)
-            if reply is not None:
-                self._reply(peer, reply)
+    def _offer(self, peer: Peer) -> None:
+        answer = self.task.offer(peer)
+        if answer is None:
+            self.waiting[peer.rank] = peer
+        else:
+            self._reply(peer, answer)
+
+    def _serve_waiting(self) -> None:
+        if self.task is not None:
+            for peer in list(self.waiting.values()):
+                if peer.held is None and peer.owed:
+                    self._offer(peer)
 
     def _reply(self, peer: Peer, message: Message) -> None:
         peer.owed = False
-        self.idle.pop(peer.rank, None)
-        self.send(peer.rank, message.stamped(self.phase, self.run, peer.seq))
+        self.waiting.pop(peer.rank, None)
+        message.stamp(self.stage, self.run, peer.seq)
+        self.send(peer.rank, message)

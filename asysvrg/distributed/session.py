@@ -1,7 +1,7 @@
-"""The ranks of an MPI job as a team: rank 0 leads, all others are members.
+"""A fit among the ranks of an MPI job: rank 0 is its coordinator, all other ranks are participants.
 
-The same program runs on every rank; what they have to know of each other goes through `share`. Between two jobs of the
-server, and while a worker computes, a thread answers and shows signs of life.
+Every rank runs the same program. `script` says in which order the ranks exchange what they must know of each other.
+While a rank computes, and between two tasks, its heartbeat thread answers, or sends signs of life.
 """
 
 from __future__ import annotations
@@ -9,122 +9,125 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asysvrg._version import __version__
 from asysvrg.core.network import Network
-from asysvrg.distributed import mpi
-from asysvrg.distributed._link import PULSE, WorkerLink
+from asysvrg.distributed import mpi, protocol
+from asysvrg.distributed._message import Message
 from asysvrg.distributed.backend import MPI
-from asysvrg.distributed.codec import Codec
-from asysvrg.distributed.endpoint import TICK, Attendant, Desk, Signals, Silence
-from asysvrg.distributed.messages import Backoff, Kind, Lost, Message, Stage, ranges_of, reason, stop
-from asysvrg.distributed.parameter_shards import Deputy, RangeServer
+from asysvrg.distributed.codec import CODECS, Codec
+from asysvrg.distributed.endpoint import TICK, Backoff, Endpoint, Heartbeat, Signals
+from asysvrg.distributed.exchange import Combine, Exchange, take_part
+from asysvrg.distributed.protocol import FAIL, STOP, Kind, Lost, Stage, parameter_shards
 from asysvrg.distributed.rank_wrapper import RESULT
-from asysvrg.distributed.server import Group, Job
-from asysvrg.distributed.tasks import Exchange, Farewell
-from asysvrg.distributed.worker import Worker, sharing
+from asysvrg.distributed.server import Farewell, Group, Server, Task
+from asysvrg.distributed.updates import ShardServer
+from asysvrg.distributed.worker import Worker
 from asysvrg.store.files import replacing
 
-LOST_AFTER = "ASYSVRG_LOST_AFTER"  # seconds of silence, default 10
+LOST_AFTER = "ASYSVRG_LOST_AFTER"  # seconds of silence after which a rank counts as lost, default 10
+PULSE = 1.0  # seconds between two signs of life of a participant
 LAST = 2.0  # seconds for which a rank that leaves waits for the last messages
 
-Combine = Callable[[dict[int, Any]], Any]
 
-
-class Team:
+class Session:
     """This rank's part in a distributed fit.
 
     Attributes
     ----------
     rank, size : int
+    options : MPI
+    shards : list of slice
+        The coordinates of each server.
+    processes : dict of int
+        The processes of other ranks on this machine, by rank.
     """
 
     def __init__(self, world: mpi.World):
         self.world, self.rank, self.size, self.run = world, world.rank, world.size, world.fits
-        self.mpi, self.backoff, self.phase = MPI(), Backoff("sleep"), 0
-        self.ranges: list[slice] = []  # each server's coordinates
-        self.room = 0
+        self.options, self.backoff, self.stage = MPI(), Backoff("sleep"), 0
+        self.shards: list[slice] = []
+        self.room = 0  # bytes of a payload
         self.lost_after = float(os.environ.get(LOST_AFTER, 10))
-        self.patience = min(self.lost_after, 8.0)  # for which a server waits for the last words of others
-        self.processes: dict[int, int] = {}  # of other ranks on this machine
-        self.attendant = Attendant(*self._attendance())
-
-    def ended(self, rank: int) -> bool:
-        return rank in self.processes and mpi.has_ended(self.processes[rank])
-
-    def set_up(self, options: MPI, network: Network) -> None:
-        """How to wait, and which coordinates each server is to have."""
-        if options.servers >= self.size:
-            raise ValueError(f"servers={options.servers} of {self.size} ranks: at least one is to work")
-        self.mpi, self.backoff = options, Backoff(options.wait)
-        self.ranges = ranges_of(network.size, network.dtype.itemsize, options.servers)
-        self.room = 3 * network.size * network.dtype.itemsize + 16  # bytes of three vectors
-        self._first_link().reserve(self.room)
+        self.processes: dict[int, int] = {}
+        self.endpoint: Endpoint | None = None  # of a server, for those who ask it
 
     @property
     def is_worker(self) -> bool:
-        return self.rank >= len(self.ranges)
+        return self.rank >= len(self.shards)
 
-    def meet(self) -> None:
-        """The first exchange: the same version everywhere, and who is where."""
-        here = {"version": __version__, "place": mpi.place(), "process": os.getpid()}
+    def set_up(self, options: MPI, network: Network) -> None:
+        """Sets how ranks wait, and which coordinates each server has."""
+        if options.servers >= self.size:
+            raise ValueError(f"servers={options.servers} of {self.size} ranks: at least one is to work")
+        self.options, self.backoff = options, Backoff(options.wait)
+        self.shards = parameter_shards(network.size, network.dtype.itemsize, options.servers)
+        self.room = 3 * network.size * network.dtype.itemsize + 16  # three vectors and two numbers
+        self.link.reserve(self.room)
 
-        def combine(given: dict[int, Any]) -> dict[str, Any]:
-            for rank, one in given.items():
-                if one["version"] != __version__:
-                    raise ValueError(f"rank {rank} has asysvrg {one['version']}, rank 0 has {__version__}")
-            return {"ranks": {str(rank): [one["place"], one["process"]] for rank, one in given.items()}}
+    def codecs(self, dtype: np.dtype) -> list[Codec]:
+        """Of x and v in messages to and from each server."""
+        return [CODECS[self.options.compress](shard.stop - shard.start, dtype) for shard in self.shards]
 
-        ranks = self.exchange(Stage.RANKS, here, combine)["ranks"]
-        self.processes = {
-            int(rank): process
-            for rank, (place, process) in ranks.items()
-            if place == here["place"] and int(rank) != self.rank
-        }
+    def _ended(self, rank: int) -> bool:
+        """Whether a rank's process is known to have ended."""
+        return rank in self.processes and mpi.has_ended(self.processes[rank])
+
+    def _serve_ranks(self, ranks: range, *, decides: bool) -> Endpoint:
+        """Starts to serve other ranks."""
+        link = self.world.to_participants()
+        link.reserve(self.room)
+        server = Server(
+            ranks, link.send, time.monotonic(), run=self.run, lost_after=self.lost_after, ended=self._ended,
+            decides=decides,
+        )  # fmt: skip
+        return Endpoint(link, server, ranks)
+
+    def _dismiss(self, error: BaseException | None, text: str) -> None:
+        """A server's last words: waits until its participants have left, or have been told the error."""
+        server, end = self.endpoint.server, time.monotonic() + min(self.lost_after, 8.0)
+        message = None if error is None else protocol.failed(Kind.STOP, error, text)
+        farewell = Farewell(server, message, at_any_stage=error is not None)
+        server.start(farewell, self.stage)
+        while not farewell.done and time.monotonic() < end:
+            if not self.endpoint.look():
+                time.sleep(1e-3)
+        self.endpoint.link.flush(1.0)
 
 
-class Leader(Team):
+class Coordinator(Session):
     """Rank 0."""
 
     def __init__(self, world: mpi.World):
         super().__init__(world)
-        self.desk = Desk(self, range(1, self.size))
-        self.link, self.server = self.desk.link, self.desk.server
-        for rank, message in self.link.ahead.items():
+        self.endpoint = self._serve_ranks(range(1, self.size), decides=True)
+        self.link, self.server = self.endpoint.link, self.endpoint.server
+        for rank, message in world.ahead.items():
             self.server.receive(rank, message, time.monotonic())
+        world.ahead = self.server.ahead
         self.groups: list[Group] = []
+        self.heartbeat = Heartbeat(TICK, self._look)
 
-    def _attendance(self) -> tuple[float, Callable[[], None]]:
-        def attend() -> None:
-            try:
-                self.desk.look()
-            except Exception as error:  # for the main thread, when it comes back
-                self.server.failure = self.server.failure or error
-
-        return TICK, attend
-
-    def _first_link(self) -> Any:
-        return self.link
+    def _look(self) -> None:
+        try:
+            self.endpoint.look()
+        except Exception as error:  # for the main thread, when it comes back
+            self.server.failure = self.server.failure or error
 
     def divide(self) -> None:
-        """From here on, the other servers count as such."""
-        self.server.servers = range(1, len(self.ranges))
+        """From here on, the other shard servers count as such."""
+        self.server.servers = range(1, len(self.shards))
         for rank in self.server.servers:
             if not self.server.peers[rank].alive:
                 raise Lost(f"rank {rank}, a server, was lost")
 
-    def serve(self, job: Job, *, deadline: float = math.inf, closing: bool = False) -> None:
-        """Does a job; leaves it at the deadline.
+    def serve(self, task: Task, *, deadline: float = math.inf) -> None:
+        """Carries out a task, up to the deadline.
 
         Raises
         ------
@@ -135,260 +138,215 @@ class Leader(Team):
         KeyboardInterrupt
         """
         server = self.server
-        with self.attendant.lock, Signals() as signals:
+        with self.heartbeat.lock, Signals() as signals:
             self.backoff.reset()
             try:
-                server.start(job, self.phase)
-                while not job.done and (closing or server.failure is None) and time.monotonic() < deadline:
-                    self.desk.wait(self.backoff)
+                server.start(task, self.stage)
+                while not task.done and server.failure is None and time.monotonic() < deadline:
+                    self.endpoint.wait(self.backoff)
                     if signals.came:
                         signals.handle()
             finally:
                 server.pause()
-        if server.failure is not None and not closing:
+        if server.failure is not None:
             raise server.failure
 
     def exchange(
         self, stage: Stage, mine: dict[str, Any] | None = None, combine: Combine | None = None, *, own: bool = False
     ) -> Any:
-        """Every rank gives a dict; every rank gets what rank 0's `combine` makes of them, by default rank 0's.
+        """Every rank gives a dict, and gets what rank 0's `combine` makes of them: by default rank 0's dict.
 
-        With `own`, `combine` makes a dict for each rank.
+        With `own`, `combine` makes a dict for each rank. All ranks name the same stage.
         """
-        self.phase = stage
-        job = Exchange(self.server, mine or {}, combine or (lambda given: given[0]), own=own)
-        self.serve(job)
-        return job.answer
+        self.stage = stage
+        task = Exchange(self.server, mine or {}, combine or (lambda given: given[0]), own=own)
+        self.serve(task)
+        return task.answer
 
-    def begin(self, stage: Stage) -> None:
-        """From here on, the other ranks are in `work` or `keep`."""
-        self.phase = stage
+    def begin_epochs(self) -> None:
+        """From here on, the other ranks do what tasks ask for: see `work` and `serve_shard`."""
+        self.stage = Stage.EPOCHS
 
-    def end(self) -> None:
-        """Sends them out of it."""
+    def end_epochs(self) -> None:
+        """Tells them that it is over."""
         self.serve(Farewell(self.server, Message(Kind.DONE)))
 
     def leave(self, error: BaseException | None) -> None:
-        """The last words, to everybody who still listens."""
-        self.attendant.stop()
-        if error is not None:
-            said = str(self.server.failure or "") or f"rank 0: {_said(error)}"
-            self.server.close(stop(said, type(error)))
-        end = time.monotonic() + self.patience
-        self.serve(Silence(self.server), deadline=end, closing=True)
-        self.link.flush(1.0)
-        self.link.ahead = self.server.ahead
+        """Says the last words to everybody who still listens."""
+        self.heartbeat.stop()
+        self._dismiss(error, str(self.server.failure or "") or f"rank 0: {_text(error)}")
 
 
-def _said(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return str(error) if isinstance(error, ValueError | Lost) else f"{type(error).__name__}: {error}"
-
-
-class Member(Team):
-    """Any other rank."""
+class Participant(Session):
+    """Any other rank: a worker or a shard server."""
 
     def __init__(self, world: mpi.World):
         super().__init__(world)
-        self.links = {0: world.to_server(0)}
-        self.asked: dict[int, WorkerLink] = {}  # links to servers that owe an answer
-        self.next_look = 0.0
-        self.desk: Desk | None = None
-
-    def _attendance(self) -> tuple[float, Callable[[], None]]:
-        return PULSE, lambda: self.links[0].pulse(self.run)
-
-    def _first_link(self) -> Any:
-        return self.links[0]
+        self.link = world.to_servers()
+        self.asked: dict[int, float] = {}  # servers that owe an answer, and when they were asked
+        self.answers: list[tuple[int, Message]] = []
+        self.other_servers = range(0)  # beside rank 0
+        self.next_look, self.last_sent = 0.0, 0.0
+        self.heartbeat = Heartbeat(PULSE, self._pulse)
 
     def divide(self) -> None:
-        """Opens what is between this rank and the other servers, or the workers: all ranks have agreed on it."""
-        servers = len(self.ranges)
-        if not self.is_worker:
-            self.desk = Desk(self, range(servers, self.size), Deputy)
-            self.desk.link.reserve(self.room)
-            return
-        for rank in range(1, servers):
-            self.links[rank] = self.world.to_server(rank)
-            self.links[rank].reserve(self.room)
-
-    def _ask(self, rank: int, message: Message) -> None:
-        self.asked[rank] = link = self.links[rank]
-        link.ask(message, self.phase, self.run)
-
-    def _answer(self) -> tuple[int, Message] | None:
-        """A server's answer, if there is one; waits for it where there is nothing else to look at."""
-        alone = len(self.asked) == 1 and self.desk is None
-        for rank, link in self.asked.items():
-            answer = link.wait(self.backoff.pause, self.next_look) if alone else link.look()
-            if answer is None:
-                continue
-            del self.asked[rank]
-            if answer.kind == Kind.STOP:
-                error = reason(answer)
-                error.from_server = True
-                raise error
-            return rank, answer
-        if time.monotonic() >= self.next_look:
-            self._look_round()
-        return None
-
-    def _look_round(self) -> None:
-        """Whether those who owe an answer are still there; and a sign of life."""
-        now = time.monotonic()
-        self.next_look = now + PULSE
-        for rank, link in self.asked.items():
-            silent = now - link.sent
-            # Rank 0 is the one to notice first, since it can say what happened; and it is not asked meanwhile.
-            if silent > self.lost_after * (1 if rank else 2) or self.ended(rank):
-                raise link.lost(f"no sign of it for {silent:.0f} s")
-        if 0 not in self.asked:
-            self.links[0].pulse(self.run)
-
-    def _next(self, questions: dict[int, Message]) -> tuple[int, Message]:
-        """Asks servers; returns the first answer of those that owe one."""
-        with self.attendant.lock:
-            for rank, message in questions.items():
-                self._ask(rank, message)
-            self.backoff.reset()
-            while (found := self._answer()) is None:
-                if self.desk is None or not self.desk.look():
-                    self.backoff.pause()
-            self.backoff.came()
-            return found
+        """From here on, shard servers and workers may talk to each other: all ranks have agreed on who is which."""
+        if self.is_worker:
+            self.other_servers = range(1, len(self.shards))
+        else:
+            self.endpoint = self._serve_ranks(range(len(self.shards), self.size), decides=False)
 
     def exchange(
         self, stage: Stage, mine: dict[str, Any] | None = None, combine: Combine | None = None, *, own: bool = False
     ) -> Any:
-        """As rank 0's, which combines."""
-        self.phase = stage
-        talk = sharing(mine or {})
-        message = next(talk)
+        """See `Coordinator.exchange`, which combines."""
+        self.stage = stage
+        script = take_part(mine or {})
+        message = next(script)
         while True:
             try:
-                message = talk.send(self._next({0: message})[1])
+                message = script.send(self._next({0: message})[1])
             except StopIteration as end:
                 return end.value
 
-    def work(self, stage: Stage, worker: Worker) -> None:
-        """Computes what the server asks for, until it has enough."""
-        self.phase = stage
-        if len(self.links) == 1:
-            worker.v = self.links[0].vector(worker.v.size, worker.v.dtype)
-        questions: dict[int, Message] | None = {0: Message(Kind.READY)}
+    def work(self, worker: Worker) -> None:
+        """Computes what the servers ask for, until rank 0 ends the epochs."""
+        self.stage = Stage.EPOCHS
+        if len(self.shards) == 1:
+            worker.divide(self.link.vector(0, worker.v.size, worker.v.dtype), worker.codecs, self.shards)
+        questions: dict[int, Message] | None = {0: protocol.ready()}
         while questions is not None:
             rank, answer = self._next(questions)
             questions = worker.answer(answer, rank)
         while self.asked:  # no answer is left on the way
             self._next({})
 
-    def keep(self, stage: Stage, dtype: np.dtype, codec: Codec) -> None:
-        """Serves this rank's range, until rank 0 has enough."""
-        self.phase = stage
-        where, desk = self.ranges[self.rank], self.desk
-        keeper = RangeServer(desk.server, where.stop - where.start, dtype, codec, self.phase)
-        with self.attendant.lock:
-            while not keeper.done:
-                came = desk.look()
+    def serve_shard(self, dtype: np.dtype) -> None:
+        """Serves this rank's shard of the parameters, until rank 0 ends the epochs."""
+        self.stage = Stage.EPOCHS
+        shard, endpoint = self.shards[self.rank], self.endpoint
+        codec = self.codecs(dtype)[self.rank]
+        server = ShardServer(endpoint.server, shard.stop - shard.start, dtype, codec, self.stage)
+        with self.heartbeat.lock:
+            while not server.done:
+                came = endpoint.look()
                 now = time.monotonic()
-                if not self.asked and (message := keeper.say(now, desk.link.carried)) is not None:
+                if not self.asked and (message := server.say(now, endpoint.link.carried)) is not None:
                     self._ask(0, message)
                     came = True
-                if self.asked and (answer := self._answer()) is not None:
-                    keeper.hear(answer[1], now)
+                self._look()
+                if self.answers:
+                    server.hear(self.answers.pop()[1], now)
                     came = True
                 if came:
                     self.backoff.came()
                 else:
                     self.backoff.pause()
 
+    def _ask(self, rank: int, message: Message) -> None:
+        self.asked[rank] = time.monotonic()
+        self._send(rank, message, question=True)
+
+    def _send(self, rank: int, message: Message, **how: bool) -> None:
+        if rank == 0:
+            self.last_sent = time.monotonic()
+        self.world.questions[rank] += 1
+        message.stamp(self.stage, self.run, self.world.questions[rank])
+        self.link.send(rank, message, **how)
+
+    def _pulse(self) -> None:
+        now = time.monotonic()
+        if now - self.last_sent >= PULSE:
+            self.last_sent = now
+            self.link.pulse(0, Message(Kind.ALIVE, run=self.run))
+
+    def _next(self, questions: dict[int, Message]) -> tuple[int, Message]:
+        """Asks servers. Returns the first answer of those that owe one, and the server's rank."""
+        with self.heartbeat.lock:
+            for rank, message in questions.items():
+                self._ask(rank, message)
+            self.backoff.reset()
+            while not self.answers:
+                came = self.endpoint is not None and self.endpoint.look()
+                self._look()
+                if self.endpoint is not None and not (came or self.answers):
+                    self.backoff.pause()
+            self.backoff.came()
+            return self.answers.pop(0)
+
+    def _look(self) -> None:
+        """Takes the answers that have come. Waits for them if there is nothing else to look at."""
+        came = self.link.poll() if self.endpoint else self.link.wait(self.backoff.pause, self.next_look)
+        for rank, answer in came:
+            if answer is None:
+                raise self._lost(rank, "MPI has lost it")
+            if answer.kind != FAIL and answer.seq != self.world.questions[rank]:
+                self.link.listen([rank])  # that was the answer to a question of an earlier fit
+                continue
+            if answer.kind in (STOP, FAIL):
+                error = protocol.error_in(answer)
+                error.from_server = True
+                raise error
+            del self.asked[rank]
+            self.answers.append((rank, answer))
+        if time.monotonic() >= self.next_look:
+            self._check_servers()
+
+    def _check_servers(self) -> None:
+        """Raises `Lost` if a server that owes an answer is gone; sends a sign of life."""
+        now = time.monotonic()
+        self.next_look = now + PULSE
+        for rank, since in self.asked.items():
+            # Rank 0 notices another server's loss first, since it is not asked meanwhile; it can say what happened.
+            if now - since > self.lost_after * (1 if rank else 2) or self._ended(rank):
+                raise self._lost(rank, f"no sign of it for {now - since:.0f} s")
+        if 0 not in self.asked:
+            self._pulse()
+
+    @staticmethod
+    def _lost(rank: int, why: str) -> Lost:
+        error = Lost(f"rank {rank}, {'a' if rank else 'the'} server, was lost: {why}")
+        error.rank = rank
+        return error
+
     def leave(self, error: BaseException | None) -> None:
-        """The last words."""
-        self.attendant.stop()
-        bye = Message(Kind.BYE), self.phase, self.run
+        """Says the last words."""
+        self.heartbeat.stop()
         if error is None:
-            self.links[0].post(*bye)
+            self._send(0, Message(Kind.BYE), last=True)
         elif getattr(error, "rank", -1) != 0 and not getattr(error, "from_server", False):
-            self.links[0].post(stop(_said(error), type(error), Kind.FAIL), self.phase, self.run)
-        if self.desk is not None:
-            self._dismiss(error)
-        for rank, link in self.links.items():
-            if rank:
-                self._await_last(rank)
-            if link.flush(LAST) and rank:
-                link.post(*bye)
+            self._send(0, protocol.failed(Kind.FAIL, error, _text(error)), last=True)
+        if self.endpoint is not None:
+            self._dismiss(error, str(error))
+        self._leave_other_servers()
+        self.link.flush(LAST)
 
-    def _await_last(self, rank: int) -> None:
-        """The answer that a server still owes: MPI does not end well with messages that nobody has received."""
-        end = time.monotonic() + LAST
-        while rank in self.asked and not self.ended(rank) and time.monotonic() < end:
-            with suppress(Lost):
-                if self.links[rank].look() is not None:
-                    return
+    def _leave_other_servers(self) -> None:
+        # Receive the answers that they still owe: MPI does not end well with messages that nobody received.
+        end, owing = time.monotonic() + LAST, set(self.asked) - {0}
+        while owing and time.monotonic() < end:
+            owing -= {rank for rank, _ in self.link.poll()} | {rank for rank in owing if self._ended(rank)}
             time.sleep(1e-3)
-
-    def _dismiss(self, error: BaseException | None) -> None:
-        """A server's last words to its workers, some of which may be waiting for it."""
-        silence, end = Silence(self.desk.server), time.monotonic() + self.patience
-        if error is not None:
-            self.desk.server.close(stop(str(error), type(error)))
-        while not silence.done and time.monotonic() < end:
-            if not self.desk.look():
-                time.sleep(1e-3)
-        self.desk.link.flush(1.0)
+        for rank in self.other_servers:
+            self._send(rank, Message(Kind.BYE), last=True)
 
 
-_team: Team | None = None
+def _text(error: BaseException | None) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, ValueError | Lost) else f"{type(error).__name__}: {error}"
 
 
-@contextmanager
-def open_session(wanted: bool) -> Iterator[Any]:
-    """This rank's team while inside; None unless it is `wanted`. Inside of another one, that one.
-
-    What one rank raises inside ends the others, too: with a message that names it.
-    """
-    global _team
-    if not wanted or _team is not None:
-        yield _team if wanted else None
-        return
-    world = mpi.world()
-    world.fits += 1
-    team = (Member if world.rank else Leader)(world)
-    _team = team
-    if world.may_pulse:
-        team.attendant.start()
-    ignored: dict[int, Any] = {}
-    error: BaseException | None = None
-    try:
-        if world.rank and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):  # rank 0 decides, and says so
-                if callable(signal.getsignal(number)):
-                    ignored[number] = signal.signal(number, signal.SIG_IGN)
-        team.meet()
-        if not world.rank:
-            _say_running()
-        yield team
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        _team = None
-        team.leave(error)
-        for number, handler in ignored.items():
-            signal.signal(number, handler)
-
-
-def _say_running() -> None:
+def announce_running() -> None:
     """Tells a fault-tolerant launcher that all ranks have found each other."""
     if RESULT in os.environ:
         Path(os.environ[RESULT]).with_name("running").touch()
 
 
 def exit_rank(code: int, message: str = "") -> None:
-    """Ends this process under a fault-tolerant launcher; returns in any other.
+    """Ends this process under a fault-tolerant launcher; returns under any other.
 
-    After a loss MPI_Finalize would wait for ever, hence nobody calls it there.
+    After a loss MPI_Finalize would wait for ever, so that no rank calls it there.
     """
     if RESULT not in os.environ:
         return

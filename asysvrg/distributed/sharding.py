@@ -1,7 +1,7 @@
-"""Whose samples are where: all of them on every rank, a shard on each, or shards that several ranks have.
+"""Which rank has which samples: all ranks have all of them, each rank has a data shard, or several ranks have the same.
 
-Ranks with equal samples form a group; the objective is over the samples of all groups, each counted once. Samples of
-rank 0, which trains on none, that no other rank has are dealt out to the workers.
+Ranks with equal samples form a group. The objective is over the samples of all groups, each counted once. Servers do
+not train: if no worker has the samples of rank 0, they are given to the workers. `script` has the exchanges.
 """
 
 from __future__ import annotations
@@ -15,26 +15,23 @@ from scipy import sparse
 
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import spread_of
-from asysvrg.core.warn import warn
-from asysvrg.distributed.messages import Stage
-from asysvrg.distributed.server import Group
 from asysvrg.inputs import rows
 from asysvrg.store.files import digest
 
-ALIKE = ("n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "dtype", "alpha", "compress", "servers")
+EQUAL = ("n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "dtype", "alpha", "compress", "servers")
 
 
 @dataclass(frozen=True)
-class Placement:
+class Sharding:
     """The samples of all ranks, in numbers.
 
     Attributes
     ----------
     n : int
     spread : float or None
-        Weighted sum of the squares of the centred targets.
+        Weighted sum of the squares of the centred targets; None for classes.
     shards : list of str
-        Fingerprints of the groups' samples; empty where every rank has all.
+        Fingerprints of the groups' samples; empty if every rank has all samples.
     """
 
     n: int
@@ -42,86 +39,36 @@ class Placement:
     shards: list[str]
 
 
-def place(
-    team: Any,
-    network: Network,
-    samples: Samples,
-    mass: float,
-    *,
-    alpha: float,
-    compress: str | None,
-    servers: int,
-    threads: int,
-    needs_all: str | None,
-) -> tuple[Samples, Placement]:
-    """Agrees with the other ranks on who has what.
+def describe(network: Network, samples: Samples, mass: float, threads: int, **settings: Any) -> dict[str, Any]:
+    """What a rank says of itself: the settings that must be equal, and its samples."""
+    mean, spread = spread_of(samples) if network.loss == "squared" else (np.zeros(0), 0.0)
+    return settings | {
+        "n_features": network.widths[0], "outputs": network.widths[-1], "dtype": network.dtype.name,
+        "hidden_layer_sizes": list(network.widths[1:-1]), "activation": network.activation, "loss": network.loss,
+        "samples": [digest(samples.X), digest(samples.y), digest(samples.weight)],
+        "threads": threads, "cores": joblib.cpu_count(),
+        "n_rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,
+    }  # fmt: skip
+
+
+def agree(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str, Any]:
+    """Rank 0's conclusions from what all ranks say of themselves.
 
     Parameters
     ----------
-    team : Team
-    network : Network
-    samples : Samples
-        This rank's, with weights of mean 1 or none.
-    mass : float
-        Sum of its weights as given.
-    alpha : float
-    compress : str or None
-    servers : int
-        Ranks, from 0 on, that train on none.
-    threads : int
-        That this rank is to compute with.
+    given : dict
+        Of `describe`, by rank.
     needs_all : str or None
-        A parameter for which every rank has to have all samples.
-
-    Returns
-    -------
-    samples : Samples
-        To train on here; the weights of all ranks together have mean 1.
-    placement : Placement
+        A parameter that needs all samples on every rank.
 
     Raises
     ------
     ValueError
-        Where ranks do not go together.
+        If settings differ, or samples are where nobody trains on them.
     """
-    mean, spread = spread_of(samples) if network.loss == "squared" else (np.zeros(0), 0.0)
-    mine = {
-        "n_features": network.widths[0], "outputs": network.widths[-1], "dtype": network.dtype.name,
-        "hidden_layer_sizes": list(network.widths[1:-1]), "activation": network.activation, "loss": network.loss,
-        "alpha": alpha, "compress": compress, "servers": servers,
-        "samples": [digest(samples.X), digest(samples.y), digest(samples.weight)],
-        "threads": threads, "cores": joblib.cpu_count(),
-        "rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,
-    }  # fmt: skip
-    agreed = team.exchange(Stage.SAMPLES, mine, lambda given: _agreed(given, needs_all))
-    team.divide()
-    if team.rank == 0:
-        for rank, wanted, cores in agreed["bound"]:
-            warn(
-                f"rank {rank} is to run {wanted} threads, but its launcher lets it use {cores} core(s) only: "
-                "set it free (Open MPI: --bind-to none; Slurm: --cpus-per-task), or take fewer by n_jobs"
-            )
-        team.groups = [Group(rows, tuple(ranks)) for rows, ranks in agreed["groups"]]
-        team.server.group(team.groups)
-    scale = agreed["n"] / agreed["mass"]  # of weights as given
-    factor = scale * mass / samples.size
-    if agreed["deal"]:
-        mine = _dealt(samples, mass, agreed) if team.rank == 0 else {}
-        dealt = team.exchange(Stage.ROWS, mine, lambda given: given[0], own=True)
-        if team.is_worker:
-            samples, factor = _joined(samples, mass, dealt), scale
-    if agreed["weighted"]:
-        weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
-        samples = Samples(samples.X, samples.y, (weight * factor).astype(samples.X.dtype))
-    spread = agreed["spread"] if network.loss == "squared" else None
-    return samples, Placement(agreed["n"], spread, agreed["shards"])
-
-
-def _agreed(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str, Any]:
-    """Rank 0's conclusions from what all ranks say of themselves."""
     first = given[0]
     for rank, one in given.items():
-        for name in ALIKE:
+        for name in EQUAL:
             if one[name] != first[name]:
                 raise ValueError(f"rank {rank} has {name} = {one[name]}, rank 0 has {first[name]}")
     holders: dict[tuple[str, ...], list[int]] = {}
@@ -129,64 +76,67 @@ def _agreed(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str
         holders.setdefault(tuple(one["samples"]), []).append(rank)
     servers = first["servers"]
     idle = [ranks for ranks in holders.values() if ranks[-1] < servers]
-    deal = idle[:1] == [holders[tuple(first["samples"])]]
-    if len(idle) > deal:
+    gives = idle[:1] == [holders[tuple(first["samples"])]]
+    if len(idle) > gives:
         raise ValueError(
             f"rank {idle[-1][0]}, one of {servers} servers, has samples that no worker has: give it those of rank 0"
         )
     if needs_all and len(holders) > 1:
         raise ValueError(f"{needs_all} needs the same samples on every rank; the ranks have different ones")
-    parts = [given[ranks[0]] for ranks in holders.values()]
     groups = [
-        [given[ranks[-1]]["rows"], [r for r in ranks if r >= servers]]
+        [given[ranks[-1]]["n_rows"], [rank for rank in ranks if rank >= servers]]
         for ranks in holders.values()
         if ranks[-1] >= servers
     ]
-    if deal:
-        for number, (begin, end) in enumerate(_pieces(first["rows"], len(groups))):
-            groups[number][0] += end - begin
-    mass = sum(one["mass"] for one in parts)
-    center = sum(one["mass"] * one["mean"] for one in parts) / mass
+    if gives:
+        for group, (begin, end) in zip(groups, _cuts(first["n_rows"], len(groups)), strict=True):
+            group[0] += end - begin
+    each = [given[ranks[0]] for ranks in holders.values()]
+    n, mass = sum(one["n_rows"] for one in each), sum(one["mass"] for one in each)
+    center = sum(one["mass"] * one["mean"] for one in each) / mass
     spread = sum(
-        one["spread"] * one["mass"] / one["rows"] + one["mass"] * float(((one["mean"] - center) ** 2).sum())
-        for one in parts
+        one["spread"] * one["mass"] / one["n_rows"] + one["mass"] * float(((one["mean"] - center) ** 2).sum())
+        for one in each
     )
-    n = sum(one["rows"] for one in parts)
-    bound = [[rank, one["threads"], one["cores"]] for rank, one in given.items() if one["threads"] > one["cores"]]
-    weighted = len(parts) > 1 and (any(one["weighted"] for one in parts) or mass != n)
     return {
-        "groups": groups, "deal": deal, "servers": servers, "n": n, "mass": mass, "spread": spread * n / mass,
-        "weighted": weighted, "bound": bound,
-        "shards": sorted(":".join(key) for key in holders) if len(parts) > 1 else [],
+        "groups": groups, "gives": gives, "servers": servers, "n": n, "mass": mass, "spread": spread * n / mass,
+        "weighted": len(each) > 1 and (any(one["weighted"] for one in each) or mass != n),
+        "bound": [[r, one["threads"], one["cores"]] for r, one in given.items() if one["threads"] > one["cores"]],
+        "shards": sorted(":".join(key) for key in holders) if len(each) > 1 else [],
     }  # fmt: skip
 
 
-def _pieces(count: int, parts: int) -> list[tuple[int, int]]:
+def _cuts(count: int, parts: int) -> list[tuple[int, int]]:
     return [(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
 
 
-def _dealt(samples: Samples, mass: float, agreed: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Rank 0's samples, a piece for each group, with their weights as given."""
+def split(samples: Samples, mass: float, agreed: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Rank 0's samples with their weights as given: for each rank those of its group, for a server none."""
     weight = np.ones(samples.size) if samples.weight is None else samples.weight
     weight = (weight * (mass / samples.size)).astype(samples.X.dtype)
-    dealt: dict[int, dict[str, Any]] = {rank: {} for rank in range(agreed["servers"])}
-    for (_, ranks), (begin, end) in zip(agreed["groups"], _pieces(samples.size, len(agreed["groups"])), strict=True):
+    given: dict[int, dict[str, Any]] = {rank: {} for rank in range(agreed["servers"])}
+    for (_, ranks), (begin, end) in zip(agreed["groups"], _cuts(samples.size, len(agreed["groups"])), strict=True):
         X, y, w = rows(slice(begin, end), samples.X, samples.y, weight)
-        part = {"y": y, "weight": w}
-        part |= {"data": X.data, "indices": X.indices, "indptr": X.indptr} if sparse.issparse(X) else {"X": X}
-        dealt |= dict.fromkeys(ranks, part)
-    return dealt
+        X = {"data": X.data, "indices": X.indices, "indptr": X.indptr} if sparse.issparse(X) else {"X": X}
+        given |= dict.fromkeys(ranks, X | {"y": y, "weight": w})
+    return given
 
 
-def _joined(samples: Samples, mass: float, dealt: dict[str, Any]) -> Samples:
-    """A worker's samples and those that it was dealt, with weights as given."""
+def join(samples: Samples, mass: float, given: dict[str, Any]) -> Samples:
+    """A worker's own samples and those that rank 0 gave it, with weights as given."""
     X = samples.X
     weight = np.ones(samples.size, X.dtype) if samples.weight is None else samples.weight
-    weight = np.concatenate([weight * X.dtype.type(mass / samples.size), dealt["weight"]])
+    weight = np.concatenate([weight * X.dtype.type(mass / samples.size), given["weight"]])
     if sparse.issparse(X):
-        shape = len(dealt["y"]), X.shape[1]
-        more = type(X)((dealt["data"], dealt["indices"], dealt["indptr"]), shape=shape)
+        shape = len(given["y"]), X.shape[1]
+        more = type(X)((given["data"], given["indices"], given["indptr"]), shape=shape)
         X = sparse.vstack([X, more], format="csr")
     else:
-        X = np.concatenate([X, dealt["X"]])
-    return Samples(X, np.concatenate([samples.y, dealt["y"]]), None if (weight == 1).all() else weight)
+        X = np.concatenate([X, given["X"]])
+    return Samples(X, np.concatenate([samples.y, given["y"]]), None if (weight == 1).all() else weight)
+
+
+def reweighted(samples: Samples, factor: float) -> Samples:
+    """The samples with this many times their weights."""
+    weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
+    return Samples(samples.X, samples.y, (weight * factor).astype(samples.X.dtype))

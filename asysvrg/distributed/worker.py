@@ -1,42 +1,24 @@
-"""A worker of Algorithm 3: the state machine, and the computing behind it; no MPI."""
+"""A worker of Algorithm 3: the state machine, and the computing behind it. There is no MPI here."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from asysvrg.core.inner import InnerLoop
 from asysvrg.core.network import Network, Samples, aligned_zeros
-from asysvrg.core.schedule import l2_factor
+from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import Codec
-from asysvrg.distributed.messages import PIECE, Kind, Mask, Message, pack, unpack, vectors
-
-NEW = Mask.SNAP | Mask.MU
-
-
-def sharing(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]:
-    """A worker's side of an exchange: yields messages, is sent the answers, returns what rank 0 made of it."""
-    blob, got, size = pack(mine), bytearray(), -1
-    message = Message(Kind.BLOB, a=0, b=blob.size, payload=(blob[:PIECE],))
-    while len(got) != size:
-        answer = yield message
-        if answer.kind == Kind.MORE:
-            message = Message(Kind.BLOB, a=answer.a, b=blob.size, payload=(blob[answer.a : answer.a + PIECE],))
-            continue
-        if answer.kind == Kind.ANSWER and answer.a == len(got):
-            got += answer.payload.tobytes()
-            size = answer.b
-        message = Message(Kind.READY, a=len(got))
-    return unpack(np.frombuffer(got, dtype=np.uint8))
+from asysvrg.distributed.protocol import SHARD, STEP, SVRG, Flag, Kind, Message
 
 
 class Worker:
-    """Answers the servers' messages with shards of the full gradient and with directions.
+    """Answers the servers' messages with gradients of data shards and with directions.
 
-    A direction is computed when rank 0 has said which, and all other servers have answered the one before with their
-    ranges of x: when it arrives at rank 0, the one before has arrived everywhere.
+    With several servers, a direction is computed when rank 0 has named the iteration and all other servers have
+    answered the direction before with their shards of x. So when a direction arrives at rank 0, the one before has
+    arrived everywhere.
 
     Parameters
     ----------
@@ -45,20 +27,17 @@ class Worker:
         This rank's.
     alpha : float or array
         As for `Objective`.
-    alpha_boost : float, default=1
-        As for `Schedule`.
     batch_size : int
     sampling : {"replacement", "shuffle"}
-        As for `SharedExecution`.
     seed : int
-        Of all draws, the same on every rank.
+        Of all mini-batches, the same on every rank.
     threads : int
     may_keep : bool
         Whether memory allows the snapshot's cache.
     codecs : sequence of Codec
         Of x and v in messages to and from each server.
-    ranges : sequence of slice, optional
-        Each server's coordinates.
+    shards : sequence of slice, optional
+        The coordinates of each server.
     """
 
     def __init__(
@@ -67,151 +46,152 @@ class Worker:
         samples: Samples,
         *,
         alpha: float | np.ndarray,
-        alpha_boost: float = 1.0,
         batch_size: int,
         sampling: str = "replacement",
         seed: int,
         threads: int,
         may_keep: bool,
         codecs: Sequence[Codec],
-        ranges: Sequence[slice] = (slice(None),),
+        shards: Sequence[slice] = (slice(None),),
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
-        self.codecs, self.ranges, self.alpha_boost = codecs, ranges, alpha_boost
-        self.step: tuple[Message, np.ndarray] | None = None  # from rank 0, to be carried out, with its range of x
-        # From the other servers, in their order; None from one that has been asked.
-        self.parts: list[Message | None] = [Message(Kind.PART, a=-1) for _ in ranges[1:]]
         self.may_keep = may_keep
         self.cache, self.known, self.keeps = None, np.zeros(samples.size, dtype=np.int32), False
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, seed=seed, threads=threads, execution="shared",
             update="plain", replacement=sampling == "replacement",
         )  # fmt: skip
-        self.snap, self.mu = network.vector(), network.vector()
         self.gradients = aligned_zeros((threads, network.size), network.dtype)
-        self.v = network.vector()
-        self.x = network.vector() if self.parts else None
+        self.snapshot, self.mu = network.vector(), network.vector()
+        self.step: Message | None = None  # from rank 0: the iteration to compute
+        self.divide(network.vector(), codecs, shards)
+
+    def divide(self, v: np.ndarray, codecs: Sequence[Codec], shards: Sequence[slice]) -> None:
+        """Sets the vector in which directions are computed, and how x and v are divided among servers."""
+        self.codecs, self.slices, self.v = codecs, shards, v
+        self.v_shards = [v] if len(shards) == 1 else [v[where] for where in shards]
+        self.x = None if len(shards) == 1 else aligned_zeros(v.shape, v.dtype)
+        # The answers of servers 1, 2, ...; None from one that has been asked and has not answered yet.
+        self.others: list[Message | None] = [protocol.parameters(-1, 0, v[:0]) for _ in shards[1:]]
 
     def answer(self, message: Message, rank: int = 0) -> dict[int, Message] | None:
-        """What to send next, by server; None when the work is done.
+        """What to send next to which server; None if the work is done.
 
         Parameters
         ----------
         message : Message
-            Of a server; valid until this gives something to send to it.
+            From a server. It is valid until this method returns something to send to that server.
         rank : int, default=0
-            That server's.
+            The server's rank.
         """
+        kind = message.kind
+        if kind in (STEP, SHARD):
+            self._take_vectors(message)
+            if kind == STEP:
+                self.step = message
+                return self._next()
+            return {0: self._shard_gradient(message)}
         if rank:
             return self._of_another(message, rank)
-        kind, mask = message.kind, message.mask
-        if mask & NEW:
-            given = vectors(message, self.network.dtype, self.codecs[0].nbytes)
-            if mask & Mask.SNAP:
-                self.snap[:] = given[Mask.SNAP]
-                self.known[:], self.keeps = 0, False
-            if mask & Mask.MU:
-                self.mu[:] = given[Mask.MU]
-        if kind == Kind.STEP:
-            given, size = message.payload, self.codecs[0].nbytes
-            if given.size != size:  # else the same array as the last time, where codecs know it
-                given = given[:size]
-            if not self.parts:
-                return self._step(message, given)
-            self.step = message, given
-            return self._next()
-        if kind == Kind.SHARD:
-            return {0: self._full(message)}
         if kind in (Kind.DONE, Kind.STOP):
             return None
         if kind != Kind.WAIT:
-            raise ValueError(f"a worker got a message of kind {kind}")
-        return {0: Message(Kind.READY)}
+            raise ValueError(f"a worker got a message of kind {Kind(kind).name} from rank 0")
+        return {0: protocol.ready()}
+
+    def _take_vectors(self, message: Message) -> None:
+        """A new snapshot, a new mu."""
+        if message.flags & protocol.VECTORS:
+            x_bytes = self.codecs[0].nbytes if message.kind == STEP else 0
+            snapshot, mu = protocol.new_vectors(message, self.network.dtype, x_bytes)
+            if snapshot is not None:
+                self.snapshot[:] = snapshot
+                self.known[:], self.keeps = 0, False
+            if mu is not None:
+                self.mu[:] = mu
 
     def _of_another(self, message: Message, rank: int) -> dict[int, Message]:
-        """What a server other than rank 0 answered."""
+        """A server other than rank 0 has answered."""
         if message.kind == Kind.WAIT:
-            return {rank: self._wish()}
-        if message.kind == Kind.DONE:  # which rank 0 is about to say, too
-            waits, self.step = self.step is not None, None
-            return {0: Message(Kind.READY)} if waits else {}
-        self.parts[rank - 1] = message
+            return {rank: self._request()}
+        if message.kind == Kind.DONE:  # rank 0 is about to say so, too
+            asked, self.step = self.step is not None, None
+            return {0: protocol.ready()} if asked else {}
+        self.others[rank - 1] = message
         return self._next()
 
-    def _wish(self) -> Message:
-        """For a range of x, not of an older epoch than rank 0's."""
-        return Message(Kind.READY, a=-1 if self.step is None else self.step[0].a)
+    def _request(self) -> Message:
+        """Asks for parameters, not of an older epoch than rank 0's."""
+        return protocol.ready(epoch=-1 if self.step is None else self.step.epoch)
 
     def _next(self) -> dict[int, Message]:
-        """The direction, if all is there that it takes."""
-        if self.step is None:
-            return {}
-        step, given = self.step
-        questions = self._ask_again(step.a)
-        if questions or None in self.parts:
-            return questions
-        self.step = None
-        return self._step(step, given)
+        """The direction, if everything is there that it takes.
 
-    def _ask_again(self, epoch: int) -> dict[int, Message]:
-        """For ranges of x of an older epoch.
-
-        One of a newer epoch will do: that epoch has begun without this worker, and drops what it delivers.
+        Another server's shard of x may be of an older epoch than rank 0's: ask for it again. It may be of a newer one:
+        then that epoch has begun without this worker, and the direction will be dropped.
         """
-        old = [rank for rank, part in enumerate(self.parts, 1) if part is not None and part.a < epoch]
-        for rank in old:
-            self.parts[rank - 1] = None
-        return {rank: self._wish() for rank in old}
+        step, others = self.step, self.others
+        if step is None:
+            return {}
+        if others:
+            old = [rank for rank, other in enumerate(others, 1) if other is not None and other.epoch < step.epoch]
+            for rank in old:
+                others[rank - 1] = None
+            if old or None in others:
+                return {rank: self._request() for rank in old}
+        self.step = None
+        return self._directions(step)
 
-    def _x(self, given: np.ndarray) -> np.ndarray:
-        """x^: each range as its server had it when it answered."""
-        codes = given, *(part.payload for part in self.parts)
-        for code, codec, where in zip(codes, self.codecs, self.ranges, strict=True):
-            self.x[where] = codec.received(code, self.snap[where])
+    def _directions(self, step: Message) -> dict[int, Message]:
+        """The direction of an iteration, a shard for each server."""
+        epoch, iteration = step.epoch, step.iteration
+        evaluated = self._compute(self._x(step), step)
+        answers = {
+            rank: protocol.direction(epoch, base.version, iteration, evaluated, codec.direction(v, epoch))
+            for rank, (base, codec, v) in enumerate(zip((step, *self.others), self.codecs, self.v_shards, strict=True))
+        }
+        self.others = [None] * len(self.others)
+        return answers
+
+    def _x(self, step: Message) -> np.ndarray:
+        """x^: each shard as its server had it when it answered."""
+        codec = self.codecs[0]
+        code = step.payload if step.payload.size == codec.nbytes else step.payload[: codec.nbytes]
+        if not self.others:
+            return codec.received(code, self.snapshot)
+        codes = code, *(other.payload for other in self.others)
+        for code, codec, where in zip(codes, self.codecs, self.slices, strict=True):
+            self.x[where] = codec.received(code, self.snapshot[where])
         return self.x
 
-    def _full(self, message: Message) -> Message:
-        rows = message.c, message.d
-        self.keeps = bool(message.mask & Mask.KEEP) and self.may_keep
-        cache = self._cache() if self.keeps else None
-        loss, errors = self.network.sweep(self.samples, self.snap, self.threads, self.gradients, cache, rows=rows)
-        with np.errstate(over="ignore", invalid="ignore"):
-            np.sum(self.gradients, axis=0, out=self.v)
-        self.known[slice(*rows)] = cache is not None
-        parts = self.v, np.array([loss, errors])
-        return Message(Kind.FULL, a=message.a, b=message.b, c=rows[1] - rows[0], payload=parts)
-
-    def _cache(self) -> np.ndarray:
-        """Of each sample at x~, where `known`: from the sweep over this rank's shards, and from earlier draws."""
-        if self.cache is None:
-            self.cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
-        return self.cache
-
-    def _direction(self, x: np.ndarray, epoch: int, t: int, svrg: bool) -> int:
-        """v of draw t; returns the sample gradients that it took."""
+    def _compute(self, x: np.ndarray, step: Message) -> int:
+        """Computes v of an iteration at x. Returns the number of sample gradients that it took."""
+        svrg = bool(step.flags & SVRG)
         return self.batch_size + self.loop.direction(
             x,
             self.v,
-            t,
+            step.iteration,
             direction="svrg" if svrg else "sgd",
-            epoch=epoch,
-            l2_factor=l2_factor(epoch, self.alpha_boost),
+            epoch=step.epoch,
+            l2_factor=step.l2_factor,
             mu=self.mu,
-            x_snap=self.snap,
+            x_snap=self.snapshot,
             cache=self._cache() if svrg and self.keeps else None,
             known=self.known,
         )
 
-    def _step(self, message: Message, given: np.ndarray) -> dict[int, Message]:
-        epoch, t, parts = message.a, message.c, self.parts
-        x = self._x(given) if parts else self.codecs[0].received(given, self.snap)
-        d = self._direction(x, epoch, t, bool(message.mask & Mask.SVRG))
-        if not parts:  # v itself, which may lie in a message already
-            code = self.codecs[0].direction(self.v, epoch)
-            return {0: message.answered(Kind.GRAD, d, (code,))}
-        self.parts = [None] * len(parts)
-        codes = [codec.direction(self.v[where], epoch) for codec, where in zip(self.codecs, self.ranges, strict=True)]
-        return {
-            rank: Message(Kind.GRAD, a=epoch, b=base.b, c=t, d=d, payload=(code,))
-            for rank, (base, code) in enumerate(zip((message, *parts), codes, strict=True))
-        }
+    def _shard_gradient(self, task: Message) -> Message:
+        rows = task.first, task.last
+        self.keeps = bool(task.flags & Flag.CACHE) and self.may_keep
+        cache = self._cache() if self.keeps else None
+        loss, errors = self.network.sweep(self.samples, self.snapshot, self.threads, self.gradients, cache, rows=rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.sum(self.gradients, axis=0, out=self.v)
+        self.known[slice(*rows)] = cache is not None
+        return protocol.shard_gradient(task, self.v, loss, errors)
+
+    def _cache(self) -> np.ndarray:
+        """Terms of each sample at x~, where `known`: from this rank's data shards, and from earlier iterations."""
+        if self.cache is None:
+            self.cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
+        return self.cache

@@ -1,39 +1,45 @@
-"""Requests of MPI, with a stand-in for MPI."""
+"""Channels over MPI's requests, with a stand-in for MPI."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asysvrg.distributed._link import ServerLink, WorkerLink
-from asysvrg.distributed._message import HEADER, Message
+from asysvrg.distributed._link import ANSWER, QUESTION, Link
+from asysvrg.distributed._message import HEADER
 from helpers.simulation import FAKE, Visits
 
-from asysvrg.distributed.messages import Kind, Lost
+from asysvrg.distributed.protocol import Kind, Message
+
+
+def server_link(comm):
+    return Link(FAKE, comm, ANSWER, QUESTION)
+
+
+def participant_link(comm):
+    return Link(FAKE, comm, QUESTION, ANSWER)
 
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_a_worker_that_waits_looks_round_in_time(failing, monkeypatch):
     """Also where MPI has an error in the place of an answer."""
     visits = Visits(60, failing=failing)
-    link = WorkerLink(FAKE, visits, 0)
+    link = participant_link(visits)
     visits.Send_init = lambda *what: SimpleNamespace(Start=lambda: None)
-    link.ask(Message(Kind.READY), 1, 0)
+    link.send(0, Message(Kind.READY), question=True)
     monkeypatch.setattr("asysvrg.distributed._link.monotonic", lambda: visits.now)
-    assert link.wait(visits.pause, 0.02) is None
+    assert link.wait(visits.pause, 0.02) == []
     assert visits.now == pytest.approx(0.02)
-    if failing:
-        with pytest.raises(Lost, match="it is gone"):
-            link.wait(visits.pause, 1.0)
-    else:
-        assert link.wait(visits.pause, 1.0).kind == Kind.ALIVE
+    [(rank, message)] = link.wait(visits.pause, 1.0)
+    assert rank == 0
+    assert message is None if failing else message.kind == Kind.ALIVE
     assert visits.looks == 60
 
 
-def test_a_server_gives_up_whom_mpi_gives_up():
-    """Once; it neither listens nor sends to that rank again, and what MPI may still write to is kept."""
+def test_who_is_lost_to_mpi_is_given_up():
+    """Once; it is neither listened nor sent to again, and what MPI may still write to is kept."""
     visits, sent = Visits(3, failing=True), []
     visits.Send_init = lambda *what: sent.append(what)
-    link = ServerLink(FAKE, visits)
+    link = server_link(visits)
     link.listen([1])
     assert [link.poll() for _ in range(5)] == [[], [], [(1, None)], [], []]
     link.send(1, Message(Kind.WAIT))
@@ -62,14 +68,14 @@ class Requests:
         self.freed += 1
 
 
-def test_requests_are_made_once_and_given_back():
-    """One for messages of a size; but not one that MPI may still be at."""
+def test_requests_are_made_once_and_freed():
+    """One for messages of a size; but one that MPI may still use is not freed."""
     requests = Requests()
-    link = WorkerLink(FAKE, requests, 0)
+    link = participant_link(requests)
     for _ in range(3):
-        link.post(Message(Kind.READY), 1, 0)
+        link.send(0, Message(Kind.READY), question=True, last=True)
     assert requests.made == [HEADER]
-    link.post(Message(Kind.GRAD, payload=(np.ones(2),)), 1, 0)
+    link.send(0, Message(Kind.DIRECTION, (np.ones(2),)), question=True, last=True)
     assert requests.made == [HEADER, HEADER + 16]
     assert requests.freed == 1
     requests.done = False
@@ -80,10 +86,10 @@ def test_requests_are_made_once_and_given_back():
     assert requests.freed == 2
 
 
-def test_a_server_gives_its_requests_back():
-    """Also one of a message that was not on its way yet when the next one was to be sent."""
+def test_an_answer_does_not_wait_for_the_one_before():
+    """It gets a request of its own, and all of them are freed."""
     requests = Requests()
-    link = ServerLink(FAKE, requests)
+    link = server_link(requests)
     link.listen([1])
     for done in (True, False, True):
         requests.done = done
@@ -92,19 +98,26 @@ def test_a_server_gives_its_requests_back():
     assert len(requests.made) == requests.freed == 3
 
 
+def test_a_question_that_does_not_leave_is_a_lost_server(monkeypatch):
+    requests, now = Requests(), iter(range(0, 1000, 10))
+    link = participant_link(requests)
+    link.send(0, Message(Kind.READY), question=True)
+    requests.done = False
+    monkeypatch.setattr("asysvrg.distributed._link.monotonic", lambda: next(now))
+    link.send(0, Message(Kind.READY), question=True)
+    assert link.poll() == [(0, None)]
+    assert len(requests.made) == 2
+
+
 @pytest.mark.parametrize(("sleeps", "pauses"), [(True, 40), (False, 20)])
-@pytest.mark.parametrize("end", ["server", "worker"])
-def test_looks_of_who_waits(end, sleeps, pauses, monkeypatch):
+@pytest.mark.parametrize("make", [server_link, participant_link])
+def test_looks_of_who_waits(make, sleeps, pauses, monkeypatch):
     """Two at first, and after each pause; one after a sleep."""
     visits = Visits(42, sleeps=sleeps)
     visits.Send_init = lambda *what: SimpleNamespace(Start=lambda: None)
     monkeypatch.setattr("asysvrg.distributed._link.monotonic", lambda: visits.now)
-    if end == "server":
-        link = ServerLink(FAKE, visits)
-        link.listen([1])
-    else:
-        link = WorkerLink(FAKE, visits, 0)
-        link.ask(Message(Kind.READY), 0, 0)
+    link = make(visits)
+    link.listen([1])
     assert link.wait(visits.pause, 1.0)
     assert visits.looks == 42
     assert visits.now == pytest.approx(pauses * 1e-3)

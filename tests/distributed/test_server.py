@@ -1,13 +1,13 @@
-"""The server: silence, returns, failures, phases (helpers/simulation.py)."""
+"""The server: silence, returns, failures, stages (helpers/simulation.py)."""
 
 import numpy as np
 import pytest
-from asysvrg.distributed._message import Message
 from helpers.simulation import Accountant, Network, accountants, updates
 
-from asysvrg.distributed.messages import Kind, Lost, RankError, stop
-from asysvrg.distributed.server import Group
-from asysvrg.distributed.tasks import Exchange
+from asysvrg.distributed import protocol
+from asysvrg.distributed.exchange import Exchange
+from asysvrg.distributed.protocol import Kind, Lost, Message, RankError, Stage
+from asysvrg.distributed.server import Farewell, Group
 
 # ---- Losses. ----
 
@@ -45,15 +45,15 @@ def test_samples_lost_with_their_only_holder():
         network.run(updates(network, groups, np.zeros(500), 500))
 
 
-@pytest.mark.parametrize(("flag", "kind"), [(1, ValueError), (0, RankError)])
-def test_a_failure_of_a_rank_names_it(flag, kind):
+@pytest.mark.parametrize(("error", "kind"), [(ValueError(), ValueError), (KeyError(), RankError)])
+def test_a_failure_of_a_rank_names_it(error, kind):
     network, _ = accountants(2, 9)
-    text = np.frombuffer(b"no such file", dtype=np.uint8)
-    network.at(0.0, network.ask, 2, Message(Kind.FAIL, a=flag, payload=(text,)), 0.0)
+    network.at(0.0, network.ask, 2, protocol.failed(Kind.FAIL, error, "no such file"), 0.0)
     with pytest.raises(kind, match=r"^rank 2: no such file$"):
         network.run(Exchange(network.server, {}, dict.popitem))
-    network.server.close(stop("rank 2: no such file", kind))
-    network.at(0.1, network.ask, 1, Message(Kind.READY), 0.0)
+    message = protocol.failed(Kind.STOP, error, "rank 2: no such file")
+    network.server.start(Farewell(network.server, message, at_any_stage=True), Stage.RANKS)
+    network.at(0.1, network.ask, 1, protocol.ready(), 0.0)
     network.drain(1)
     assert Kind.STOP in network.sent
 
@@ -61,7 +61,7 @@ def test_a_failure_of_a_rank_names_it(flag, kind):
 def test_a_rank_that_begins_the_next_fit_is_kept_for_it():
     network, _ = accountants(2, 9, run=3)
     network.drain(0.1)
-    network.server.receive(1, Message(Kind.BLOB, run=4, phase=1, seq=50, payload=np.arange(3, dtype=np.uint8)), 0.1)
+    network.server.receive(1, Message(Kind.BLOB, np.arange(3, dtype=np.uint8), run=4, stage=1, seq=50), 0.1)
     assert [peer.rank for peer in network.server.live] == [2]
     assert network.server.ahead[1].payload.tolist() == [0, 1, 2]
     assert not network.server.events
@@ -70,19 +70,31 @@ def test_a_rank_that_begins_the_next_fit_is_kept_for_it():
     assert network.sent[-1] == Kind.STOP
 
 
-def test_a_question_answered_by_wait_is_not_answered_again_in_its_phase():
-    """A worker is ahead, is told to wait, and its next question is on the way when its phase begins."""
+def test_a_question_answered_by_wait_is_not_answered_again_in_its_stage():
+    """A worker is ahead, is told to wait, and its next question is on the way when its stage begins."""
     network, groups = accountants(1, 9)
     server, sent = network.server, []
     server.send = lambda rank, message: sent.append(message.kind)
-    server.receive(1, Message(Kind.READY, phase=1, seq=1), 0.0)
+    server.receive(1, Message(Kind.READY, stage=Stage.EPOCHS, seq=1), 0.0)
     assert sent == []
     server.tick(1.0)
     assert sent == [Kind.WAIT]
-    server.start(updates(network, groups, np.zeros(9), 9), 1)
+    server.start(updates(network, groups, np.zeros(9), 9), Stage.EPOCHS)
     assert sent == [Kind.WAIT]
-    server.receive(1, Message(Kind.READY, phase=1, seq=2), 1.0)
+    server.receive(1, Message(Kind.READY, stage=Stage.EPOCHS, seq=2), 1.0)
     assert len(sent) == 2
-    server.start(updates(network, groups, np.zeros(9), 9), 2)
+    server.start(updates(network, groups, np.zeros(9), 9), Stage.EPOCHS)
     assert len(sent) == 2
     assert server.peers[1].held is None
+
+
+def test_farewell_reaches_whoever_is_there():
+    network, groups = accountants(4, 30, faults=[(0.0, 4, "dead")])
+    network.run(updates(network, groups, np.zeros(30), 30))
+    network.run(Farewell(network.server, Message(Kind.DONE)))
+    assert network.sent.count(Kind.DONE) >= 3
+    for rank in (1, 2, 3):
+        network.ask(rank, Message(Kind.BYE), 0.0)
+    network.drain()
+    assert not network.server.live
+    assert network.server.events == ["worker 4 was lost: silent for 6 s"]

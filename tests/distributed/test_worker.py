@@ -6,30 +6,30 @@ from asysvrg.core.inner import InnerLoop
 from helpers.problems import Problem
 from helpers.simulation import some_faults, trainers, updates
 
+from asysvrg.distributed.gradient import FullGradient, data_shards
 from asysvrg.distributed.server import Group
-from asysvrg.distributed.tasks import FullGradient, shards_of
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_full_gradient_does_not_depend_on_who_computes_it_and_when(dtype):
     problem = Problem(dtype=dtype, n=1500, weighted=True)
-    expected, shards = None, shards_of([Group(1500, (1, 2, 3))], problem.network.size)
+    expected, shards = None, data_shards([Group(1500, (1, 2, 3))], problem.network.size)
     assert len(shards) >= 12
     for seed in range(6):
         faults = list(some_faults(np.random.default_rng(seed), [1, 2, 3], [1], most=0.02))
         network = trainers(problem, dict.fromkeys([1, 2, 3], problem.samples), seed, faults=faults, duplicates=0.3)
         network.server.group([Group(1500, (1, 2, 3))])
-        job = network.run(FullGradient(network.server, problem.x, shards, sweep=1, keep=[False]))
+        task = network.run(FullGradient(network.server, problem.x, shards, sweep=1, keep_cache=[False]))
         if expected is None:  # the same shards, one after another
             total, buffer = np.zeros(problem.network.size), problem.vector()[None].copy()
             for _, first, last in shards:
                 problem.network.sweep(problem.samples, problem.x, 1, buffer, rows=(first, last))
                 total += buffer[0]
-            expected = total, job.loss
-        assert (job.gradient == expected[0]).all()
-        assert job.loss == expected[1]
+            expected = total, task.loss
+        assert (task.gradient == expected[0]).all()
+        assert task.loss == expected[1]
     exact = problem.twin.per_sample(problem.x)[1].sum(0)
-    np.testing.assert_allclose(job.gradient, exact, rtol=1e-4, atol=1e-9 if dtype == np.float64 else 1e-3)
+    np.testing.assert_allclose(task.gradient, exact, rtol=1e-4, atol=1e-9 if dtype == np.float64 else 1e-3)
 
 
 @pytest.mark.parametrize("form", ["dense", "csr"])
@@ -45,24 +45,25 @@ def test_one_worker_is_the_serial_run(form, kind, threads):
     _, mu, cache = problem.snapshot(problem.x)
     keep = kind == "svrg"
     network.workers[1].may_keep = keep
-    network.run(FullGradient(network.server, problem.x, shards_of(groups, d), sweep=1, keep=[keep]))
+    network.run(FullGradient(network.server, problem.x, data_shards(groups, d), sweep=1, keep_cache=[keep]))
     x, serial = problem.vector(problem.x), problem.vector(problem.x)
     svrg = kind != "sgd"
-    job = updates(network, groups, x, 40, snap=problem.x, mu=mu if svrg else None, epoch=3, eta=0.05)
-    network.run(job)
+    task = updates(network, groups, x, 40, snapshot=problem.x, mu=mu if svrg else None, epoch=3, eta=0.05)
+    network.run(task)
     loop: InnerLoop = problem.inner_loop()
     direction = "svrg" if svrg else "sgd"
     loop.run(serial, 40, direction=direction, eta=0.05, epoch=3, mu=mu, x_snap=problem.x, cache=cache)
-    assert not job.delays.any()
+    assert not task.delays.any()
     assert np.abs(serial - problem.x).max() > 1e-3
     np.testing.assert_allclose(x, serial, rtol=0, atol=1e-12)
     assert network.workers[1].known.all() == keep
     each = 2 if kind == "svrg-uncached" else 1
     assert network.server.evaluated == n + 40 * 4 * each
-    network.run(FullGradient(network.server, x, shards_of(groups, d), sweep=2, keep=[keep]))  # and another epoch
+    # And another epoch.
+    network.run(FullGradient(network.server, x, data_shards(groups, d), sweep=2, keep_cache=[keep]))
     mu, again = problem.snapshot(x)[1], problem.vector(x)
-    job = updates(network, groups, again, 40, snap=x, mu=mu if svrg else None, sweep=2, epoch=4, eta=0.05)
-    network.run(job)
+    task = updates(network, groups, again, 40, snapshot=x, mu=mu if svrg else None, sweep=2, epoch=4, eta=0.05)
+    network.run(task)
     _, mu, cache = problem.snapshot(serial)
     snap = problem.vector(serial)
     loop.run(serial, 40, direction=direction, eta=0.05, epoch=4, mu=mu, x_snap=snap, cache=cache)
@@ -85,9 +86,9 @@ def test_unequal_shards_and_speeds_do_not_bias_the_direction():
         network = trainers(problem, {1: split[0], 2: split[1]}, speeds=speeds)
         network.server.group(groups)
         x, seen = problem.vector(problem.x), []
-        job = updates(network, groups, x, steps, eta=0.0, start=0.3)
-        job.part.subtract = lambda v, seen=seen: seen.append(v.copy())
-        network.run(job)
+        task = updates(network, groups, x, steps, eta=0.0, start=0.3)
+        task.shard.subtract = lambda v, seen=seen: seen.append(v.copy())
+        network.run(task)
         seen = np.array(seen)
         allowed = 5 * seen.std(0) / np.sqrt(steps) + 1e-12
         assert (np.abs(seen.mean(0) - full) < allowed).all()

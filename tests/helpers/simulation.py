@@ -11,17 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 from asysvrg.distributed._message import Buffer, Message
 
+from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.schedule import Epoch
+from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import CODECS
-from asysvrg.distributed.messages import Kind, Mask, vectors
+from asysvrg.distributed.protocol import Kind, Stage
 from asysvrg.distributed.server import Group, Server
-from asysvrg.distributed.tasks import Updates
+from asysvrg.distributed.updates import Updates
 from asysvrg.distributed.worker import Worker
 
 LOST_AFTER, HEARTBEAT, PULSE = 1.0, 0.05, 0.2
 
 
 class Accountant:
-    """A worker that answers draw t with the t-th unit vector, or the t-th of `directions`; shard i with the i-th."""
+    """A worker whose gradient of shard i is the i-th unit vector; so are its directions, unless they are given."""
 
     def __init__(self, d, compress=None, directions=None):
         self.d, self.codec, self.directions = d, CODECS[compress](d, np.dtype(float)), directions
@@ -29,36 +32,37 @@ class Accountant:
     def answer(self, message):
         v = np.zeros(self.d)
         if message.kind == Kind.STEP:
-            assert vectors(message, v.dtype, self.codec.nbytes)[Mask.X].size == self.codec.nbytes
+            assert message.payload.size >= self.codec.nbytes
             if self.directions is None:
-                v[message.c] = 1
+                v[message.iteration] = 1
             else:
-                v[:] = self.directions[message.c]
-            v = self.codec.direction(v, message.a)
-            return Message(Kind.GRAD, a=message.a, b=message.b, c=message.c, d=1, payload=(v,))
+                v[:] = self.directions[message.iteration]
+            code = self.codec.direction(v, message.epoch)
+            return protocol.direction(message.epoch, message.version, message.iteration, 1, code)
         if message.kind == Kind.SHARD:
-            v[message.b] = 1
-            parts = v, np.array([message.d - message.c, 0.0])
-            return Message(Kind.FULL, a=message.a, b=message.b, c=message.d - message.c, payload=parts)
-        return None if message.kind in (Kind.DONE, Kind.STOP) else Message(Kind.READY)
+            v[message.shard] = 1
+            return protocol.shard_gradient(message, v, message.last - message.first, 0.0)
+        return None if message.kind in (Kind.DONE, Kind.STOP) else protocol.ready()
 
 
 class Network:
     """Ranks in one process: every message is written to a buffer and read from it, and takes a while."""
 
-    def __init__(self, workers, seed=0, *, speeds=None, faults=(), duplicates=0.0, capacity=2**16, **options):
+    def __init__(
+        self, workers, seed=0, *, speeds=None, faults=(), duplicates=0.0, capacity=2**16, stage=Stage.EPOCHS, **options
+    ):
         self.rng, self.now, self.count = np.random.default_rng(seed), 0.0, itertools.count()
         self.queue, self.capacity, self.duplicates = [], capacity, duplicates
         self.workers, self.ranks = workers, sorted(workers)
         self.speeds = speeds or {rank: self.rng.choice([1e-3, 1e-3, 1e-2, 1e-1]) for rank in self.ranks}
-        self.seq, self.phase = dict.fromkeys(self.ranks, 0), dict.fromkeys(self.ranks, 1)
+        self.seq, self.stage = dict.fromkeys(self.ranks, 0), dict.fromkeys(self.ranks, stage)
         self.state = dict.fromkeys(self.ranks, "up")
         self.busy = dict.fromkeys(self.ranks, True)
         self.sent = []  # kinds of all messages of the server
         self.bytes = 0
         self.server = Server(self.ranks, self.to_worker, 0.0, lost_after=LOST_AFTER, heartbeat=HEARTBEAT, **options)
         for rank in self.ranks:
-            self.ask(rank, Message(Kind.READY), 0.0)
+            self.ask(rank, protocol.ready(), 0.0)
             self.at(PULSE, self.pulse, rank)
         for when, rank, state in faults:
             self.at(when, self.change, rank, state)
@@ -75,7 +79,7 @@ class Network:
     def ask(self, rank, message, after):
         self.seq[rank] += 1
         run = message.run or self.server.run
-        message = message.stamped(self.phase[rank], run, self.seq[rank])
+        message.stamp(self.stage[rank], run, self.seq[rank])
         latency = self.rng.exponential(1e-3)
         self.at(after + latency, self.arrive, rank, self.wire(message), False)
         if self.rng.random() < self.duplicates:
@@ -122,22 +126,22 @@ class Network:
         self.server.tick(self.now)
 
     def drain(self, seconds=10):
-        """Lets that much time pass without a job."""
+        """Lets that much time pass without a task."""
         end = self.now + seconds
         while self.now < end:
             self.step()
 
-    def run(self, job, phase=1, until=np.inf):
-        """Does a job; returns it."""
-        self.server.start(job, phase)
+    def run(self, task, stage=Stage.EPOCHS, until=np.inf):
+        """Carries out a task; returns it."""
+        self.server.start(task, stage)
         end = self.now + 1000
-        while not job.done and self.server.failure is None and self.now < until:
+        while not task.done and self.server.failure is None and self.now < until:
             assert self.now < end, "no end"
             self.step()
         self.server.pause()
         if self.server.failure is not None:
             raise self.server.failure
-        return job
+        return task
 
 
 def accountants(count, d, compress=None, **options):
@@ -147,9 +151,18 @@ def accountants(count, d, compress=None, **options):
     return network, everyone
 
 
-def updates(network, groups, x, steps, snap=None, mu=None, compress=None, **options):
-    options = {"sweep": 1, "epoch": 0, "eta": -1.0, "codec": CODECS[compress](x.size, x.dtype)} | options
-    return Updates(network.server, x, x.copy() if snap is None else snap, mu, steps=steps, groups=groups, **options)
+def updates(network, groups, x, steps, snapshot=None, mu=None, compress=None, epoch=0, eta=-1.0, **options):
+    options = {"sweep": 1, "codec": CODECS[compress](x.size, x.dtype)} | options
+    epoch = Epoch(epoch, DIRECTIONS["svrg"], eta, steps)
+    snapshot = x.copy() if snapshot is None else snapshot
+    return Updates(network.server, x, snapshot, mu, epoch, groups=groups, **options)
+
+
+def direction(step, seq, v, **wrong):
+    """A worker's message as a server has it: the direction of a step."""
+    right = {"kind": Kind.DIRECTION, "stage": Stage.EPOCHS, "seq": seq, "epoch": step.epoch, "version": step.version}
+    right |= {"iteration": step.iteration, "evaluated": 1, "payload": v.view(np.uint8)}
+    return Message(**right | wrong)
 
 
 def some_faults(rng, ranks, spared, least=0.0, most=0.6):
