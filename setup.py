@@ -31,15 +31,16 @@ class BuildExt(build_ext):
             super().run()
 
     def build_extensions(self):
+        compile_flags, link_flags = ([], []) if SERIAL else self.openmp_flags()
         # Some setuptools replace Python's own flags by CFLAGS, and then -O may be missing. An -O0 in CFLAGS is kept.
         if not any(flag.startswith("-O") for flag in self.compiler.compiler_so):
-            for extension in self.extensions:
-                extension.extra_compile_args.append("-O3")
-        if not SERIAL:
-            compile_flags, link_flags = self.openmp_flags()
-            for extension in self.extensions:
-                extension.extra_compile_args += compile_flags
-                extension.extra_link_args += link_flags
+            compile_flags.append("-O3")
+        # Python's -g describes variables, too, which takes a third of the time of most files. A -g in CFLAGS is kept.
+        if "-g" not in os.environ.get("CFLAGS", ""):
+            compile_flags.append("-g1")
+        for extension in self.extensions:
+            extension.extra_compile_args += compile_flags
+            extension.extra_link_args += link_flags
         # setuptools compiles the files of one extension one after the other; here they share one pool of threads. The
         # kernels come first, because they take longest.
         compile_one = self.compiler.compile
@@ -87,15 +88,17 @@ def extension(name, sources):
     )
 
 
-setup(
-    ext_modules=cythonize(
-        [
-            extension("core.network", sorted(glob("csrc/*.c"))),
-            extension("core.inner", []),
-            extension("distributed._message", []),
-            extension("distributed._link", []),
-        ],
-        compiler_directives={"freethreading_compatible": False},
-    ),
-    cmdclass={"build_ext": BuildExt},
-)
+if __name__ == "__main__":  # Cython's processes may import this file
+    setup(
+        ext_modules=cythonize(
+            [
+                extension("core.network", sorted(glob("csrc/*.c"))),
+                extension("core.inner", []),
+                extension("distributed._message", []),
+                extension("distributed._link", []),
+            ],
+            compiler_directives={"freethreading_compatible": False},
+            nthreads=os.cpu_count() or 1,
+        ),
+        cmdclass={"build_ext": BuildExt},
+    )
