@@ -86,7 +86,7 @@ def test_page_refuses_other_loops(loop):
 
 @pytest.mark.parametrize(
     "given",
-    [{"coordinates": 3}, {"execution": "shared"}, {"update": "striped"}, {"deflation": 2}, {"backend": "mpi"}],
+    [{"coordinates": 3}, {"execution": "shared"}, {"update": "striped"}, {"deflation": 2}],
     ids=str,
 )
 def test_page_refuses_what_is_not_one_after_the_other(given, no_training):
