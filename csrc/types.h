@@ -39,6 +39,11 @@ static inline int asv_kind_of_loss(int k) {
     static const int kinds[] = {ASV_LOSSES(ASV_KIND)};
     return kinds[k];
 }
+#define ASV_DEGREE(name, kind, degree, ...) degree,
+static inline int asv_degree_of_loss(int k) {
+    static const int degrees[] = {ASV_LOSSES(ASV_DEGREE)};
+    return degrees[k];
+}
 
 enum asv_execution { ASV_SERIAL, ASV_SHARED, ASV_LOCKSTEP };
 enum asv_memory { ASV_PLAIN, ASV_ATOMIC, ASV_STRIPED };

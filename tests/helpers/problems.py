@@ -15,7 +15,7 @@ DTYPES = [np.float64, np.float32]
 PROBLEMS = {
     "hidden": [(), (7,), (19, 6), (5, 40, 3)],
     "activation": list(ACTIVATION),
-    "loss": ["softmax", "squared", "binary"],
+    "loss": ["softmax", "squared_error", "binary"],
     "form": ["dense", "zeros", "csr"],
     "weighted": [False, True],
 }

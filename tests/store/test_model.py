@@ -178,7 +178,7 @@ DAMAGE = [
     (lambda path: with_values(path, widths=[2**30, 2**30]), "2**31"),
     (lambda path: with_values(path, activation="sine"), "'sine'"),
     (lambda path: with_values(path, activation=["relu"]), "unknown"),
-    (lambda path: with_values(path, loss="squared"), "squared"),
+    (lambda path: with_values(path, loss="squared_error"), "squared_error"),
     (lambda path: with_values(path, dtype="int8"), "'int8'"),
     (lambda path: with_values(path, **{"class": "Popen"}), "class 'Popen' is not one of AsySVRGClassifier, "),
     (lambda path: with_values(path, **{"class": "_AsySVRG"}), "is not one of"),
