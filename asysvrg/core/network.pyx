@@ -138,8 +138,8 @@ cdef class Network:
         Inputs, hidden units of each layer, outputs; at least two numbers.
     activation : {"relu", "tanh", "logistic", "identity"}
     loss : str
-        A name of `LOSSES` (csrc/losses.h). "softmax": cross-entropy of one label out of several. "binary": cross-entropy
-        of each of several labels that are there or not, summed. The others are for real targets.
+        A name of `LOSSES` (csrc/losses.h). "softmax": cross-entropy of one label out of several. "binary":
+        cross-entropy of each of several labels that are there or not, summed. The others are for real targets.
     dtype : float32 or float64
     tiles : int, optional
         Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.

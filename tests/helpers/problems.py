@@ -8,14 +8,14 @@ from scipy import sparse
 from asysvrg.core.objective import Objective
 from asysvrg.core.shared import SharedExecution
 from helpers.combinations import combinations
-from helpers.twin import ACTIVATION, Twin
+from helpers.twin import ACTIVATION, LOSS, Twin
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
 DTYPES = [np.float64, np.float32]
 PROBLEMS = {
     "hidden": [(), (7,), (19, 6), (5, 40, 3)],
     "activation": list(ACTIVATION),
-    "loss": ["softmax", "squared_error", "binary"],
+    "loss": ["softmax", "binary", *LOSS],
     "form": ["dense", "zeros", "csr"],
     "weighted": [False, True],
 }
@@ -96,6 +96,7 @@ class Problem:
             y = rng.integers(2, size=(n, outputs)).astype(dtype)
         else:
             y = rng.normal(size=(n, outputs)).astype(dtype)
+            y = abs(y) if loss == "poisson" else y
         weight = None
         if weighted:
             weight = rng.random(n).astype(dtype)
@@ -106,7 +107,8 @@ class Problem:
         self.samples = Samples(X, y, weight, skip_zeros=form == "zeros")
         self.alpha = alpha
         self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
-        self.x = self.vector(0.4 * rng.normal(size=self.network.size))
+        size = 0.15 if loss == "poisson" else 0.4  # its outputs are exponentials
+        self.x = self.vector(size * rng.normal(size=self.network.size))
 
     def vector(self, values=0):
         return self.network.vector(values)

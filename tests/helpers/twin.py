@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 from asysvrg.core.inner import draw_batch, draw_blocks
-from scipy.special import expit
+from scipy.special import expit, huber, xlogy
 from scipy.stats import norm
 
 # Each activation and its derivative, in terms of the sum z.
@@ -18,6 +18,15 @@ ACTIVATION = {
     "identity": (lambda z: z, np.ones_like),
     "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
     "gelu": (lambda z: z * norm.cdf(z), lambda z: norm.cdf(z) + z * norm.pdf(z)),
+}
+
+
+# Losses of real targets: values, derivatives by the sums z, outputs.
+LOSS = {
+    "squared_error": lambda z, y: ((z - y) ** 2 / 2, z - y, z),
+    "absolute_error": lambda z, y: (abs(z - y), np.sign(z - y), z),
+    "huber": lambda z, y: (huber(1, z - y), np.clip(z - y, -1, 1), z),
+    "poisson": lambda z, y: (np.exp(z) - y * z + xlogy(y, y) - y, np.exp(z) - y, np.exp(z)),
 }
 
 
@@ -60,9 +69,8 @@ def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
         outputs = 1 / (1 + np.exp(-z))
         delta = outputs - y
     else:
-        values = ((z - y) ** 2).sum(1) / 2
-        delta = z - y
-        outputs = z
+        values, delta, outputs = LOSS[loss](z, y)
+        values = values.sum(1)
     delta = delta * weight[:, None]
     parts = []
     for layer in reversed(range(len(layers))):
