@@ -26,7 +26,7 @@ def test_outliers_move_the_line_little(loss):
         "solver": "sgd",
         "learning_rate_init": 0.3,
         "decay": "linear",
-    }  # one that falls: no curvature ends the steps
+    }  # a rate that falls
     model = AsySVRGRegressor((), loss=loss, **rate, **HOW).fit(X, y)
     squared = AsySVRGRegressor((), **HOW).fit(X, y)
     assert np.abs(model.predict(X) - LINE).mean() < 0.5 < 5 < np.abs(squared.predict(X) - LINE).mean()
