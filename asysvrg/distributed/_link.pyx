@@ -64,7 +64,8 @@ cdef class PersistentRequest:
             self.free()
             self.request = self.comm.Send_init([self.buffer.array, size, self.byte], self.rank, self.tag)
             self.size = size
-        self.start()
+        self.request.Start()
+        self.busy = True
         return size
 
     cdef receive(self, Py_ssize_t capacity):
@@ -72,9 +73,6 @@ cdef class PersistentRequest:
         self.reserve(capacity)
         if self.request is None:
             self.request = self.comm.Recv_init([self.buffer.array, len(self.buffer), self.byte], self.rank, self.tag)
-        self.start()
-
-    cdef start(self):
         self.request.Start()
         self.busy = True
 

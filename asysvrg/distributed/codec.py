@@ -12,20 +12,9 @@ SCALE = 8  # bytes of the float64 in front of half-precision numbers
 
 
 class Codec:
-    """Encodes and decodes x and v. What a method returns is valid until the next call.
+    """Encodes and decodes vectors x and v of `size` numbers as `nbytes` bytes; this class sends them as they are.
 
-    This class sends vectors as they are; they are copied once, into the message.
-
-    Parameters
-    ----------
-    size : int
-        Length of the vectors.
-    dtype : dtype
-
-    Attributes
-    ----------
-    nbytes : int
-        Bytes of a vector in a message.
+    What a method returns is valid until the next call.
     """
 
     def __init__(self, size: int, dtype: np.dtype):
@@ -55,21 +44,14 @@ class Half(Codec):
     """Sends x - x~ and v in half precision: 11 significant bits each, and one scale for each message.
 
     The scale is a power of two that puts the largest number just below 2^15. Numbers down to 2^-28 of it keep all their
-    bits. x is sent as a difference because both vectors vanish as the run converges, and their rounding errors with
-    them.
+    bits. Both vectors vanish as the run converges, and their rounding errors with them: hence x as a difference.
 
-    Error feedback: a worker adds the rounding error of a v to its next one. So in an epoch the sum of what arrives
-    lacks one rounding error of each worker. An epoch starts without such an error, which belongs to another mu and
-    perhaps another learning rate. That also makes a resumed run equal to the uninterrupted one. If the server drops a
-    direction, the error in it is lost, too.
+    Error feedback: a worker adds the rounding error of a v, the `residual`, to its next one. So in an epoch the sum of
+    what arrives lacks one rounding error of each worker. An epoch starts without residual, which belongs to another mu;
+    so a resumed run is the uninterrupted one. The residual in a direction that the server drops is lost.
 
-    A vector with a number that is not finite, or is about to be, arrives as a vector of NaN. The epoch then ends with a
-    loss that is not finite, and is undone.
-
-    Attributes
-    ----------
-    residual : array of shape (size,)
-        The rounding error that has not been sent yet.
+    A vector with a number that is not finite, or is about to be, arrives as NaN: the epoch then ends with a loss that
+    is not finite, and is undone.
     """
 
     def __init__(self, size: int, dtype: np.dtype):
@@ -79,7 +61,7 @@ class Half(Codec):
         self.largest = float(np.finfo(dtype).max / 2)  # a larger number might be rounded to infinity
         self.code = np.zeros(self.nbytes, dtype=np.uint8)
         self.values, self.residual = aligned_zeros((size,), dtype), np.zeros(size, dtype)
-        self.epoch = -1
+        self.epoch = -1  # of the residual
 
     def parameters(self, x: np.ndarray, snapshot: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):

@@ -36,22 +36,9 @@ def unpack(blob: np.ndarray | bytearray) -> dict[str, Any]:
 
 
 class Exchange(Task):
-    """Rank 0's side of an exchange.
+    """Rank 0's side of an exchange. `mine` is its dict, and `answer` its result.
 
-    Parameters
-    ----------
-    server : Server
-    mine : dict
-        Rank 0's.
-    combine : callable
-        From {rank: dict} to the dict for all ranks; with `own`, to {rank: dict}.
-    own : bool, default=False
-        Whether each rank gets a dict of its own.
-
-    Attributes
-    ----------
-    answer : dict
-        The one for rank 0.
+    `combine` makes the dict for all ranks from {rank: dict}; with `own`, a dict for each rank.
     """
 
     def __init__(self, server: Server, mine: dict[str, Any], combine: Combine, *, own: bool = False):
@@ -76,7 +63,7 @@ class Exchange(Task):
     def offer(self, peer: Peer) -> Message | None:
         rank = peer.rank
         if rank not in self.given:
-            return protocol.more(len(self.pieces.get(rank, b"")))
+            return protocol.ready(len(self.pieces.get(rank, b"")))
         self._combine()
         if self.blobs is None:
             return None
@@ -114,7 +101,7 @@ def take_part(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any
     message = protocol.piece(blob, 0)
     while len(result) != size:
         answer = yield message
-        if answer.kind == Kind.MORE:
+        if answer.kind == Kind.READY:
             message = protocol.piece(blob, answer.offset)
             continue
         if answer.kind == Kind.BLOB and answer.offset == len(result):

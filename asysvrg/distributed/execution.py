@@ -21,15 +21,8 @@ from asysvrg.plan import cache_pays
 class DistributedExecution:
     """Rank 0's side of an epoch, for `loop.minimize`.
 
-    Parameters
-    ----------
-    session : Coordinator
-    objective : Objective
-        Of all samples. Only its l2 term and its numbers are used here.
-    draws : int
-        Samples that the mini-batches of an epoch draw.
-    max_delay : int or None
-    seed : int
+    Of `objective`, only its l2 term and its numbers are used here. `draws` is the number of samples that the
+    mini-batches of an epoch draw.
     """
 
     def __init__(self, session: Coordinator, objective: Objective, *, draws: int, max_delay: int | None, seed: int):

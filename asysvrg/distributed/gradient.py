@@ -40,23 +40,9 @@ def data_shards(groups: Sequence[Group], d: int) -> list[DataShard]:
 class FullGradient(Task):
     """Hands out data shards one by one, and adds up their sums.
 
-    The sums are added in a fixed order and in float64, so that the result does not depend on who sends them, and when.
-
-    Parameters
-    ----------
-    server : Server
-    x : array of shape (d,)
-    shards : sequence of DataShard
-    sweep : int
-        Number of this full gradient.
-    keep_cache : sequence of bool
-        Whether the workers of each group keep the terms of each sample for the epoch that follows.
-
-    Attributes
-    ----------
-    gradient : float64 array of shape (d,)
-    loss, errors : float
-        Sums over all samples.
+    The sums are added in a fixed order and in float64, so that `gradient`, `loss` and `errors` do not depend on who
+    sends them, and when. `sweep` is the number of this full gradient. `keep_cache` says for each group whether its
+    workers keep the terms of each sample for the epoch that follows.
     """
 
     def __init__(

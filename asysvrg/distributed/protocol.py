@@ -38,10 +38,10 @@ class Stage(IntEnum):
 class Kind(IntEnum):
     """What a message says. A function below makes each kind that has fields."""
 
-    # From a participant: a sign of life; nothing to deliver; ...; it cannot go on; it has left the fit.
+    # From a participant: a sign of life; ready for more; ...; it cannot go on; it has left the fit.
     ALIVE, READY, BLOB, GRADIENT, DIRECTION, FAIL, BYE = range(1, 8)
-    # From a server: ask again; the next piece; ...; the epochs are over; the fit is over, because of an error.
-    WAIT, MORE, SHARD, STEP, DONE, STOP = range(16, 22)
+    # From a server: ask again; ...; the epochs are over; the fit is over, because of an error.
+    WAIT, SHARD, STEP, DONE, STOP = range(16, 21)
     # Between shard servers, and to workers.
     BEGIN, COLLECT, PARAMETERS, HANDOVER = range(24, 28)
 
@@ -72,17 +72,12 @@ _ERRORS = (RankError, ValueError, Lost)  # types that are raised again on other 
 
 
 def ready(offset: int = 0, epoch: int = -1) -> Message:
-    """A participant has nothing to deliver.
+    """Nothing to deliver, but ready for more.
 
-    In an exchange it asks for the piece of the answer that starts at `offset`. A shard server other than rank 0 is
-    asked for parameters of `epoch` or later.
+    In an exchange, in both directions: for the piece of the other rank's dict that starts at `offset`. To a shard
+    server other than rank 0: for parameters of `epoch` or later.
     """
     return Message(Kind.READY, offset=offset, epoch=epoch)
-
-
-def more(offset: int) -> Message:
-    """In an exchange, rank 0 asks for the piece of a participant's dict that starts at `offset`."""
-    return Message(Kind.MORE, offset=offset)
 
 
 def piece(blob: np.ndarray, offset: int) -> Message:

@@ -125,33 +125,11 @@ def agreed_samples(
     threads: int,
     needs_all: str | None,
 ) -> tuple[Samples, Sharding | None]:
-    """Agrees on which rank has which samples.
+    """Agrees on which rank has which samples. Returns those to train on here, and the numbers of all.
 
-    Parameters
-    ----------
-    session : Session or None
-    options : MPI
-    network : Network
-    samples : Samples
-        This rank's, with weights of mean 1 or none.
-    mass : float
-        Sum of its weights as given.
-    alpha : float
-    threads : int
-        Number of threads of this rank.
-    needs_all : str or None
-        A parameter that needs all samples on every rank.
-
-    Returns
-    -------
-    samples : Samples
-        To train on here. The weights of all ranks together have mean 1.
-    sharding : Sharding or None
-
-    Raises
-    ------
-    ValueError
-        If the ranks' parameters or samples do not go together.
+    This rank's samples have weights of mean 1, or none; `mass` is the sum of the weights as given. In the result the
+    weights of all ranks together have mean 1. Raises ValueError if the ranks' parameters or samples do not go together,
+    and if they differ but a parameter, `needs_all`, needs all samples on every rank.
     """
     if session is None:
         return samples, None
@@ -177,7 +155,8 @@ def agreed_samples(
         if session.is_worker:
             samples, factor = sharding.join(samples, mass, rows), scale
     if agreed["weighted"]:
-        samples = sharding.reweighted(samples, factor)
+        weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
+        samples = Samples(samples.X, samples.y, (weight * factor).astype(samples.X.dtype))
     spread = agreed["spread"] if KIND_OF_LOSS[network.loss] == "reals" else None
     return samples, Sharding(agreed["n"], spread, agreed["shards"])
 

@@ -94,8 +94,6 @@ class Server:
 
     Parameters
     ----------
-    ranks : iterable of int
-        The participants.
     send : callable
         `send(rank, message)` copies the payload's arrays before it returns.
     now : float
@@ -110,19 +108,6 @@ class Server:
         `ended(rank)` returns whether the process of a silent participant is known to have ended.
     decides : bool
         Whether a loss may end the run. Only rank 0 decides that.
-
-    Attributes
-    ----------
-    servers : collection of int
-        Participants that serve a shard of the parameters themselves.
-    events : list of str
-        Losses and returns of workers.
-    failure : Exception or None
-        Why the run cannot go on.
-    ahead : dict
-        Messages of ranks that have begun the next fit.
-    dropped, evaluated : int
-        Results that came too late or twice; sample gradients computed.
     """
 
     def __init__(
@@ -141,13 +126,13 @@ class Server:
         self.send, self.run, self.lost_after, self.heartbeat = send, run, lost_after, heartbeat
         self.ended, self.decides, self.grouped = ended, decides, False
         self.stage, self.task = 0, None
-        self.servers: Collection[int] = ()
+        self.servers: Collection[int] = ()  # participants that serve a shard of the parameters themselves
         self.waiting: dict[int, Peer] = {}
         self.answers: dict[int, dict[int, np.ndarray]] = {}  # of past exchanges, by stage and rank
-        self.events: list[str] = []
-        self.failure: Exception | None = None
-        self.ahead: dict[int, Message] = {}
-        self.dropped = self.evaluated = 0
+        self.events: list[str] = []  # losses and returns of workers
+        self.failure: Exception | None = None  # why the run cannot go on
+        self.ahead: dict[int, Message] = {}  # messages of ranks that have begun the next fit
+        self.dropped = self.evaluated = 0  # results that came too late or twice; sample gradients computed
 
     @property
     def live(self) -> list[Peer]:
@@ -163,7 +148,6 @@ class Server:
         self.waiting = {peer.rank: peer for peer in self.live if peer.owed}
         for peer in self.peers.values():
             peer.assigned = peer.delivered = None
-        for peer in self.peers.values():
             # Only if it waits: else its next question is on the way, and that is the one to answer.
             held, peer.held = peer.held, None
             if held is not None and peer.rank in self.waiting:

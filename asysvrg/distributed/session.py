@@ -224,9 +224,8 @@ class Participant(Session):
     def serve_shard(self, dtype: np.dtype) -> None:
         """Serves this rank's shard of the parameters, until rank 0 ends the epochs."""
         self.stage = Stage.EPOCHS
-        shard, endpoint = self.shards[self.rank], self.endpoint
-        codec = self.codecs(dtype)[self.rank]
-        server = ShardServer(endpoint.server, shard.stop - shard.start, dtype, codec, self.stage)
+        shard, codec, endpoint = self.shards[self.rank], self.codecs(dtype)[self.rank], self.endpoint
+        server = ShardServer(endpoint.server, shard.stop - shard.start, dtype, codec)
         with self.heartbeat.lock:
             while not server.done:
                 came = endpoint.look()

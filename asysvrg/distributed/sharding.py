@@ -54,17 +54,8 @@ def describe(network: Network, samples: Samples, mass: float, threads: int, **se
 def agree(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str, Any]:
     """Rank 0's conclusions from what all ranks say of themselves.
 
-    Parameters
-    ----------
-    given : dict
-        Of `describe`, by rank.
-    needs_all : str or None
-        A parameter that needs all samples on every rank.
-
-    Raises
-    ------
-    ValueError
-        If settings differ, or samples are where nobody trains on them.
+    `needs_all` names a parameter that needs all samples on every rank. Raises ValueError if settings differ, or if
+    samples are where nobody trains on them.
     """
     first = given[0]
     for rank, one in given.items():
@@ -134,9 +125,3 @@ def join(samples: Samples, mass: float, given: dict[str, Any]) -> Samples:
     else:
         X = np.concatenate([X, given["X"]])
     return Samples(X, np.concatenate([samples.y, given["y"]]), None if (weight == 1).all() else weight)
-
-
-def reweighted(samples: Samples, factor: float) -> Samples:
-    """The samples with this many times their weights."""
-    weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
-    return Samples(samples.X, samples.y, (weight * factor).astype(samples.X.dtype))

@@ -19,7 +19,7 @@ from asysvrg.core.network import aligned_zeros
 from asysvrg.core.schedule import Epoch
 from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import Codec
-from asysvrg.distributed.protocol import DIRECTION, MU, SNAPSHOT, SVRG, Kind, Message
+from asysvrg.distributed.protocol import DIRECTION, MU, SNAPSHOT, SVRG, Kind, Message, Stage
 from asysvrg.distributed.server import Farewell, Group, Peer, Server, Task
 
 WINDOW = 4  # times the number of workers: how far iterations of one group may run ahead of another's
@@ -37,24 +37,10 @@ def scheduled_groups(start: float, weights: Sequence[float], count: int) -> np.n
 
 
 class ParameterShard:
-    """One server's shard of x in an epoch. It is updated by x <- x - eta v, Eq. (15), once for each iteration.
+    """One server's shard of x in an epoch, updated in place by x <- x - eta v, Eq. (15), once for each iteration.
 
-    Parameters
-    ----------
-    x, snapshot : array
-        x is updated in place; x~.
-    epoch, steps : int
-        s and m.
-    eta : float
-    codec : Codec
-        Of x and v in messages.
-
-    Attributes
-    ----------
-    applied : int
-        Number of updates so far: the version of x.
-    delays : int32 array of shape (steps,)
-        Of updates, in the order in which they were applied.
+    `applied` is the number of updates so far, which is the version of x. `delays` has the delay of each update, in the
+    order in which they were applied.
     """
 
     def __init__(self, x: np.ndarray, snapshot: np.ndarray, *, epoch: int, steps: int, eta: float, codec: Codec):
@@ -85,14 +71,7 @@ class ParameterShard:
 class OtherShards:
     """What rank 0 tells the other shard servers in an epoch: that it begins, and to hand their shards over at its end.
 
-    Parameters
-    ----------
-    first : ParameterShard
-        Rank 0's own shard.
-    x : array of shape (d,)
-        The other shards are written here.
-    slices : dict
-        The coordinates of each of these servers, by rank.
+    The shards are written into x. `slices` has the coordinates of each server by its rank.
     """
 
     def __init__(self, first: ParameterShard, x: np.ndarray, slices: dict[int, slice]):
@@ -130,25 +109,19 @@ class Updates(Task):
 
     Parameters
     ----------
-    server : Server
-    x, snapshot : array of shape (d,)
-        x is updated in place; x~.
+    x : array of shape (d,)
+        Updated in place.
     mu : array of shape (d,) or None
-        None for plain SGD.
-    epoch : Epoch
-    sweep : int
-        Number of the full gradient that gave mu.
-    groups : sequence of Group
+        The gradient at the snapshot, which the full gradient number `sweep` gave; None for plain SGD.
     codec : Codec
         Of rank 0's shard of x and v in messages.
-    shards : sequence of slice, optional
+    shards : sequence of slice
         The coordinates of each server.
     start : float
         In [0, 1), for `scheduled_groups`.
-    max_delay : int or None
-        The largest delay of an update.
-    late : {"wait", "drop"}
-        With max_delay: newer directions wait for older ones; or directions that are too late are computed again.
+    max_delay, late : int or None, {"wait", "drop"}
+        The largest delay of an update. To keep it, newer directions wait for older ones; or directions that are too
+        late are computed again.
     """
 
     def __init__(
@@ -246,7 +219,7 @@ class Updates(Task):
 
     def lose(self, peer: Peer) -> None:
         if peer.delivered is not None and self.others.missing:
-            self._put_back(peer, peer.delivered)
+            bisect.insort(self.pools[peer.group], peer.delivered, key=operator.neg)
         peer.delivered = None
         self._reschedule(peer)
 
@@ -255,13 +228,10 @@ class Updates(Task):
         self.versions.pop(peer.rank, None)
         self.held.pop(peer.rank, None)
         if peer.assigned is not None:
-            self._put_back(peer, peer.assigned)
+            bisect.insort(self.pools[peer.group], peer.assigned, key=operator.neg)
             peer.assigned = None
         if self.bound is not None:
             self._apply_held()
-
-    def _put_back(self, peer: Peer, iteration: int) -> None:
-        bisect.insort(self.pools[peer.group], iteration, key=operator.neg)
 
     def _apply_held(self) -> None:
         """Applies held directions, oldest first, as long as all directions under way can still be in time."""
@@ -298,23 +268,10 @@ class ShardUpdates(Task):
 
 
 class ShardServer:
-    """What a server other than rank 0 hears from rank 0, and says to it.
+    """What a server other than rank 0 hears from rank 0, and says to it. `server` is for the workers."""
 
-    Parameters
-    ----------
-    server : Server
-        For the workers.
-    size : int
-        Coordinates of the shard.
-    dtype : dtype
-    codec : Codec
-        Of this shard of x and v in messages.
-    stage : int
-        Of the epochs.
-    """
-
-    def __init__(self, server: Server, size: int, dtype: np.dtype, codec: Codec, stage: int):
-        self.server, self.codec, self.stage = server, codec, stage
+    def __init__(self, server: Server, size: int, dtype: np.dtype, codec: Codec):
+        self.server, self.codec = server, codec
         self.x, self.snapshot = aligned_zeros((size,), dtype), aligned_zeros((size,), dtype)
         self.shard: ParameterShard | None = None
         self.asked: tuple[bool, float] | None = None  # rank 0 wants the shard: whether at once; when it said so
@@ -330,24 +287,17 @@ class ShardServer:
             self.shard = ParameterShard(
                 self.x, self.snapshot, epoch=message.epoch, steps=int(steps), eta=eta, codec=self.codec
             )
-            self.server.start(ShardUpdates(self.server, self.shard), self.stage)
+            self.server.start(ShardUpdates(self.server, self.shard), Stage.EPOCHS)
         elif message.kind == Kind.COLLECT:
             self.asked = bool(message.flags & protocol.Flag.AT_ONCE), now
         elif message.kind == Kind.DONE:
             self.done = True
-            self.server.start(Farewell(self.server, Message(Kind.DONE)), self.stage)
+            self.server.start(Farewell(self.server, Message(Kind.DONE)), Stage.EPOCHS)
         elif message.kind != Kind.WAIT:
             raise ValueError(f"a shard server got a message of kind {Kind(message.kind).name} from rank 0")
 
     def say(self, now: float, carried: int) -> Message | None:
-        """The next message to rank 0, if it is time for one.
-
-        Parameters
-        ----------
-        now : float
-        carried : int
-            Bytes of all messages to and from workers.
-        """
+        """The next message to rank 0, if it is time for one; `carried` counts the bytes to and from workers."""
         if self.asked is not None:
             at_once, since = self.asked
             complete = at_once or self.shard.complete

@@ -22,22 +22,14 @@ class Worker:
 
     Parameters
     ----------
-    network : Network
-    samples : Samples
-        This rank's.
     alpha : float or array
         As for `Objective`.
-    batch_size : int
-    sampling : {"replacement", "shuffle"}
     seed : int
         Of all mini-batches, the same on every rank.
-    threads : int
     may_keep : bool
         Whether memory allows the snapshot's cache.
-    codecs : sequence of Codec
-        Of x and v in messages to and from each server.
-    shards : sequence of slice, optional
-        The coordinates of each server.
+    codecs, shards : sequence of Codec, sequence of slice
+        Of x and v in messages to and from each server; the coordinates of each server.
     """
 
     def __init__(
@@ -77,12 +69,7 @@ class Worker:
     def answer(self, message: Message, rank: int = 0) -> dict[int, Message] | None:
         """What to send next to which server; None if the work is done.
 
-        Parameters
-        ----------
-        message : Message
-            From a server. It is valid until this method returns something to send to that server.
-        rank : int, default=0
-            The server's rank.
+        The message of a server is valid until this method returns something to send to it.
         """
         kind = message.kind
         if kind in (STEP, SHARD):

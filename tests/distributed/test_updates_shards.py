@@ -55,7 +55,7 @@ class Divided(Network):
                 self.at(self.rng.exponential(1e-3), self.handle_shard, rank, worker, self.wire(message))
 
             server = Server(workers, send, 0.0, lost_after=LOST_AFTER, heartbeat=0.05, decides=False)
-            self.shard_servers[rank] = ShardServer(server, where.stop - where.start, DOUBLE, codec, Stage.EPOCHS)
+            self.shard_servers[rank] = ShardServer(server, where.stop - where.start, DOUBLE, codec)
             self.speeds[rank] = 1e-9
 
     def handle(self, rank, message):
