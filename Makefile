@@ -10,12 +10,14 @@ endif
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --no-compile
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Python compiles modules when it first imports them, and keeps the result: pip would compile all, imported or not.
+export PYTHONDONTWRITEBYTECODE =
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
 demo: ## train on digits, and on MNIST if it is found; draw demo.png
-	@$(MAKE) --no-print-directory -j2 $(VENV)/.installed
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.built $(VENV)/.installed
 	$(PY) -m asysvrg.demo
 
 TESTED := $(addprefix $(VENV)/.,installed built with-plot with-test with-mpi)
@@ -106,7 +108,7 @@ $(VENV)/.built: $(VENV)/.builder setup.py $(SOURCES)
 	$(PY) setup.py --quiet build_ext --inplace $(if $(filter setup.py,$?),--force)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.dependencies | $(VENV)/.built
+$(VENV)/.installed: $(VENV)/.dependencies
 	@echo "$(VENV): installing asysvrg"
 	@ASYSVRG_BUILT=1 $(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@

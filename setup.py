@@ -1,7 +1,7 @@
 """Build the Cython modules and the C kernels in csrc/. All other settings of the package are in pyproject.toml.
 
 ASYSVRG_NO_OPENMP=1 builds without OpenMP, for one thread only. Without it, a compiler that lacks OpenMP is an error.
-ASYSVRG_BUILT=1 makes pip's editable install use the modules that are already built in place.
+ASYSVRG_BUILT=1 builds nothing: an editable install then uses the modules that `build_ext --inplace` builds.
 """
 
 import os
@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError, PlatformError
 
 PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 SERIAL = os.environ.get("ASYSVRG_NO_OPENMP") == "1"
+BUILT = os.environ.get("ASYSVRG_BUILT") == "1"
+CFLAGS = os.environ.get("CFLAGS", "")
 
 
 class BuildExt(build_ext):
@@ -26,28 +27,30 @@ class BuildExt(build_ext):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count() or 1
 
-    def run(self):
-        if not (self.editable_mode and os.environ.get("ASYSVRG_BUILT") == "1"):
-            super().run()
-
     def build_extensions(self):
+        compile_flags, link_flags = ([], []) if SERIAL else self.openmp_flags()
         # Some setuptools replace Python's own flags by CFLAGS, and then -O may be missing. An -O0 in CFLAGS is kept.
         if not any(flag.startswith("-O") for flag in self.compiler.compiler_so):
-            for extension in self.extensions:
-                extension.extra_compile_args.append("-O3")
-        if not SERIAL:
-            compile_flags, link_flags = self.openmp_flags()
-            for extension in self.extensions:
-                extension.extra_compile_args += compile_flags
-                extension.extra_link_args += link_flags
+            compile_flags.append("-O3")
+        # Python's -g describes variables, too: up to a third of the compiler's time. A -g in CFLAGS is kept.
+        if "-g" not in CFLAGS:
+            compile_flags.append("-g1")
+        for extension in self.extensions:
+            extension.extra_compile_args += compile_flags
+            extension.extra_link_args += link_flags
         # setuptools compiles the files of one extension one after the other; here they share one pool of threads. The
-        # kernels come first, because they take longest.
+        # kernels come first, because they take longest. What Cython generates computes nothing: -O1 is fast enough.
         compile_one = self.compiler.compile
         with ThreadPoolExecutor(self.parallel) as pool:
 
+            def compile_source(source, options):
+                if "-O" not in CFLAGS and not source.startswith("csrc"):
+                    options = options | {"extra_postargs": [*options["extra_postargs"], "-O1"]}
+                return compile_one([source], **options)
+
             def compile_in_parallel(sources, **options):
                 sources = sorted(sources, key=lambda source: not source.startswith("csrc"))
-                objects = pool.map(lambda source: compile_one([source], **options), sources)
+                objects = pool.map(lambda source: compile_source(source, options), sources)
                 return [name for names in objects for name in names]
 
             self.compiler.compile = compile_in_parallel
@@ -87,8 +90,10 @@ def extension(name, sources):
     )
 
 
-setup(
-    ext_modules=cythonize(
+def extensions():
+    from Cython.Build import cythonize
+
+    return cythonize(
         [
             extension("core.network", sorted(glob("csrc/*.c"))),
             extension("core.inner", []),
@@ -96,6 +101,9 @@ setup(
             extension("distributed._link", []),
         ],
         compiler_directives={"freethreading_compatible": False},
-    ),
-    cmdclass={"build_ext": BuildExt},
-)
+        nthreads=os.cpu_count() or 1,
+    )
+
+
+if __name__ == "__main__":  # Cython's processes may import this file
+    setup(ext_modules=[] if BUILT else extensions(), cmdclass={"build_ext": BuildExt})

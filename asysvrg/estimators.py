@@ -146,8 +146,8 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
 class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     __doc__ = f"""Neural network regressor trained by asynchronous variance-reduced gradient descent.
 
-    As `AsySVRGClassifier`, for one or several real targets. Outputs are linear, the loss of a sample is half the sum of
-    its squared residuals.
+    As `AsySVRGClassifier`, for one or several real targets. By default the loss of a sample is half the sum of its
+    squared residuals.
 
 {documented(Parameters)}
 
@@ -163,7 +163,9 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     True
     """
 
-    _loss = "squared"
+    @property
+    def _loss(self) -> str:
+        return self.loss
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -176,17 +178,23 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         return self
 
     def _encode(self, y: Any, union: Any = None) -> np.ndarray:
-        y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name="y")
+        y = self._targets(y, "y")
         self._flat = y.ndim == 1
         y = np.ascontiguousarray(y.reshape(len(y), -1))
         self.n_outputs_ = y.shape[1]
+        return y
+
+    def _targets(self, y: Any, name: str) -> np.ndarray:
+        y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name=name)
+        if self.loss == "poisson" and (y < 0).any():
+            raise ValueError(f"loss='poisson' needs targets that are not negative; {name} has {y.min():g}")
         return y
 
     def _encode_part(self, y: Any, classes: Any) -> np.ndarray:
         return self._encode_known(y, "y") if hasattr(self, "coefs_") else self._encode(y)
 
     def _encode_known(self, y: Any, name: str) -> np.ndarray:
-        y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name=name)
+        y = self._targets(y, name)
         y = y.reshape(len(y), -1)
         if y.shape[1] != self.n_outputs_:
             raise ValueError(f"{name} has {y.shape[1]} targets, not {self.n_outputs_} as at first")

@@ -12,10 +12,12 @@ from dataclasses import KW_ONLY, dataclass, fields, make_dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 
 from asysvrg import kinds
 from asysvrg.core import cpu
-from asysvrg.core.network import ACTIVATIONS
+from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS
 from asysvrg.distributed.backend import MPI
 from asysvrg.kinds import Kind, parameter
 
@@ -87,8 +89,9 @@ class Parameters:
     )
     solver: str = parameter(
         "svrg",
-        kinds.one_of("svrg", "sgd"),
-        "Direction of an update: variance-reduced (Eq. 5), or the plain stochastic gradient",
+        kinds.one_of(*DIRECTIONS),
+        "Direction of an update",
+        " ".join(f'"{direction.name}": {direction.about}.' for direction in DIRECTIONS.values()),
     )
     batch_size: int = parameter(20, kinds.integer(1), "Samples in a mini-batch")
     sampling: str | None = parameter(
@@ -220,6 +223,12 @@ class Parameters:
         "`n_jobs` and the limits max_iter, tol, target_loss and max_time may differ. `max_time` counts from the "
         "resumption.",
     )
+    loss: str = parameter(
+        "squared_error",
+        kinds.one_of(*(name for name, kind in KIND_OF_LOSS.items() if kind == "reals")),
+        "Loss of a real target (regressor only), summed over targets",
+        "The score and the recorded errors are those of squared residuals whatever the loss.",
+    )
     class_weight: Any = parameter(
         None,
         kinds.as_given('dict or "balanced"', choices=["balanced"]),
@@ -293,6 +302,8 @@ def check(estimator: Any) -> Settings:
         _check_ranks(values, estimator)
     else:
         _check_threads(values, estimator)
+    if values["loss"] != "squared_error" and is_classifier(estimator):
+        raise ValueError(f"loss={values['loss']!r} is for regressors; a classifier's loss is cross-entropy")
     if values["resume"] and values["checkpoint_dir"] is None:
         raise ValueError("resume=True, but there is no checkpoint_dir to resume from")
     one_by_rank = isinstance(values["backend"], MPI) and values["n_jobs"] is None  # a machine's cores are its ranks'

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import Network
 from asysvrg.parameters import Settings
 
@@ -171,6 +172,8 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         If update="plain" is given for several threads that do not wait for each other.
     """
     n = data.n if n is None else n
+    if DIRECTIONS[settings.solver].recursive:
+        settings = _recursive(settings, network)
     choices = _method(settings, data, n)
     batch_size = choices["batch_size"][0]
     if settings.backend == "threads":
@@ -182,6 +185,8 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
         execution, threads = choices["execution"][0], choices["threads"][0]
         choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
+        if DIRECTIONS[settings.solver].recursive:
+            choices |= _one_by_one(settings, execution)
     else:
         choices |= _ranks(settings)
     names = [each.name for each in fields(Plan) if each.name != "reasons"]
@@ -290,6 +295,33 @@ def _threads(
             "take another update, n_jobs=1, or, for all coordinates, execution='lockstep'"
         )
     return {"execution": execution, "threads": threads, "update": update}
+
+
+def _recursive(settings: Settings, network: Network) -> Settings:
+    """The settings of a direction that depends on the one before; refuses those that it cannot have."""
+    for name, is_possible, what in (
+        ("backend", settings.backend == "threads", "'threads'"),
+        ("coordinates", not 0 < settings.coordinates < network.size, "'all'"),
+        ("execution", settings.execution != "shared", "'auto' or 'lockstep'"),
+        ("update", settings.update in ("auto", "plain"), "'auto' or 'plain'"),
+        ("deflation", not settings.deflation, "None or 0"),
+    ):
+        if not is_possible:
+            raise ValueError(
+                f"solver={settings.solver!r} takes {name}={what}; got {getattr(settings, name)!r}: "
+                "each of its updates needs the one before"
+            )
+    return replace(settings, deflation=0, update="plain")
+
+
+def _one_by_one(settings: Settings, execution: str) -> dict[str, Choice]:
+    """What follows from updates that each need the one before."""
+    why = f"solver={settings.solver!r} needs the update before"
+    return {
+        "snapshot_cache": (False, f"solver={settings.solver!r} evaluates at the iterate before"),
+        "lazy_rows": (False, why),
+        "divide_samples": (execution == "lockstep", why),
+    }
 
 
 def _suits_lockstep(network: Network, density: float, threads: int, cores: int) -> tuple[bool, str]:

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from asysvrg.core.loop import Outcome, minimize
-from asysvrg.core.network import Network, Samples
+from asysvrg.core.network import DEGREE_OF_LOSS, Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.scaling import NEUTRAL, Scaling, choose
@@ -76,7 +76,7 @@ def prepare(settings: Settings, network: Network, samples: Samples, placement: S
     """
     scaling = NEUTRAL
     if settings.learning_rate_init == "auto":
-        scaling = choose(samples.X, samples.y if network.loss == "squared" else None, settings.alpha)
+        scaling = choose(samples.X, samples.y if DEGREE_OF_LOSS[network.loss] else None, settings.alpha)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
     n = samples.size if placement is None else placement.n
     plan = make_plan(settings, network, Data.of(X), cores=joblib.cpu_count(), n=n)
@@ -168,7 +168,10 @@ def train(
             return plan.learning_rate
         if preconditioner is not None:
             preconditioner.update(x, start.epoch)
-        L = smoothness(network, scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
+        # A loss of degree 1 has no curvature of its own; that of squared errors stands for it.
+        loss = "squared_error" if DEGREE_OF_LOSS[network.loss] == 1 else network.loss
+        curved = Network(network.widths, network.activation, loss, network.dtype)
+        L = smoothness(curved, scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
         return learning_rate(L, settings.coordinates, network.size)
 
     def test_error(x: np.ndarray) -> float:
@@ -186,7 +189,7 @@ def train(
         outcome = minimize(
             execution,
             x,
-            _schedule(settings, plan, rate * start.factor, start.epoch, objective.unit, validation is not None),
+            _schedule(settings, plan, rate * start.factor, seed, start.epoch, objective.unit, validation is not None),
             trace,
             test_error=None if validation is None else test_error,
             callback=tell,
@@ -208,7 +211,7 @@ def _objective(
     placement: Sharding | None,
 ) -> Objective:
     """The objective of the scaled data, which reports losses in the data's own units."""
-    unit = scaling.target_scale**2
+    unit, squares = scaling.target_scale ** DEGREE_OF_LOSS[network.loss], scaling.target_scale**2
     return Objective(
         network,
         samples,
@@ -217,7 +220,7 @@ def _objective(
         cache=plan.snapshot_cache,
         unit=unit,
         n=None if placement is None else placement.n,
-        spread=None if placement is None or placement.spread is None else placement.spread / unit,
+        spread=None if placement is None or placement.spread is None else placement.spread / squares,
     )
 
 
@@ -235,7 +238,9 @@ def _method(
     return method
 
 
-def _schedule(settings: Settings, plan: Plan, rate: float, first: int, unit: float, has_validation: bool) -> Schedule:
+def _schedule(
+    settings: Settings, plan: Plan, rate: float, seed: int, first: int, unit: float, has_validation: bool
+) -> Schedule:
     return Schedule(
         solver=settings.solver,
         max_iter=settings.max_iter,
@@ -251,6 +256,7 @@ def _schedule(settings: Settings, plan: Plan, rate: float, first: int, unit: flo
         max_time=settings.max_time,
         most_growth=plan.most_growth,
         first=first,
+        seed=seed,
     )
 
 

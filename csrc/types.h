@@ -15,7 +15,7 @@
 #include "losses.h"
 
 /* The directions; Python takes their names from here. */
-#define ASV_DIRECTIONS(DIRECTION) DIRECTION(sgd) DIRECTION(svrg)
+#define ASV_DIRECTIONS(DIRECTION) DIRECTION(sgd) DIRECTION(svrg) DIRECTION(page)
 
 #define ASV_ENUM(name, ...) ASV_##name,
 enum asv_activation { ASV_ACTIVATIONS(ASV_ENUM) ASV_ACTIVATION_COUNT };
@@ -38,6 +38,11 @@ static inline const char *asv_direction_name(int k) {
 static inline int asv_kind_of_loss(int k) {
     static const int kinds[] = {ASV_LOSSES(ASV_KIND)};
     return kinds[k];
+}
+#define ASV_DEGREE(name, kind, degree, ...) degree,
+static inline int asv_degree_of_loss(int k) {
+    static const int degrees[] = {ASV_LOSSES(ASV_DEGREE)};
+    return degrees[k];
 }
 
 enum asv_execution { ASV_SERIAL, ASV_SHARED, ASV_LOCKSTEP };
@@ -119,8 +124,10 @@ typedef struct {
 /* v of Eq. (5) besides the mini-batch's gradients at x^: mu, and the mini-batch's gradients at a reference point. */
 typedef struct {
     int kind; /* enum asv_direction_kind */
-    void *mu; /* dense part of v: grad f(x~) without its l2 term (kernels/direction.inc); or NULL: none */
-    void *reference; /* the point x~ of the gradients that are subtracted; or NULL where the cache has all of them */
+    void *mu; /* dense part of v: grad f(x~) without its l2 term (kernels/direction.inc); or NULL: none. ASV_page: the v
+                 before, which each update replaces */
+    void *reference; /* the point x~ of the gradients that are subtracted; or NULL where the cache has all of them.
+                        ASV_page: the x before, which each update replaces */
     const void *cache; /* what a sweep kept at x~; or NULL: each iteration passes through the network at x~ */
     int32_t *known; /* with a cache, n: for which samples it has what it should, 1 or 0; `complete` adds others */
 } asv_direction;

@@ -220,3 +220,16 @@ def test_share_of_draws_that_a_worker_finds_in_its_cache(workers, passes):
     drawn = rng.integers(n, size=round(n * passes / workers))
     new = np.unique(drawn[drawn >= n / workers])
     assert cache_hits(n, round(n * passes), workers) == pytest.approx(1 - len(new) / len(drawn), abs=0.02)
+
+
+def test_page_is_planned_one_after_the_other():
+    """One thread, or lockstep that divides samples; without preconditioner, snapshot cache and lazy rows."""
+    plan = planned(solver="page", n_jobs=2, inputs=200)
+    assert run_by(plan) == (2, "lockstep", "plain")
+    assert plan.divide_samples
+    assert run_by(planned(solver="page", n_jobs=2, inputs=20)) == (2, "lockstep", "plain")
+    plan = planned(solver="page", n_jobs=1, density=0.001, sparse=True)
+    assert run_by(plan) == (1, "serial", "plain")
+    assert (plan.deflation, plan.snapshot_cache, plan.lazy_rows) == (0, False, False)
+    with pytest.raises(ValueError, match="solver='page' takes backend='threads'"):
+        planned(solver="page", backend="mpi")

@@ -28,6 +28,7 @@ cdef extern from "types.h":
     const char *asv_loss_name(int)
     const char *asv_direction_name(int)
     int asv_kind_of_loss(int)
+    int asv_degree_of_loss(int)
 
     ctypedef struct asv_network:
         int64_t layers

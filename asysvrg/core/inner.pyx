@@ -172,7 +172,7 @@ cdef class InnerLoop:
         x : array of shape (size,), from `aligned_zeros`
         steps : int
             m, the inner iterations of this epoch.
-        direction : {"sgd", "svrg"}
+        direction : {"sgd", "svrg", "page"}
         eta : float
             Learning rate.
         epoch : int
@@ -180,9 +180,9 @@ cdef class InnerLoop:
         l2_factor : float, default=1
             What alpha is multiplied by in these updates.
         mu : array of shape (size,)
-            "svrg": gradient of the loss at x_snap, without the l2 term.
+            "svrg", "page": gradient of the loss at x_snap, without the l2 term. "page" overwrites it.
         x_snap : array of shape (size,)
-            "svrg": the snapshot.
+            "svrg", "page": the snapshot.
         cache : array of shape (n, cache_width), optional
             "svrg": what `Network.sweep` kept at x_snap. Without it, each iteration passes through the network at
             x_snap, too.
@@ -210,6 +210,13 @@ cdef class InnerLoop:
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
         if inner.threads > 1 and inner.execution == ASV_SHARED and inner.rule.memory == ASV_PLAIN:
             raise ValueError("update='plain' loses updates with more than one thread")
+        if direction == "page":
+            if inner.rule.subset or inner.rule.memory != ASV_PLAIN or inner.lazy.done != NULL \
+                    or inner.preconditioner.rank or inner.execution == ASV_LOCKSTEP \
+                    and inner.threads > 1 and not inner.lockstep.divides_samples:
+                raise ValueError("direction='page' updates all coordinates one after the other, by plain stores, "
+                                 "without a preconditioner or lazy rows; lockstep divides the samples")
+            x_snap, cache = self.network.vector(x_snap), None
         delays = np.full(steps, -1, dtype=np.int32)
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws)
         inner.rule.eta = eta

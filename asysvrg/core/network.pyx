@@ -16,8 +16,9 @@ import numpy as np
 
 from asysvrg.core._csrc cimport (
     ASV_ACTIVATION_COUNT, ASV_BLOCK_ROWS, ASV_INDICATORS, ASV_INTERRUPTED, ASV_LABELS, ASV_LINE, ASV_LOSS_COUNT,
-    ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_kernels, asv_kernels_f32, asv_kernels_f64,
-    asv_kind_of_loss, asv_loss_name, asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
+    ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_degree_of_loss, asv_kernels, asv_kernels_f32,
+    asv_kernels_f64, asv_kind_of_loss, asv_loss_name, asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number,
+    asv_tiles_enable,
 )
 
 # Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
@@ -25,6 +26,7 @@ ACTIVATIONS = {asv_activation_name(k).decode(): k for k in range(ASV_ACTIVATION_
 LOSSES = {asv_loss_name(k).decode(): k for k in range(ASV_LOSS_COUNT)}
 KINDS = {ASV_LABELS: "labels", ASV_INDICATORS: "indicators", ASV_REALS: "reals"}
 KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
+DEGREE_OF_LOSS = {name: asv_degree_of_loss(k) for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
 HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and
@@ -135,9 +137,9 @@ cdef class Network:
     widths : sequence of int
         Inputs, hidden units of each layer, outputs; at least two numbers.
     activation : {"relu", "tanh", "logistic", "identity"}
-    loss : {"softmax", "squared", "binary"}
-        Cross-entropy of one label out of several; half the squared residuals; cross-entropy of each of several labels
-        that are there or not, summed.
+    loss : str
+        A name of `LOSSES` (csrc/losses.h). "softmax": cross-entropy of one label out of several. "binary": cross-entropy
+        of each of several labels that are there or not, summed. The others are for real targets.
     dtype : float32 or float64
     tiles : int, optional
         Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
-from asysvrg.core.network import Network, Samples, aligned_zeros
+from asysvrg.core.network import KIND_OF_LOSS, Network, Samples, aligned_zeros
 
 ROWS = 64  # rows of a weight matrix that a temporary array holds at once
 
@@ -55,7 +55,7 @@ class Objective:
     cache : bool, default=False
         Whether snapshots keep a cache when they are asked to.
     unit : float, default=1
-        Reported losses are multiplied by this (the targets' squared scale).
+        Reported losses are multiplied by this: the scale of the targets to the degree of the loss.
     n : int, optional
         Number of all samples, where `samples` are only some of them.
     spread : float, optional
@@ -157,7 +157,7 @@ class Objective:
         return self._relative_error(samples, errors, samples.size)
 
     def _relative_error(self, samples: Samples, errors: float, n: int, spread: float | None = None) -> float:
-        if self.network.loss != "squared":
+        if KIND_OF_LOSS[self.network.loss] != "reals":
             return errors / n
         # 1 - R^2, by scikit-learn's convention where the targets do not vary.
         total = spread_of(samples)[1] if spread is None else spread

@@ -1,9 +1,10 @@
 """Internal scaling: the same objective in variables in which one learning rate suits all inputs and targets.
 
-With inputs (X - mean) / scale and targets (y - target_mean) / target_scale in place of X and y, f / target_scale^2 is
-an objective of the same form. Its variables are W_0' = scale W_0 (row by row) and b_0' = b_0 + mean W_0, and the last
-layer is divided by target_scale. Only the l2 weights change: alpha / scale_i^2 for row i of the first layer, and all
-but the last layer's are divided by target_scale^2. The minimiser is the same; fewer iterations reach it.
+With inputs (X - mean) / scale and targets (y - target_mean) / target_scale in place of X and y, f / target_scale^p is
+an objective of the same form, where p is the degree of the loss (csrc/losses.h). Its variables are W_0' = scale W_0
+(row by row) and b_0' = b_0 + mean W_0, and the last layer is divided by target_scale. Only the l2 weights change:
+alpha / scale_i^2 for row i of the first layer; the last layer's is multiplied by target_scale^2, and all are divided by
+target_scale^p. The minimiser is the same; fewer iterations reach it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from asysvrg.core.network import Network
+from asysvrg.core.network import DEGREE_OF_LOSS, Network
 
 USUAL = (0.1, 10.0)  # range of root mean squares (of the largest column) that need no scaling
 SPARSE_USUAL = 10.0  # the same for sparse input: its largest number
@@ -71,8 +72,9 @@ class Scaling:
         if self.scale is not None:
             rows /= self.scale**2
         weights = np.concatenate([rows, np.full(len(network.widths) - 2, alpha)])
-        own = network.widths[0] if len(network.widths) == 2 else 1  # the last layer's alpha does not change
-        weights[:-own] /= self.target_scale**2
+        last, degree = network.widths[0] if len(network.widths) == 2 else 1, DEGREE_OF_LOSS[network.loss]
+        weights[:-last] /= self.target_scale**degree
+        weights[-last:] *= self.target_scale ** (2 - degree)
         return weights
 
     def scaled(self, network: Network, x: np.ndarray) -> np.ndarray:
@@ -114,7 +116,7 @@ NEUTRAL = Scaling(None, None, None, 1.0)
 
 
 def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
-    """The scaling of inputs and targets (None for labels): none where they have usual sizes.
+    """The scaling of inputs and targets (None: not to be scaled): none where they have usual sizes.
 
     Scales are at least sqrt(alpha): below, the l2 term determines the weights, not the data.
     """

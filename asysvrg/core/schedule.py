@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from asysvrg.core.directions import DIRECTIONS, Direction
 
 
@@ -77,6 +79,8 @@ class Schedule:
         The learning rate grows to at most this many times its initial value while the loss falls; 1 for never.
     first : int
         Number of the first epoch. The run continues one of this many epochs.
+    seed : int
+        Of random lengths.
     """
 
     solver: str
@@ -93,6 +97,7 @@ class Schedule:
     max_time: float = math.inf
     most_growth: float = 1.0
     first: int = 0
+    seed: int = 0
 
     def direction(self, epoch: int) -> Direction:
         """The direction of an epoch's updates."""
@@ -106,13 +111,19 @@ class Schedule:
             return self.learning_rate * (1 - epoch / (self.max_iter if self.solver == "sgd" else self.sgd_epochs))
         return self.learning_rate / (1 + epoch) ** self.decay
 
+    def steps(self, epoch: int) -> int:
+        """The number of an epoch's updates."""
+        if not self.direction(epoch).random_length:
+            return self.inner_steps
+        return int(np.random.default_rng([self.seed, epoch]).geometric(1 / self.inner_steps))
+
     def epoch(self, number: int, factor: float = 1.0, deadline: float = math.inf) -> Epoch:
         """Epoch `number` with `factor` times its learning rate."""
         return Epoch(
             number,
             self.direction(number),
             eta=factor * self.eta(number),
-            steps=self.inner_steps,
+            steps=self.steps(number),
             l2_factor=l2_factor(number, self.alpha_boost),
             deadline=deadline,
         )

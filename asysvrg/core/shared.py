@@ -73,7 +73,7 @@ class SharedExecution:
         delays = self._loop.run(
             x,
             epoch.steps,
-            direction=direction.name,
+            direction=direction.kernel,
             eta=epoch.eta,
             l2_factor=epoch.l2_factor,
             epoch=epoch.number,

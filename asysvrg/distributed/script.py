@@ -17,7 +17,7 @@ import numpy as np
 
 from asysvrg._version import __version__
 from asysvrg.core.loop import Outcome
-from asysvrg.core.network import Network, Samples
+from asysvrg.core.network import KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.scaling import Scaling
 from asysvrg.core.trace import Trace
@@ -178,7 +178,7 @@ def agreed_samples(
             samples, factor = sharding.join(samples, mass, rows), scale
     if agreed["weighted"]:
         samples = sharding.reweighted(samples, factor)
-    spread = agreed["spread"] if network.loss == "squared" else None
+    spread = agreed["spread"] if KIND_OF_LOSS[network.loss] == "reals" else None
     return samples, Sharding(agreed["n"], spread, agreed["shards"])
 
 

@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 from scipy import sparse
 
-from asysvrg.core.network import Network, Samples
+from asysvrg.core.network import KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import spread_of
 from asysvrg.inputs import rows
 from asysvrg.store.files import digest
@@ -41,7 +41,7 @@ class Sharding:
 
 def describe(network: Network, samples: Samples, mass: float, threads: int, **settings: Any) -> dict[str, Any]:
     """What a rank says of itself: the settings that must be equal, and its samples."""
-    mean, spread = spread_of(samples) if network.loss == "squared" else (np.zeros(0), 0.0)
+    mean, spread = spread_of(samples) if KIND_OF_LOSS[network.loss] == "reals" else (np.zeros(0), 0.0)
     return settings | {
         "n_features": network.widths[0], "outputs": network.widths[-1], "dtype": network.dtype.name,
         "hidden_layer_sizes": list(network.widths[1:-1]), "activation": network.activation, "loss": network.loss,

@@ -14,10 +14,11 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from asysvrg.core.network import ACTIVATIONS, LOSSES, Network
+from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
 from asysvrg.distributed.backend import MPI
 from asysvrg.store import archive
 
+SKLEARN_ACTIVATIONS, SKLEARN_LOSSES = ("identity", "logistic", "tanh", "relu"), ("softmax", "binary", "squared_error")
 FORMAT, VERSION = "asysvrg-model", 1
 # Fitted attributes that a file stores, and their types. A model may lack some of them.
 FITTED: dict[str, type] = {
@@ -76,6 +77,10 @@ class Persistent:
         if binary:
             coefs[-1] = coefs[-1][:, 1:] - coefs[-1][:, :1]
             intercepts[-1] = intercepts[-1][1:] - intercepts[-1][:1]
+        if network.activation not in SKLEARN_ACTIVATIONS or network.loss not in SKLEARN_LOSSES:
+            raise ValueError(
+                f"scikit-learn's MLP has no activation={network.activation!r} or loss={network.loss!r}, as this model"
+            )
         kind = MLPClassifier if is_classifier else MLPRegressor
         mlp = kind(network.widths[1:-1], activation=network.activation, alpha=self.alpha, max_iter=self.max_iter)
         mlp.coefs_, mlp.intercepts_ = coefs, intercepts
@@ -166,7 +171,7 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
     rows = model.history_.get("epochs")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "loss" in row for row in rows):
         raise ValueError("its history has no list of epochs")
-    if is_classifier != (classes is not None) or is_classifier != (network.loss in ("softmax", "binary")):
+    if is_classifier != (classes is not None) or is_classifier != (KIND_OF_LOSS[network.loss] != "reals"):
         raise ValueError(f"classes or the loss {network.loss!r} do not match {kind.__name__}")
     if classes is not None:
         model.classes_ = _classes(classes)
@@ -182,6 +187,7 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
 
 def _network(values: dict[str, Any], x: np.ndarray) -> Network:
     widths, activation, loss, dtype = (values[name] for name in ("widths", "activation", "loss", "dtype"))
+    loss = "squared_error" if loss == "squared" else loss  # its name in older files
     if not isinstance(widths, list) or any(type(width) is not int or not 0 < width < 2**31 for width in widths):
         raise ValueError("widths are not a list of positive integers")
     if activation not in list(ACTIVATIONS) or loss not in list(LOSSES) or dtype not in ["float32", "float64"]:

@@ -20,7 +20,7 @@ from asysvrg.core.trace import Trace
 @combinations(
     hidden=[(), (19, 6)],
     dtype=DTYPES,
-    loss=["softmax", "squared", "binary"],
+    loss=["softmax", "squared_error", "binary"],
     form=["dense", "zeros", "csr"],
     direction=["sgd", "svrg", "svrg-uncached"],
     coordinates=[(0, 1), (9, 1)],

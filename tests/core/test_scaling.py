@@ -22,7 +22,7 @@ def table(form, outputs=3, n=60, p=6):
 
 @pytest.mark.parametrize("form", ["dense", "csr"])
 @pytest.mark.parametrize("hidden", [(), (4,), (4, 3)], ids=str)
-@pytest.mark.parametrize("loss", ["softmax", "squared"])
+@pytest.mark.parametrize("loss", ["softmax", "squared_error"])
 def test_scaling_changes_the_variables_and_not_the_objective(form, hidden, loss):
     X, y = table(form)
     if loss == "softmax":
@@ -54,4 +54,4 @@ def test_scales_stop_where_the_l2_term_rules():
     """A column of size 1e-9 gets an l2 weight that a learning rate can live with."""
     X, y = np.random.default_rng(0).normal(size=(50, 2)) * [100, 1e-9], np.zeros((50, 1))
     scaling = choose(X, y, 1e-4)
-    assert scaling.l2(1e-4, Network((2, 1), "relu", "squared", np.float64)).max() <= 1.0001
+    assert scaling.l2(1e-4, Network((2, 1), "relu", "squared_error", np.float64)).max() <= 1.0001

@@ -22,13 +22,13 @@ MODES = {
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_concurrent_atomic_adds_are_all_there(dtype):
     x = aligned_zeros((1,), dtype)
-    atomic_adds(Network((1, 1), "relu", "squared", dtype), x, 16 * 10**6, 16)
+    atomic_adds(Network((1, 1), "relu", "squared_error", dtype), x, 16 * 10**6, 16)
     assert x[0] == 16 * 10**6  # below 2^24: exact in float32, too
 
 
 def drift(dtype, threads, mode, coordinates, block, steps=3000):
     """Inner iterations whose direction is the constant mu: the inputs are zero, and so are outputs and targets."""
-    network = Network((37, 91), "relu", "squared", dtype)  # odd: every second row of float32 begins within a word
+    network = Network((37, 91), "relu", "squared_error", dtype)  # odd: every second row of float32 begins within a word
     samples = Samples(np.zeros((5, 37), dtype), np.zeros((5, 91), dtype))
     loop = InnerLoop(
         network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, seed=3, threads=threads, **mode
@@ -64,7 +64,7 @@ def test_no_update_is_lost(dtype, threads, mode, coordinates, block):
 def test_no_lazy_row_is_lost(dtype, threads, mode):
     """As above, with sparse inputs: samples of weight zero have no gradient, but their columns' rows are touched."""
     X = sparse.random_array((50, 400), density=0.01, format="csr", dtype=dtype, rng=0)
-    network = Network((400, 90), "relu", "squared", dtype)
+    network = Network((400, 90), "relu", "squared_error", dtype)
     samples = Samples(X, np.zeros((50, 90), dtype), np.zeros(50, dtype))
     loop = InnerLoop(
         network, samples, alpha=0.0, batch_size=2, seed=3, threads=threads, lazy_rows=True, **MODES[mode]

@@ -94,7 +94,7 @@ def test_direction(p, hidden, batch, form, threads, rank):
 @pytest.mark.parametrize("update", ["atomic", "striped"])
 def test_no_update_is_lost(update, threads):
     """Directions that do not depend on x add up to the same in any order: identity, and targets far away."""
-    problem = on_tiles(300, (), "dense", loss="squared", alpha=0.0)
+    problem = on_tiles(300, (), "dense", loss="squared_error", alpha=0.0)
     problem.samples.y[:] *= 1e6
     expected = problem.twin.epoch("sgd", problem.x, 200, 1e-9, 40, 0, 1, seed=7, epoch=3)
     loop, x = problem.inner_loop(update=update, threads=threads, batch=40), problem.vector(problem.x)

@@ -8,14 +8,14 @@ from scipy import sparse
 from asysvrg.core.objective import Objective
 from asysvrg.core.shared import SharedExecution
 from helpers.combinations import combinations
-from helpers.twin import Twin
+from helpers.twin import ACTIVATION, Twin
 
 TOLERANCE = {np.float64: 1e-10, np.float32: 3e-4}
 DTYPES = [np.float64, np.float32]
 PROBLEMS = {
     "hidden": [(), (7,), (19, 6), (5, 40, 3)],
-    "activation": ["relu", "tanh", "logistic", "identity"],
-    "loss": ["softmax", "squared", "binary"],
+    "activation": list(ACTIVATION),
+    "loss": ["softmax", "squared_error", "binary"],
     "form": ["dense", "zeros", "csr"],
     "weighted": [False, True],
 }

@@ -7,12 +7,17 @@ import itertools
 
 import numpy as np
 from asysvrg.core.inner import draw_batch, draw_blocks
+from scipy.special import expit
+from scipy.stats import norm
 
+# Each activation and its derivative, in terms of the sum z.
 ACTIVATION = {
-    "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(float)),
-    "tanh": (np.tanh, lambda a: 1 - a**2),
-    "logistic": (lambda z: 1 / (1 + np.exp(-z)), lambda a: a * (1 - a)),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float)),
+    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "logistic": (expit, lambda z: expit(z) * (1 - expit(z))),
     "identity": (lambda z: z, np.ones_like),
+    "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
+    "gelu": (lambda z: z * norm.cdf(z), lambda z: norm.cdf(z) + z * norm.pdf(z)),
 }
 
 
@@ -39,11 +44,11 @@ def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
     function, derivative = ACTIVATION[activation]
     layers = unpack(widths, np.asarray(x, dtype=float))
     weight = np.ones(len(X)) if weight is None else weight
-    acts = [X]
-    for i, (W, b) in enumerate(layers):
-        z = acts[-1] @ W + b
-        acts.append(function(z) if i + 1 < len(layers) else z)
-    z = acts.pop()
+    acts, sums = [X], []
+    for W, b in layers:
+        sums.append(acts[-1] @ W + b)
+        acts.append(function(sums[-1]))
+    z = sums[-1]
     if loss == "softmax":
         log_p = z - z.max(1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
@@ -60,9 +65,10 @@ def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
         outputs = z
     delta = delta * weight[:, None]
     parts = []
-    for (W, _), a in zip(layers[::-1], acts[::-1], strict=True):
-        parts = [np.einsum("ni,nj->nij", a, delta).reshape(len(X), -1), delta, *parts]
-        delta = (delta @ W.T) * derivative(a)
+    for layer in reversed(range(len(layers))):
+        parts = [np.einsum("ni,nj->nij", acts[layer], delta).reshape(len(X), -1), delta, *parts]
+        if layer:
+            delta = (delta @ layers[layer][0].T) * derivative(sums[layer - 1])
     return values * weight, np.concatenate(parts, axis=1), outputs
 
 

@@ -106,7 +106,7 @@ int main(int count_of_arguments, char **arguments) {
                 .depth = i / 2 % 3,
                 .form = i / 6,
                 .activation = ASV_relu,
-                .loss = i % 3 == 0 ? ASV_squared : ASV_softmax,
+                .loss = i % 3 == 0 ? ASV_squared_error : ASV_softmax,
                 .direction = ASV_svrg,
                 .cached = count / 3 % 2,
                 .execution = lockstep ? ASV_LOCKSTEP : ASV_SHARED,

@@ -178,7 +178,7 @@ DAMAGE = [
     (lambda path: with_values(path, widths=[2**30, 2**30]), "2**31"),
     (lambda path: with_values(path, activation="sine"), "'sine'"),
     (lambda path: with_values(path, activation=["relu"]), "unknown"),
-    (lambda path: with_values(path, loss="squared"), "squared"),
+    (lambda path: with_values(path, loss="squared_error"), "squared_error"),
     (lambda path: with_values(path, dtype="int8"), "'int8'"),
     (lambda path: with_values(path, **{"class": "Popen"}), "class 'Popen' is not one of AsySVRGClassifier, "),
     (lambda path: with_values(path, **{"class": "_AsySVRG"}), "is not one of"),
@@ -262,6 +262,13 @@ def test_to_sklearn_predicts_the_same(kind, outputs, hidden, dtype, activation):
         np.testing.assert_allclose(mlp.predict_proba(X), model.predict_proba(X), atol=1e-6)
     assert mlp.score(X, y) == pytest.approx(model.score(X, y), abs=1e-6)
     assert mlp.loss_curve_ == [row["loss"] for row in model.history_["epochs"][1:]]
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "gelu"])
+def test_to_sklearn_refuses_what_mlp_lacks(activation):
+    X, y = samples(AsySVRGRegressor)
+    with pytest.raises(ValueError, match=f"has no activation='{activation}'"):
+        fitted(AsySVRGRegressor, X=X, y=y, activation=activation).to_sklearn()
 
 
 @pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"]], ids=len)
