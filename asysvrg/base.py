@@ -24,6 +24,8 @@ from asysvrg.plan import Plan
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
 
+FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
+
 
 class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
     """A network and its training. The subclasses say what outputs and targets mean."""
@@ -77,18 +79,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         job = self._prepare(None, X, y, None, X_val, y_val)
         return prepare(job["settings"], job["network"], job["samples"]).plan
 
-    def _prepare(
-        self,
-        session: Any,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        X_val: Any,
-        y_val: Any,
-        *,
-        partial: bool = False,
-        classes: Any = None,
-    ) -> dict[str, Any]:
+    def _prepare(self, session, X, y, sample_weight, X_val, y_val, *, partial=False, classes=None) -> dict[str, Any]:
         """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
 
         Returns the arguments of `train`.
@@ -195,9 +186,8 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
     def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, X, dtype=np.dtype(self.dtype), ensure_non_negative=True, copy=True
-            )
+            how = {"dtype": np.dtype(self.dtype), "ensure_non_negative": True, "copy": True}
+            weight = _check_sample_weight(sample_weight, X, **how)
             if not weight.any():
                 raise ValueError("sample_weight is zero for every sample; at least one must be positive")
         if self.class_weight is not None:
@@ -208,17 +198,8 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         return weight
 
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=np.dtype(self.dtype if reset else self._network.dtype),
-            order="C",
-            multi_output=True,
-            y_numeric=False,
-        )
+        dtype = np.dtype(self.dtype if reset else self._network.dtype)
+        X, y = validate_data(self, X, y, reset=reset, dtype=dtype, multi_output=True, y_numeric=False, **FORMS)
         return inputs.canonical(X), y
 
     def _validation(self, X_val: Any, y_val: Any) -> Samples | None:
@@ -234,7 +215,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
     def _check_X(self, X: Any, dtype: Any) -> Any:
         inputs.refuse_complex(X=X)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.dtype(dtype), order="C", reset=False)
+        X = validate_data(self, X, reset=False, dtype=np.dtype(dtype), **FORMS)
         return inputs.canonical(X)
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -258,15 +239,8 @@ def _one_epoch(settings: Settings, epoch: int) -> Settings:
             "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
             "give decay a number"
         )
-    return replace(
-        settings,
-        max_iter=epoch + 1,
-        tol=0.0,
-        early_stopping=False,
-        target_loss=-np.inf,
-        checkpoint_dir=None,
-        resume=False,
-    )
+    off = {"tol": 0.0, "early_stopping": False, "target_loss": -np.inf, "checkpoint_dir": None, "resume": False}
+    return replace(settings, max_iter=epoch + 1, **off)
 
 
 def _plain(value: Any) -> Any:

@@ -60,14 +60,8 @@ def train(args: argparse.Namespace) -> int:
         if shows:
             _check_outputs(args)
         parameters = options.estimator_parameters(args)
-        sets = data.load(
-            args.data,
-            data_home=args.data_home,
-            train_size=args.train_size,
-            test_size=args.test_size,
-            target=args.target,
-            seed=args.seed,
-        )
+        names = ("data_home", "train_size", "test_size", "target", "seed")
+        sets = data.load(args.data, **{name: getattr(args, name) for name in names})
         task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
         kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
         model = kind(**parameters)

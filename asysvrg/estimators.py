@@ -173,18 +173,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         return tags
 
     def partial_fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
-        """Trains one epoch: from random parameters at first, then from those reached so far.
-
-        `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop.
-
-        Parameters
-        ----------
-        X, y, sample_weight, X_val, y_val : as for `fit`
-
-        Returns
-        -------
-        self
-        """
+        """Trains one epoch, as `AsySVRGClassifier.partial_fit`; all arguments are those of `fit`. Returns self."""
         self._partial_fit(X, y, sample_weight, X_val, y_val, None)
         return self
 

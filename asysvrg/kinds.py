@@ -42,8 +42,8 @@ def parameter(
 ) -> Any:
     """A field of a table.
 
-    `summary`, without a full stop, is the help of its option. With `details`, and `unset` for the meaning of None as
-    the default, it is the documentation. `option` says whether the command line has the option.
+    `summary`, without a full stop, is the help of its option; with `details` it is the documentation. `unset` is what
+    None stands for, where None is allowed. `option` says whether the command line has the option.
     """
     entry = SimpleNamespace(kind=kind, summary=summary, details=details, unset=unset, option=option)
     return field(default=default, metadata={"entry": entry})
@@ -55,8 +55,12 @@ def entries(table: type) -> dict[str, SimpleNamespace]:
 
 
 def checked(table: type, values: Any) -> dict[str, Any]:
-    """The attributes of `values` that the table names, each checked by its kind."""
-    return {name: entry.kind.check(getattr(values, name), name) for name, entry in entries(table).items()}
+    """The attributes of `values` that the table names, each checked by its kind, or None where that is allowed."""
+    given = {name: (getattr(values, name), entry) for name, entry in entries(table).items()}
+    return {
+        name: None if value is None and entry.unset else entry.kind.check(value, name)
+        for name, (value, entry) in given.items()
+    }
 
 
 def documented(table: type) -> str:
@@ -152,11 +156,6 @@ def or_word(word: str, kind: Kind) -> Kind:
 
     parse.__name__ = f"{kind.text} or {word!r}"  # what argparse calls it
     return Kind(f'{kind.text} or "{word}"', check, {"type": parse, "metavar": f"{kind.option['metavar']}|{word}"})
-
-
-def optional(kind: Kind) -> Kind:
-    """A value of a kind, or None."""
-    return Kind(kind.text, lambda value, name: None if value is None else kind.check(value, name), kind.option)
 
 
 def as_given(text: str, **option: Any) -> Kind:

@@ -81,7 +81,7 @@ class Parameters:
     )
     alpha_boost: float | None = parameter(
         None,
-        kinds.optional(kinds.number(1)),
+        kinds.number(1),
         "L2 continuation: the factor of `alpha` in the first epoch, halved in each later epoch down to 1",
         "Random initial weights then shrink faster to the size that `alpha` wants. The objective and the recorded loss "
         "are those of `alpha` itself.",
@@ -120,19 +120,19 @@ class Parameters:
     max_iter: int = parameter(12, kinds.integer(1), "Epochs, of `inner_steps` updates each")
     inner_steps: int | None = parameter(
         None,
-        kinds.optional(kinds.integer(1)),
+        kinds.integer(1),
         "Updates between two snapshots (m)",
         unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates',
     )
     sgd_epochs: int | None = parameter(
         None,
-        kinds.optional(kinds.integer(0)),
+        kinds.integer(0),
         "Epochs of SGD before SVRG (the paper's SGD_SVRG); counted in `max_iter`",
         unset='2 with learning_rate_init="auto", else 0',
     )
     deflation: int | None = parameter(
         None,
-        kinds.optional(kinds.integer(0)),
+        kinds.integer(0),
         "Rank of the preconditioner: steps are shortened along so many principal directions of each layer's input",
         "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
         "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
@@ -167,7 +167,7 @@ class Parameters:
     )
     max_delay: int | None = parameter(
         None,
-        kinds.optional(kinds.integer(0)),
+        kinds.integer(0),
         "Largest delay of an update (Delta of Assumption 4)",
         "If x has had more updates since a thread read it, the update is computed again before it is applied.",
         unset="no bound",
@@ -199,17 +199,17 @@ class Parameters:
         "Share of the samples held out for `early_stopping` where no validation set is given",
     )
     target_loss: float | None = parameter(
-        None, kinds.optional(kinds.number()), "Stop when the objective is at most this", unset="no target"
+        None, kinds.number(), "Stop when the objective is at most this", unset="no target"
     )
     max_time: float | None = parameter(
         None,
-        kinds.optional(kinds.number(0, finite=False)),
+        kinds.number(0, finite=False),
         "Seconds of wall-clock time after which to stop, within an epoch if need be",
         unset="no limit",
     )
     checkpoint_dir: str | None = parameter(
         None,
-        kinds.optional(kinds.folder()),
+        kinds.folder(),
         "Folder that keeps the state after every epoch, for `resume`",
         "It is made if it does not exist, and belongs to one run at a time.",
         unset="no checkpoints",

@@ -14,12 +14,12 @@ from asysvrg.kinds import parameter
 class Table:
     size: int = parameter(3, kinds.integer(1), "Size of `it_all`", "A number that " + "is long " * 20)
     _: KW_ONLY
-    it_all: float | None = parameter(None, kinds.optional(kinds.number(0, 1, open_ends=True)), "All", unset="`none`")
+    it_all: float | None = parameter(None, kinds.number(0, 1, open_ends=True), "All", unset="`none`")
     hidden: str = parameter("a", kinds.one_of("a", None, "b"), "Not on the command line", option=False)
     rate: float | str = parameter(0.5, kinds.or_word("auto", kinds.number(0, finite=False)), "Rate")
     is_on: bool = parameter(False, kinds.flag(), "Whether")
     widths: tuple = parameter((2,), kinds.sizes(), "Widths")
-    where: str | None = parameter(None, kinds.optional(kinds.folder()), "Folder", unset="nowhere")
+    where: str | None = parameter(None, kinds.folder(), "Folder", unset="nowhere")
 
 
 def test_one_entry_is_an_argument_a_default_and_a_check():
