@@ -20,7 +20,7 @@ demo: ## train on digits, and on MNIST if it is found; draw demo.png
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.built $(VENV)/.installed
 	$(PY) -m asysvrg.demo
 
-TESTED := $(addprefix $(VENV)/.,installed built with-plot with-test with-mpi)
+TESTED := $(addprefix $(VENV)/.,installed built with-test with-mpi)
 test: $(TESTED) ## the tests; ARGS="-m 'not slow'" for the short ones, ARGS="-k words" for some
 	$(PY) -m pytest $(ARGS)
 

@@ -24,7 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "mnist": {  # the paper's: 784-100-10, C = 1e-3, |I_t| = 10, m = 1,000
         "sizes": {"train_size": 10_000, "test_size": 2_000},
-        "common": {"alpha": 1e-3, "batch_size": 10, "max_iter": 40, "inner_steps": 1000},
+        "common": {"alpha": 1e-3, "batch_size": 10, "max_iter": 25, "inner_steps": 1000},
         "SGD": {"solver": "sgd", "learning_rate_init": 0.2, "decay": 0.4},
         "SVRG": {"learning_rate_init": 0.1},
         "SGD_SVRG": {"learning_rate_init": 0.1, "sgd_epochs": 5},
