@@ -195,7 +195,7 @@ def test_launch_inside_a_rank(program, tmp_path, mpi):
 def test_readme_example(tmp_path, mpi):
     """As written, from the line after pip's to the end; with this environment's commands."""
     text = (mpi_jobs.ROOT / "README.md").read_text()
-    [example] = re.findall(r"```sh\npip install \"asysvrg\[mpi\]\"\n(.*?)```", text, re.DOTALL)
+    [example] = re.findall(r"```sh\npip install \"\.\[mpi\]\"\n(.*?)```", text, re.DOTALL)
     assert "asysvrg launch" in example
     script = f'set -e\nasysvrg() {{ {sys.executable} -m asysvrg "$@"; }}\n{example}'
     done = run(["bash", "-c", script], tmp_path, 90)
