@@ -7,10 +7,12 @@ import pickle
 
 import numpy as np
 import pytest
+from asysvrg.core.network import ACTIVATIONS
 from helpers.estimators import ESTIMATORS, data, small
 from sklearn.base import clone
 
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.core.directions import DIRECTIONS
 from asysvrg.kinds import entries
 from asysvrg.parameters import Parameters, Settings, check
 
@@ -132,8 +134,9 @@ BAD_PARAMETERS = [
     ({"execution": "lockstep", "coordinates": "lines:9"}, ValueError, "got coordinates='lines:9'"),
     ({"execution": "lockstep", "update": "atomic"}, ValueError, "update='atomic' is for execution='shared'"),
     ({"update": "striped", "coordinates": 9}, ValueError, "coordinates='lines:9'; got coordinates=9"),
-    ({"activation": "sine"}, ValueError, "activation is one of relu, tanh, logistic, identity; got 'sine'"),
-    ({"solver": "adam"}, ValueError, "solver is one of svrg, sgd; got 'adam'"),
+    ({"activation": "sine"}, ValueError, f"activation is one of {', '.join(ACTIVATIONS)}; got 'sine'"),
+    ({"solver": "adam"}, ValueError, f"solver is one of {', '.join(DIRECTIONS)}; got 'adam'"),
+    ({"loss": "hinge"}, ValueError, "loss is one of squared_error, .*; got 'hinge'"),
     ({"update": "wild"}, ValueError, "update is one of auto, plain, atomic, striped; got 'wild'"),
     ({"update": "plain", "n_jobs": 2, "execution": "shared"}, ValueError, "loses updates"),
     ({"backend": "gpu"}, ValueError, r"backend is one of threads, mpi, MPI\(...\); got 'gpu'"),
