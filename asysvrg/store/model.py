@@ -26,6 +26,7 @@ FITTED: dict[str, type] = {
     "_stream": int, "_factor": float,
 }  # fmt: skip
 CLASSES: dict[str, type] = {}
+OF_OLDER_FILES = {"block", "wait", "late", "compress", "servers"}  # parameters that `fit` alone needed
 
 
 class Persistent:
@@ -202,10 +203,10 @@ def _network(values: dict[str, Any], x: np.ndarray) -> Network:
 
 def _parameters(kind: type, packed: Any) -> dict[str, Any]:
     given = {name: _unpacked(value) for name, value in packed.items()}
-    unknown = sorted(set(given) - set(kind._get_param_names()))
+    unknown = sorted(set(given) - set(kind._get_param_names()) - OF_OLDER_FILES)
     if unknown:
         raise ValueError(f"parameters {', '.join(unknown)[:80]} are unknown")
-    return given
+    return {name: value for name, value in given.items() if name not in OF_OLDER_FILES}
 
 
 # JSON has no tuples, and only strings as keys: they are stored as {"tuple": [...]} and {"dict": [[key, value], ...]}.
