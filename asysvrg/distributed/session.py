@@ -244,14 +244,16 @@ class Participant(Session):
 
     def _ask(self, rank: int, message: Message) -> None:
         self.asked[rank] = time.monotonic()
-        self._send(rank, message, question=True)
+        self._send(rank, message, True)
 
-    def _send(self, rank: int, message: Message, **how: bool) -> None:
+    def _send(self, rank: int, message: Message, question: bool = False) -> None:
+        """Sends a question, or a last message."""
+        questions = self.world.questions
+        questions[rank] = seq = questions[rank] + 1
+        message.stamp(self.stage, self.run, seq)
         if rank == 0:
             self.last_sent = time.monotonic()
-        self.world.questions[rank] += 1
-        message.stamp(self.stage, self.run, self.world.questions[rank])
-        self.link.send(rank, message, **how)
+        self.link.send(rank, message, question, not question)
 
     def _pulse(self) -> None:
         now = time.monotonic()
@@ -312,9 +314,9 @@ class Participant(Session):
         """Says the last words."""
         self.heartbeat.stop()
         if error is None:
-            self._send(0, Message(Kind.BYE), last=True)
+            self._send(0, Message(Kind.BYE))
         elif getattr(error, "rank", -1) != 0 and not getattr(error, "from_server", False):
-            self._send(0, protocol.failed(Kind.FAIL, error, _text(error)), last=True)
+            self._send(0, protocol.failed(Kind.FAIL, error, _text(error)))
         if self.endpoint is not None:
             self._dismiss(error, str(error))
         self._leave_other_servers()
@@ -327,7 +329,7 @@ class Participant(Session):
             owing -= {rank for rank, _ in self.link.poll()} | {rank for rank in owing if self._ended(rank)}
             time.sleep(1e-3)
         for rank in self.other_servers:
-            self._send(rank, Message(Kind.BYE), last=True)
+            self._send(rank, Message(Kind.BYE))
 
 
 def _text(error: BaseException | None) -> str:

@@ -61,7 +61,7 @@ class Worker:
     def divide(self, v: np.ndarray, codecs: Sequence[Codec], shards: Sequence[slice]) -> None:
         """Sets the vector in which directions are computed, and how x and v are divided among servers."""
         self.codecs, self.slices, self.v = codecs, shards, v
-        self.v_shards = [v] if len(shards) == 1 else [v[where] for where in shards]
+        self.v_shards = [v[where] for where in shards]
         self.x = None if len(shards) == 1 else aligned_zeros(v.shape, v.dtype)
         # The answers of servers 1, 2, ...; None from one that has been asked and has not answered yet.
         self.others: list[Message | None] = [protocol.parameters(-1, 0, v[:0]) for _ in shards[1:]]
@@ -133,6 +133,9 @@ class Worker:
         """The direction of an iteration, a shard for each server."""
         epoch, iteration = step.epoch, step.iteration
         evaluated = self._compute(self._x(step), step)
+        if not self.others:
+            code = self.codecs[0].direction(self.v, epoch)  # v itself may lie in the message already
+            return {0: protocol.direction(epoch, step.version, iteration, evaluated, code)}
         answers = {
             rank: protocol.direction(epoch, base.version, iteration, evaluated, codec.direction(v, epoch))
             for rank, (base, codec, v) in enumerate(zip((step, *self.others), self.codecs, self.v_shards, strict=True))
