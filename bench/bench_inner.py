@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import draw_batch
+from asysvrg.core.draws import draw_batch
 from conftest import ALPHA, BATCH, ETA, MODES, Inner, Problem
 
 STEPS = 1000  # the paper's m

@@ -26,13 +26,14 @@ LAYERS = [
     | {"distributed._message", "distributed.rank_wrapper"},
     {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress"}
     | {"distributed.protocol"},
-    {"core.inner", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
+    {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
     | {"callbacks"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
-    {"core.importance", "core.loop", "core.scaling", "core.smoothness", "data.__init__"}
+    {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.__init__"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
-    | {"distributed.mpi", "distributed.updates", "distributed.worker"},
-    {"core.shared", "store.checkpoint", "store.model", "config", "parameters", "distributed.launch"},
+    | {"distributed.mpi", "distributed.updates"},
+    {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
+    | {"distributed.launch", "distributed.worker"},
     {"distributed.session", "plan"},
     {"distributed.execution", "distributed.sharding"},
     {"distributed.script"},

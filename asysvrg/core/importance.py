@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asysvrg.core.inner import resample
+from asysvrg.core.draws import resample
 
 UNIFORM = 0.5  # share of the probability that all samples have in equal parts
 UNSEEN = 1.0  # gradient norm of a sample that has not been drawn yet

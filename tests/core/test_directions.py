@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import draw_batch
+from asysvrg.core.draws import draw_batch
 from helpers.problems import Problem
 
 from asysvrg import AsySVRGClassifier

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import divide
+from asysvrg.core.draws import divide
 from helpers.combinations import combinations
 from helpers.problems import DTYPES, TOLERANCE, Problem, at_snapshot, shortened
 
 import asysvrg
-from asysvrg.core import inner
+from asysvrg.core import draws
 from asysvrg.core.importance import Importance
 
 forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
@@ -108,7 +108,7 @@ def test_columns_are_divided_by_their_work(form, parts):
     assert split.shape == (parts - 1, 50)
     for cut, below in zip(cuts[1:-1], split, strict=True):
         np.testing.assert_array_equal(below, (dense[:, :cut] != 0).sum(1))
-    work = inner.ROW_COST + 10 * (dense != 0).mean(0)
+    work = draws.ROW_COST + 10 * (dense != 0).mean(0)
     shares = np.add.reduceat(np.r_[work, 0], cuts[:-1]) * (np.diff(cuts) > 0)
     assert shares.max() <= work.sum() / parts + work.max()
 

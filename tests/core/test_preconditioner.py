@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import draw_batch
+from asysvrg.core.draws import draw_batch
 from asysvrg.core.network import Network, Samples
 from helpers.combinations import combinations
 from helpers.problems import DTYPES, TOLERANCE, Problem, shortened

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import draw_batch, draw_blocks
+from asysvrg.core.draws import draw_batch, draw_blocks
 
 
 def test_draws_depend_on_seed_epoch_and_iteration_only():

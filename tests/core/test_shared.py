@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import InnerLoop, atomic_adds, draw_blocks
+from asysvrg.core.draws import draw_blocks
+from asysvrg.core.inner import InnerLoop, atomic_adds
 from asysvrg.core.network import Network, Samples, aligned_zeros
 from helpers.problems import Problem
 from scipy import sparse

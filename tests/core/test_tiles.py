@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import draw_batch
+from asysvrg.core.draws import draw_batch
 from asysvrg.core.network import aligned_zeros
 from helpers.combinations import combinations
 from helpers.problems import MODES, TOLERANCE, Problem, shortened

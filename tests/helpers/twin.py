@@ -6,7 +6,7 @@ Formulas in float64, straight from the paper; nothing here is shared with csrc/ 
 import itertools
 
 import numpy as np
-from asysvrg.core.inner import draw_batch, draw_blocks
+from asysvrg.core.draws import draw_batch, draw_blocks
 from scipy.special import expit, huber, xlogy
 from scipy.stats import norm
 
