@@ -19,10 +19,18 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "combinations(factors, possible): see helpers/combinations.py")
+    config.addinivalue_line("markers", "full: part of `make test-all` alone")
 
 
 def pytest_generate_tests(metafunc):
     combinations.parametrize(metafunc, metafunc.config.getoption("full"))
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("full"):
+        left_out = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
 
 
 @pytest.fixture(scope="session")

@@ -422,6 +422,7 @@ def test_mnist_all_coordinates(elsewhere):
     pytest.fail("three runs, and none below 0.130 and 4%")
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_home")
 def test_mnist_1000_coordinates(elsewhere):

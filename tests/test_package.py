@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import shutil
+import site
 import subprocess
 import sys
 import tarfile
@@ -200,8 +201,8 @@ def test_build_is_not_stale():
 
 
 @pytest.fixture(scope="module")
-def distributions(tmp_path_factory):
-    """The source distribution and, built from it in an environment of its own, the wheel."""
+def distributions(tmp_path_factory, full):
+    """The source distribution and the wheel built from it: with --full, in an environment of its own."""
     pytest.importorskip("build")
     pytest.importorskip("Cython")
     folder = tmp_path_factory.mktemp("dist")
@@ -209,7 +210,8 @@ def distributions(tmp_path_factory):
     run(*build, "--sdist", "--no-isolation", ROOT)
     [sdist] = folder.glob("*.tar.gz")
     shutil.unpack_archive(sdist, folder)
-    run(*build, "--wheel", folder / sdist.name.removesuffix(".tar.gz"), CFLAGS="-O0")  # what is packed, not its speed
+    how = ("--wheel",) if full else ("--wheel", "--no-isolation")
+    run(*build, *how, folder / sdist.name.removesuffix(".tar.gz"), CFLAGS="-O0")  # what is packed, not its speed
     [wheel] = folder.glob("*.whl")
     return sdist, wheel
 
@@ -267,11 +269,15 @@ assert model.fit(X / 16, y).score(X / 16, y) > 0.9
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_wheel_in_an_empty_environment(distributions, tmp_path):
+def test_wheel_in_an_environment_of_its_own(distributions, tmp_path, full):
+    """With --full, all that it depends on is installed there; else it finds this environment's."""
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     python = tmp_path / "venv/bin/python"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
-    run(*pip, "install", "--quiet", distributions[1])
+    run(*pip, "install", "--quiet", *(() if full else ("--no-deps",)), distributions[1])
+    if not full:
+        [packages] = (tmp_path / "venv/lib").glob("python*/site-packages")
+        (packages / "others.pth").write_text("\n".join(site.getsitepackages()))
     run(python, "-c", FIT, cwd=tmp_path)
     shown = run(tmp_path / "venv/bin/asysvrg", "info", cwd=tmp_path)
     assert re.search(r"openmp: yes", shown)

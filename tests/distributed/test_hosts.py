@@ -30,8 +30,8 @@ def cluster():
 @pytest.mark.parametrize(
     ("fault", "code", "said"),
     [
-        ("rank", 0, "worker 2 was lost"),
-        ("link", 0, "worker 2 was lost"),
+        pytest.param("rank", 0, "worker 2 was lost", marks=pytest.mark.full),
+        pytest.param("link", 0, "worker 2 was lost", marks=pytest.mark.full),
         ("machine", 3, "the same command with --resume"),
     ],
 )

@@ -92,7 +92,7 @@ def all_ranks(running, folder, count):
     return running.ranks()
 
 
-@pytest.mark.parametrize("code", [0, 7])
+@pytest.mark.parametrize("code", [pytest.param(0, marks=pytest.mark.full), 7])
 def test_exit_code_is_the_results(program, tmp_path, code):
     done = run(launched(program, 3, 0.5, code), tmp_path)
     assert done.code == code, done
@@ -102,7 +102,7 @@ def test_exit_code_is_the_results(program, tmp_path, code):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP", "SIGSEGV"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP", pytest.param("SIGSEGV", marks=pytest.mark.full)])
 def test_survives_lost_workers(program, tmp_path, name):
     with Running(launched(program, 4, 2, 0), tmp_path) as running:
         ranks = all_ranks(running, tmp_path, 5)
@@ -145,7 +145,7 @@ def test_rank_lost_before_the_others_have_met_it(program, tmp_path, how, said):
     assert not done.left
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.full)])
 def test_signal_goes_to_the_server_alone(program, tmp_path, name):
     number = signal.Signals[name]
     with Running(launched(program, 2, 30, 0), tmp_path) as running:
@@ -206,7 +206,7 @@ def test_readme_example(tmp_path, mpi):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "servers"), [("SIGINT", 1), ("SIGTERM", 2)])
+@pytest.mark.parametrize(("name", "servers"), [pytest.param("SIGINT", 1, marks=pytest.mark.full), ("SIGTERM", 2)])
 def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name, servers):
     number = signal.Signals[name]
     argv = [sys.executable, "-m", "asysvrg", "launch", "-n", 2, "train", "digits", "--max-iter", 100_000, "--tol", 0]
@@ -225,7 +225,7 @@ def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name, servers)
 
 @pytest.mark.slow
 def test_bad_input_is_said_once(tmp_path, mpi):
-    done = run([sys.executable, "-m", "asysvrg", "launch", "-n", 3, "train", "nowhere.csv"], tmp_path, 60)
+    done = run([sys.executable, "-m", "asysvrg", "launch", "-n", 2, "train", "nowhere.csv"], tmp_path, 60)
     assert done.code == 2, done
     assert len(done.err.splitlines()) == 1, done
     assert "nowhere.csv" in done.err

@@ -76,11 +76,11 @@ def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
 def test_the_command_under_mpiexec(mpi, tmp_path):
     """Rank 0 alone prints and writes."""
     arguments = ["train", "--max-iter", "3", "--trace", "t.json", "--save", "m.npz", "--checkpoint-dir", "kept"]
-    done = run([*mpiexec(mpi, 4), sys.executable, "-m", "asysvrg", *arguments], tmp_path)
+    done = run([*mpiexec(mpi, 3), sys.executable, "-m", "asysvrg", *arguments], tmp_path)
     assert done.code == 0, str(done)
     assert done.out.count("stopped after 3 epochs (max_iter)") == 1
-    assert "3 worker(s), 1 thread(s), distributed, update=server" in done.out
-    assert len(re.findall(r"^epoch 3/3: .*delay 2\.0, \d+ updates/s, 3 workers$", done.err, re.MULTILINE)) == 1
+    assert "2 worker(s), 1 thread(s), distributed, update=server" in done.out
+    assert len(re.findall(r"^epoch 3/3: .*delay 1\.0, \d+ updates/s, 2 workers$", done.err, re.MULTILINE)) == 1
     rows = json.loads((tmp_path / "t.json").read_text())["epochs"]
     assert rows[-1]["test_error"] < 0.15
     assert {"workers", "updates_per_second", "dropped", "events"} < set(rows[0])
@@ -90,15 +90,15 @@ def test_the_command_under_mpiexec(mpi, tmp_path):
 
 def test_a_file_that_is_missing_on_one_rank(mpi, tmp_path):
     X, y = digits()
-    for rank in (0, 1, 3):
+    for rank in (0, 2):
         np.savetxt(tmp_path / f"{rank}.csv", np.c_[X, y][:300], delimiter=",")
     program = tmp_path / "program.py"
     program.write_text(START + "from asysvrg.cli import main\nsys.exit(main(['train', f'{RANK}.csv', '--quiet']))\n")
-    done = run([*mpiexec(mpi, 4), sys.executable, program], tmp_path)
+    done = run([*mpiexec(mpi, 3), sys.executable, program], tmp_path)
     assert done.code != 0
     assert done.seconds < 30
     [line] = [line for line in done.err.splitlines() if "error:" in line and "asysvrg train" in line]
-    assert re.search(r"rank 2: .*2\.csv", line), str(done)
+    assert re.search(r"rank 1: .*1\.csv", line), str(done)
     assert not done.left
 
 
