@@ -377,7 +377,7 @@ def test_kernels_are_clean(tmp_path):
 @pytest.mark.parametrize(
     ("target", "header", "right", "wrong"),
     [
-        ("sanitize-memory", "iteration.inc", "s->left = carve(base, &used, 2 * b *", "s->left = carve(base, &used, b *"),
+        ("sanitize-memory", "iteration.inc", "s->left = carve(base, &used, 2 *", "s->left = carve(base, &used,"),
         ("sanitize-threads", "apply.inc", "!asv_try_lock(lock)", "0"),
         ("sanitize-threads", "lockstep.inc", "s.sums + t % 2 * s.alternate", "s.sums"),
     ],
