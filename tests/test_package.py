@@ -377,16 +377,15 @@ def test_kernels_are_clean(tmp_path):
 @pytest.mark.parametrize(
     ("target", "header", "right", "wrong"),
     [
-        ("sanitize-memory", "update.h", "s->left = carve(base, &used, 2 * b *", "s->left = carve(base, &used, b *"),
-        ("sanitize-threads", "update.h", "!asv_try_lock(lock)", "0"),
-        ("sanitize-threads", "team.h", "s.sums + t % 2 * s.behind", "s.sums"),
-        ("sanitize-threads", "replica.h", "    asv_lock(lock);", ""),
+        ("sanitize-memory", "iteration.inc", "s->left = carve(base, &used, 2 *", "s->left = carve(base, &used,"),
+        ("sanitize-threads", "apply.inc", "!asv_try_lock(lock)", "0"),
+        ("sanitize-threads", "lockstep.inc", "s.sums + t % 2 * s.alternate", "s.sums"),
     ],
-    ids=["short scratch", "no lock", "sums not yet read", "no lock of a part"],
+    ids=["short scratch", "no lock", "sums not yet read"],
 )
 def test_sanitizers_see_a_planted_bug(tmp_path, target, header, right, wrong):
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    source = tmp_path / "csrc" / header
+    source = tmp_path / "csrc" / "kernels" / header
     assert source.read_text().count(right) == 1, "the line to break has changed: update this test"
     source.write_text(source.read_text().replace(right, wrong))
     done = run("make", "-j2", target, f"CSRC={tmp_path}/csrc", f"BUILD={tmp_path}/build", check=False)

@@ -286,8 +286,9 @@ cdef class InnerLoop:
         cdef int64_t k, b = inner.draws.b, parts = min(inner.threads, b), passes = 0
         cdef char *into
         if inner.execution == ASV_LOCKSTEP or inner.rule.memory != ASV_PLAIN or inner.rule.subset \
-                or inner.lazy.done != NULL:
-            raise ValueError("a direction is formed by a loop of all coordinates with update='plain' and no lazy rows")
+                or inner.lazy.done != NULL or direction == "page":
+            raise ValueError("a direction, but not of page, is formed by a loop of all coordinates with update='plain' "
+                             "and no lazy rows")
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, None)
         inner.preconditioner.shift = NULL
         if inner.direction.cache != NULL and known is not None:

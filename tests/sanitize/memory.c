@@ -84,7 +84,9 @@ static void run(setting is) {
     CHECK(memcmp(p.inner.x, p.inner.direction.reference, (size_t)p.net.d * p.real) != 0, "%s", describe(&p));
     /* Its direction as a vector, in one part and in several, by a loop of all coordinates with plain stores. */
     void *v = array((size_t)p.net.d * p.real, SPARE);
-    if (is.execution != ASV_LOCKSTEP && is.memory == ASV_PLAIN && !is.subset && !p.inner.lazy.done) form(&p, v);
+    if (is.execution != ASV_LOCKSTEP && is.memory == ASV_PLAIN && !is.subset && !p.inner.lazy.done &&
+        is.direction != ASV_page)
+        form(&p, v);
     /* And in half precision. */
     uint16_t *half = array((size_t)p.net.d * sizeof(uint16_t), EXACT);
     p.kernels->to_half(v, p.net.d, 1, half);
@@ -110,11 +112,13 @@ int main(void) {
     } coordinates[] = {{0, 1}, {50, 1}, {100, 16}, {90, 7}};
     int count = 0;
     for (int i = 0; i < 2 * 2 * 3 * 3; i++)
-        for (int direction = 0; direction < 3; direction++)
+        for (int direction = 0; direction < 4; direction++)
             for (int c = 0; c < 4; c++)
                 for (int mode = 0; mode < 4; mode++) { /* memory modes; and lockstep, which is for all coordinates */
                     const int lockstep = mode == 3, memory = lockstep ? ASV_PLAIN : mode;
+                    const int page = direction == 3; /* updates of all coordinates, one after the other */
                     if (lockstep && coordinates[c].subset) continue;
+                    if (page && (memory != ASV_PLAIN || coordinates[c].subset || i / 12 == SPARSE)) continue;
                     if (memory == ASV_STRIPED && coordinates[c].subset && coordinates[c].block == 1) continue;
                     run((setting){
                         .precise = i & 1,
@@ -123,8 +127,10 @@ int main(void) {
                         .form = i / 12,
                         /* What the rest does not depend on takes turns; 5 and 3 keep it out of step with the loops. */
                         .activation = count / 5 % ASV_ACTIVATION_COUNT,
-                        .weighted = count / 3 % 2,
-                        .direction = direction ? ASV_svrg : ASV_sgd,
+                        .weighted = !page && count / 3 % 2,
+                        .direction = page        ? ASV_page
+                                     : direction ? ASV_svrg
+                                                 : ASV_sgd,
                         .cached = direction == 1,
                         .execution = lockstep              ? ASV_LOCKSTEP
                                      : memory == ASV_PLAIN ? ASV_SERIAL
@@ -134,7 +140,7 @@ int main(void) {
                         .block = coordinates[c].block,
                         .max_delay = count % 7 ? -1 : 0,
                         .tiles = count / 2 % 2,
-                        .divides_samples = lockstep && count % 11 < 5,
+                        .divides_samples = lockstep && (page || count % 11 < 5),
                         .threads = mode == ASV_PLAIN ? 1 : 2, /* 2: with a private copy of the upper layers */
                     });
                     count++;
