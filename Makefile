@@ -115,10 +115,12 @@ $(VENV)/.installed: $(VENV)/.dependencies
 
 # ---- The kernels under sanitizers, without Python. CSRC=... BUILD=... to try other sources. ----
 
-SANITIZED := $(BUILD)/sanitize
+# QUICK=1, as in `make test`: fewer steps of each setting, which without -O1 take less time than -O1 takes to compile.
+QUICK ?=
+SANITIZED := $(BUILD)/sanitize$(if $(QUICK),-quick)
 # -g1: reports name lines and functions. Debug information about variables takes a third of the compiler's time.
-CHECKED = $(CC) -std=gnu11 -O1 -g1 -UNDEBUG -Wall -Wextra -Wno-psabi -DASV_NO_CLONES -fopenmp-simd -I$(CSRC) -Itests/sanitize
-ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CHECKED = $(CC) -std=gnu11 -O1 -g1 -UNDEBUG -Wall -Wextra -Wno-psabi -DASV_NO_CLONES -fopenmp-simd -I$(CSRC) -Itests/sanitize $(if $(QUICK),-DSTEPS=40)
+ADDRESS := $(if $(QUICK),-O0) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 THREAD := -fsanitize=thread -pthread
 HARNESS := $(wildcard $(CSRC)/*.[ch] $(CSRC)/kernels/*.inc tests/sanitize/*.[ch]) Makefile
 

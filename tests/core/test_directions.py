@@ -56,7 +56,7 @@ def page(problem, lengths):
         v, before = problem.twin.gradient(x) - problem.twin.decay * x, x.copy()
         for t in range(length):
             index = draw_batch(7, epoch, t, 60, 4)
-            v += (problem.twin.per_sample(x, index)[1] - problem.twin.per_sample(before, index)[1]).mean(0)
+            v += problem.twin.mean_gradient(x, index) - problem.twin.mean_gradient(before, index)
             before = x.copy()
             x = x - 0.05 * (v + problem.twin.decay * x)
     return x

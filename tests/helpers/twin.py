@@ -48,8 +48,11 @@ def l2_of_coordinates(widths, alpha):
     return np.concatenate([np.r_[r, np.zeros(v)] for r, v in zip(rows, widths[1:], strict=True)])
 
 
-def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
-    """Loss of every sample and its gradient (n x d), without the l2 term, times the sample's weight."""
+def losses_and_deltas(widths, activation, loss, x, X, y, weight=None):
+    """Loss and outputs of every sample; for each layer its inputs and the loss's derivatives by its sums z.
+
+    Losses and derivatives count the sample's weight; the l2 term is not in them.
+    """
     function, derivative = ACTIVATION[activation]
     layers = unpack(widths, np.asarray(x, dtype=float))
     weight = np.ones(len(X)) if weight is None else weight
@@ -72,12 +75,11 @@ def losses_and_gradients(widths, activation, loss, x, X, y, weight=None):
         values, delta, outputs = LOSS[loss](z, y)
         values = values.sum(1)
     delta = delta * weight[:, None]
-    parts = []
-    for layer in reversed(range(len(layers))):
-        parts = [np.einsum("ni,nj->nij", acts[layer], delta).reshape(len(X), -1), delta, *parts]
-        if layer:
-            delta = (delta @ layers[layer][0].T) * derivative(sums[layer - 1])
-    return values * weight, np.concatenate(parts, axis=1), outputs
+    deltas = [(acts[-2], delta)]
+    for layer in reversed(range(1, len(layers))):
+        delta = (delta @ layers[layer][0].T) * derivative(sums[layer - 1])
+        deltas.insert(0, (acts[layer - 1], delta))
+    return values * weight, deltas, outputs
 
 
 class Twin:
@@ -88,20 +90,35 @@ class Twin:
         self.setting, self.data = (widths, activation, loss), (X, y, weight)
         self.decay = l2_of_coordinates(widths, alpha)
 
-    def per_sample(self, x, index=slice(None)):
+    def passed(self, x, index=slice(None)):
+        """Some samples, forward and backward through the network."""
         X, y, weight = self.data
         weight = None if weight is None else weight[index]
-        return losses_and_gradients(*self.setting, x, X[index], y[index], weight)
+        return losses_and_deltas(*self.setting, x, X[index], y[index], weight)
+
+    def per_sample(self, x, index=slice(None)):
+        """Losses, gradients (n x d) and outputs of the samples."""
+        values, deltas, outputs = self.passed(x, index)
+        parts = [(np.einsum("ni,nj->nij", a, delta).reshape(len(a), -1), delta) for a, delta in deltas]
+        return values, np.concatenate(list(itertools.chain(*parts)), axis=1), outputs
+
+    def mean_gradient(self, x, index=slice(None), share=None):
+        """The mean of the samples' gradients, each times its `share`; without a matrix of all of them."""
+        parts = []
+        for a, delta in self.passed(x, index)[1]:
+            delta = (delta if share is None else share[:, None] * delta) / len(delta)
+            parts += [(a.T @ delta).ravel(), delta.sum(0)]
+        return np.concatenate(parts)
 
     def loss(self, x):
-        return self.per_sample(x)[0].mean() + (self.decay * x**2).sum() / 2
+        return self.passed(x)[0].mean() + (self.decay * x**2).sum() / 2
 
     def gradient(self, x):
-        return self.per_sample(x)[1].mean(0) + self.decay * x
+        return self.mean_gradient(x) + self.decay * x
 
     def gradient_norms(self, x, index):
         """Norms of the samples' derivatives by the outputs."""
-        return np.linalg.norm(self.per_sample(x, index)[1][:, -self.setting[0][-1] :], axis=1)
+        return np.linalg.norm(self.passed(x, index)[1][-1][1], axis=1)
 
     def direction(self, kind, x, x_snap, index, bases=None, share=None, mu=None):
         """Eq. (5), or the plain stochastic gradient; shortened by (I - U U') where each layer has a basis U or None.
@@ -109,10 +126,9 @@ class Twin:
         Gradients of the loss count `share` as much, a number for each sample of the mini-batch. mu: the gradient at
         x_snap, where the caller has it.
         """
-        share = np.ones((len(index), 1)) if share is None else share[:, None]
-        v = (share * self.per_sample(x, index)[1]).mean(0) + self.decay * x
+        v = self.mean_gradient(x, index, share) + self.decay * x
         if kind == "svrg":
-            v -= (share * self.per_sample(x_snap, index)[1]).mean(0) + self.decay * x_snap
+            v -= self.mean_gradient(x_snap, index, share) + self.decay * x_snap
             v += self.gradient(x_snap) if mu is None else mu
         if bases is None:
             return v

@@ -1,7 +1,9 @@
 /* Every kernel on every kind of problem, for AddressSanitizer and UndefinedBehaviorSanitizer. */
 #include "harness.h"
 
-enum { STEPS = 80 };
+#ifndef STEPS /* of each setting */
+#define STEPS 80
+#endif
 
 static int polls;
 

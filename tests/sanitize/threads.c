@@ -10,7 +10,10 @@
 
 #include "harness.h"
 
-enum { THREADS = 4, STEPS = 200 };
+#ifndef STEPS /* of each setting, by all threads together */
+#define STEPS 200
+#endif
+enum { THREADS = 4 };
 
 typedef struct {
     problem *p;
