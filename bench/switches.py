@@ -26,7 +26,11 @@ COPIED = ("asysvrg", "csrc", "setup.py", "pyproject.toml", "README.md", "LICENSE
 
 # File, a part of a line that stands there, and what takes its place.
 EDITS = [
-    ("asysvrg/core/inner.pyx", "UPDATES = {", "PADDED, SHIFTED, SPREAD, CHAINED = True, True, True, False\nUPDATES = {"),
+    (
+        "asysvrg/core/inner.pyx",
+        "UPDATES = {",
+        "PADDED, SHIFTED, SPREAD, CHAINED = True, True, True, False\nUPDATES = {",
+    ),
     ("asysvrg/core/inner.pyx", "        if inner.threads > 1:\n", "        if SPREAD and inner.threads > 1:\n"),
     ("asysvrg/core/inner.pyx", "if self.samples.skips_zeros and not", "if PADDED and self.samples.skips_zeros and not"),
     ("asysvrg/core/inner.pyx", "if inner.preconditioner.rank and", "if SHIFTED and inner.preconditioner.rank and"),
