@@ -388,16 +388,6 @@ def cache_hits(n: int, draws: int, workers: int) -> float:
 
 
 def learning_rate(curvature: float, coordinates: int, size: int) -> float:
-    """The automatic learning rate.
-
-    Parameters
-    ----------
-    curvature : float
-        L of a mini-batch.
-    coordinates : int
-        B, the coordinates that an update changes; 0 for all.
-    size : int
-        d, the number of parameters.
-    """
+    """The automatic learning rate, from L of a mini-batch, B (0 for all coordinates) and d."""
     share = coordinates / size if 0 < coordinates < size else 1.0
     return RATE / curvature / math.sqrt(share)
