@@ -54,7 +54,7 @@ bench-tune: $(BENCH) ## look for those settings again; an hour
 bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster of namespaces on this machine, as root; writes docs/speedup.md
 	$(PY) bench/cluster/speedup.py $(ARGS)
 
-bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; writes docs/ablation.md
+bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; as root; writes bench/results/ablation.md
 	$(PY) bench/ablation.py $(ARGS)
 
 lint: $(VENV)/.with-lint ## ruff, cython-lint, clang-format

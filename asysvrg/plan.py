@@ -374,37 +374,20 @@ def _ranks(settings: Settings) -> dict[str, Choice]:
 
 
 def cache_pays(n: int, draws: int, workers: int) -> bool:
-    """Whether the snapshot's cache saves a worker more than it costs.
-
-    Parameters
-    ----------
-    n : int
-        Samples in all.
-    draws : int
-        Samples that all mini-batches of an epoch draw.
-    workers : int
-        Workers that hold the same samples.
-    """
+    """Whether the snapshot's cache saves a worker more than it costs; the arguments are those of `cache_hits`."""
     return cache_hits(n, draws, workers) >= CACHE_HITS
 
 
 def cache_hits(n: int, draws: int, workers: int) -> float:
-    """Share of draws that a worker finds in its cache: samples that it sweeps, or draws another time."""
+    """Share of an epoch's draws that a worker finds in its cache: samples that it sweeps, or draws another time.
+
+    n: samples in all. draws: samples that all mini-batches of an epoch draw. workers: those with the same samples.
+    """
     swept, drawn = 1 / workers, draws / (n * workers)
     return swept + (1 - swept) * (1 + math.expm1(-drawn) / drawn)
 
 
 def learning_rate(curvature: float, coordinates: int, size: int) -> float:
-    """The automatic learning rate.
-
-    Parameters
-    ----------
-    curvature : float
-        L of a mini-batch.
-    coordinates : int
-        B, the coordinates that an update changes; 0 for all.
-    size : int
-        d, the number of parameters.
-    """
+    """The automatic learning rate, from L of a mini-batch, B (0 for all coordinates) and d."""
     share = coordinates / size if 0 < coordinates < size else 1.0
     return RATE / curvature / math.sqrt(share)

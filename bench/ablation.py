@@ -1,8 +1,8 @@
 """What each mechanism brings: it is switched off alone, and times are compared. `make bench-ablation`.
 
-Ratios are seconds without the mechanism by seconds with it. Both are measured in turns in one process, on a copy of
-the package that has the switches (bench/switches.py). Results are added to bench/results/ablation.json, so that a part
-can be measured alone; docs/ablation.md is written from that file.
+Seconds without the mechanism and with it are measured in turns in one process, on a copy of the package that has the
+switches (bench/switches.py). Results are added to bench/results/ablation.json, so that a part can be measured alone.
+bench/results/ablation.md has the tables; docs/ablation.md says what followed from them.
 """
 
 from __future__ import annotations
@@ -17,131 +17,26 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ablation_report
-import numpy as np
-from asysvrg.trace import environment
-from switches import ROOT, SWITCHES, Switch, build, patched
+from ablation_worker import CASES, TARGET, WIDE_SPARSE, Worker
+from switches import ROOT, SWITCHES, Switch, build
+
+from asysvrg.core.trace import environment
 
 RESULTS = ROOT / "bench" / "results" / "ablation.json"
-TARGET = 0.125
-PATIENCE = 3.0  # seconds after which a run to the objective is given up
-CASES = {  # of the first column: contender and cores
-    "sgd, 2": ("ours sgd", 2),
-    "sgd_svrg, 2": ("ours sgd_svrg", 2),
-    "sgd, 1": ("ours sgd", 1),
-    "sgd_svrg, 1": ("ours sgd_svrg", 1),
-    "defaults, 2": ("ours, defaults", 2),
-}
-CLOSE = ("nothing (noise)", "lots", "shift", "bits", "snapshot cache")  # which need more runs to tell
-WIDE_SPARSE = "sparse, 20,000 columns"  # a set of which only the separate column is
 BUSY = ("table, 4 classes", "mushrooms (CSR)", "MNIST")
-BUSY_EPOCHS = 1  # of a fit beside busy processes; a team there is many times slower
+BUSY_EPOCHS = 1  # of a fit beside busy processes; lockstep is many times slower there
 QUIET, ATTEMPTS, LONGEST_WAIT = 0.15, 4, 30.0  # cores that others may use; times that a pair is taken; seconds
 LONG_ENOUGH, MOST_TIMES = 0.15, 6  # seconds of fits on a set for each seed; and of how many at most
 SHORT = 0.1  # seconds in which the processor's time, in ticks of 10 ms, says nothing
 LINKS = {"100mbit": 12.5e6, "1gbit": 125e6, "": math.inf}  # and bytes a second
 SHARE = 0.3  # of a core, for each machine
 CLUSTERED = {"one server": [], "two servers": ["--servers", 2], "float16": ["--compress", "float16"]}
-
-
-# ---- In a process of its own: what is timed. ----
-
-
-def sparse_set() -> tuple[Any, ...]:
-    """Samples with 80 of 20,000 columns, and labels by a linear rule."""
-    from scipy import sparse
-
-    rng = np.random.default_rng(0)
-    columns = np.sort(np.minimum(rng.pareto(0.8, (8000, 80)) * 40, rng.integers(0, 20_000, (8000, 80))), axis=1)
-    X = sparse.csr_matrix((np.ones(columns.size), columns.astype(int).ravel(), np.arange(8001) * 80), (8000, 20_000))
-    X.sum_duplicates()
-    y = X @ rng.normal(size=20_000) > 0
-    return X[:6000], y[:6000].astype(int), X[6000:], y[6000:].astype(int)
-
-
-def serve() -> None:
-    """Lines of JSON in, lines of JSON out."""
-    import defaults
-    from contenders.setting import Problem, mnist_or_random
-
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
-    sets: dict[str, Any] = {}
-    problem = None
-    for line in sys.stdin:
-        task = json.loads(line)
-        switch, off = SWITCHES[task["switch"]], task["off"]
-        how = switch.settings if off else switch.base_settings
-        with patched(switch.patches if off else switch.base_patches):
-            if "case" in task:
-                problem = problem or Problem(*mnist_or_random())
-                answer = to_objective(problem, task, task["settings"] | how | task["more"])
-            else:
-                name = task["set"]
-                if name not in sets:
-                    sets[name] = sparse_set() if name == WIDE_SPARSE else defaults.SETS[name]()
-                answer = one_fit(sets[name], task, how)
-        print(json.dumps(answer), file=out, flush=True)
-
-
-def to_objective(problem: Any, task: dict[str, Any], settings: dict[str, Any]) -> float | None:
-    """Seconds to the objective; None if it is not reached."""
-    from contenders.ours import CONTENDERS
-    from contenders.setting import Meter, reached
-
-    contender, cores = CASES[task["case"]]
-    meter = Meter(problem.loss, {TARGET: PATIENCE})
-    CONTENDERS[contender](problem, settings, cores, task["seed"], meter)
-    return reached(meter.rows, TARGET, task["clock"])
-
-
-def one_fit(sets: Any, task: dict[str, Any], how: dict[str, Any]) -> list[float]:
-    """Seconds and score of a fit with defaults."""
-    from defaults import fit
-
-    from asysvrg import AsySVRGClassifier, AsySVRGRegressor
-
-    kind = AsySVRGRegressor if sets[1].dtype.kind == "f" else AsySVRGClassifier
-    return list(fit(kind(random_state=task["seed"], **how, **task["more"]), sets))
-
-
-class Worker:
-    """Such a process, on the last `cores` cores."""
-
-    def __init__(self, tree: Path, cores: int):
-        own = sorted(os.sched_getaffinity(0))[-cores:]
-        path = os.pathsep.join([str(tree), str(ROOT / "bench")])
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "worker"],
-            env=os.environ | {"PYTHONPATH": path},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, own),
-        )
-
-    def ask(self, switch: str, off: bool, seed: int, more: dict[str, Any] | None = None, **task: Any) -> Any:
-        line = json.dumps({"switch": switch, "off": off, "seed": seed, "more": more or {}, **task})
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the process ended at {line}")
-        return json.loads(answer)
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
-        self.process.wait()
 
 
 # ---- The measurements. ----
@@ -211,29 +106,28 @@ def pairs(ask: Any, repeats: int, others: Others, times: int = 1) -> list[tuple[
     return found
 
 
-def measure_tuned(
-    worker: dict[int, Worker], name: str, switch: Switch, repeats: int, others: Others, clock: str = "seconds"
-) -> dict[str, Any]:
-    """Seconds to the objective with our best settings and with defaults, on and off; of the processor on one core."""
+def measure_tuned(worker: dict[int, Worker], name: str, switch: Switch, repeats: int, others: Others) -> dict[str, Any]:
+    """Seconds to the objective with our best settings and with defaults, on and off."""
     best = json.loads((ROOT / "bench" / "peers_best.json").read_text())["contenders"]
     result = {}
     for case, (contender, cores) in CASES.items():
-        if (cores == 1 and "(on)" in name) or (cores > 1 and clock == "processor"):
+        if cores == 1 and switch.turns_on:
             continue
         tuned = contender in best
         settings = best[contender][str(cores)][str(TARGET)]["settings"] if tuned else {}
 
         def ask(off: bool, seed: int, more: Any = None, case: str = case, settings: Any = settings, cores=cores) -> Any:
             more = more if off else None
-            return worker[cores].ask(name, off, seed, more, case=case, settings=settings, clock=clock)
+            return worker[cores].ask(name, off, seed, more, case=case, settings=settings)
 
         ask(False, 0)
         ask(True, 0)
-        result[case] = {"seconds": pairs(ask, repeats, others)}
-        if switch.tuned and tuned and clock == "seconds":
+        result[case] = pairs(ask, repeats, others)
+        if switch.tuned and tuned:
             more = retuned(ask, switch, contender)
+            print(f"{name}, {case}: tuned again, {more}", file=sys.stderr)
             again = pairs(lambda off, seed, ask=ask, more=more: ask(off, seed, more), repeats, others)
-            result[case + ", tuned again"] = {"seconds": again, "settings": more}
+            result[case + ablation_report.AGAIN] = again
     return result
 
 
@@ -249,7 +143,6 @@ def measure_sets(
     worker: Worker, name: str, sets: Any, repeats: int, others: Others, more: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Fits with defaults over sets, on and off: (seconds, score) each."""
-
     result = {}
     for which in sets:
 
@@ -281,7 +174,7 @@ def busy_cores() -> Iterator[None]:
             other.wait()
 
 
-# ---- Messages between machines: servers' ranges and half precision. ----
+# ---- Messages between machines: parameter shards and half precision. ----
 
 
 def measure_cluster(hidden: int, workers: int, seconds: float) -> dict[str, dict[str, list[float]]]:
@@ -306,7 +199,7 @@ def updates(cluster: Any, folder: Path, hidden: int, workers: int, options: list
     """Updates a second of each epoch but the first, which began without limits."""
     import speedup
 
-    from asysvrg import launch
+    from asysvrg.distributed import launch
 
     servers = 2 if "--servers" in options else 1
     _, sets = speedup.data(folder)
@@ -339,9 +232,12 @@ def updates(cluster: Any, folder: Path, hidden: int, workers: int, options: list
 def keep(content: dict[str, Any]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(content))
+    ablation_report.write(content)
 
 
-def measure(tree: Path, parts: list[str], only: str, repeats: dict[str, int], content: dict[str, Any]) -> None:
+def measure(
+    tree: Path, parts: list[str], only: str, repeats: dict[str, int], patient: bool, content: dict[str, Any]
+) -> None:
     """All switches whose name has the pattern, in these parts; kept after each."""
     import defaults
 
@@ -350,14 +246,12 @@ def measure(tree: Path, parts: list[str], only: str, repeats: dict[str, int], co
     with Worker(tree, 1) as one, Worker(tree, 2) as two:
         workers, own = {1: one, 2: two}, [os.getpid(), one.process.pid, two.process.pid]
         for part, (name, switch) in itertools.product(parts, chosen.items()):
-            if ("(on)" in name and part != "tuned") or (part == "processor" and name not in CLOSE):
+            if switch.turns_on and part != "tuned":
                 continue
             into, began = content.setdefault(part, {}), time.monotonic()
-            others = Others(own, matter=part in ("tuned", "defaults"))
+            others = Others(own, matter=patient and part != "busy")
             if part == "tuned":
                 into[name] = measure_tuned(workers, name, switch, repeats[part], others)
-            elif part == "processor":
-                into[name] = measure_tuned(workers, name, switch, repeats[part], others, part)
             elif part == "defaults":
                 into[name] = measure_sets(two, name, [*defaults.SETS, WIDE_SPARSE], repeats[part], others)
             else:
@@ -371,14 +265,18 @@ def measure(tree: Path, parts: list[str], only: str, repeats: dict[str, int], co
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="*", default=["tuned", "processor", "defaults", "cluster", "busy"])
+    parser.add_argument("--parts", nargs="*", default=["tuned", "defaults", "cluster", "busy"])
     parser.add_argument("--only", default="", help="mechanisms whose name has this pattern (a regular expression)")
-    parser.add_argument("--repeats", type=int, nargs=4, default=[9, 32, 3, 3], help="by part, without cluster")
+    parser.add_argument(
+        "--repeats", type=int, nargs="+", default=[9, 3, 3], help="of tuned, defaults and busy; or of all"
+    )
     parser.add_argument("--tree", type=Path, help="a folder in which the copy with switches was built before")
+    parser.add_argument("--anyway", action="store_true", help="do not wait until other programs are quiet")
     given = parser.parse_args()
     content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    repeats = dict(zip(("tuned", "processor", "defaults", "busy"), given.repeats, strict=True))
-    content |= {"environment": environment(), "commit": ablation_report.commit(), "repeats": repeats}
+    each = given.repeats * 3 if len(given.repeats) == 1 else given.repeats
+    repeats = dict(zip(("tuned", "defaults", "busy"), each, strict=True))
+    content |= {"environment": environment(), "commit": ablation_report.commit()}
     if "cluster" in given.parts:
         for hidden in (50, 2400):
             content.setdefault("cluster", {})[str(hidden)] = measure_cluster(hidden, 4, 1.0)
@@ -386,13 +284,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         timed = [part for part in given.parts if part != "cluster"]
         if timed:
-            measure(given.tree or build(Path(folder)), timed, given.only, repeats, content)
-    ablation_report.write(content)
+            measure(given.tree or build(Path(folder)), timed, given.only, repeats, not given.anyway, content)
     return 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["worker"]:
-        serve()
-        sys.exit(0)
     sys.exit(main())

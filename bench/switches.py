@@ -1,8 +1,8 @@
-"""A copy of the package in which each mechanism can be switched off while a program runs; bench/ablation.py uses it.
+"""How each mechanism is switched off; bench/ablation.py uses it.
 
-Most mechanisms hang on a constant of a module or on a parameter of the estimator. Some are decided in compiled code:
-`build` copies the package into a folder, edits some lines there so that a constant decides, and builds the copy. An
-edit whose line is not found exactly once is an error.
+Most mechanisms hang on a constant of `asysvrg.plan` or on a parameter of the estimator. The others are decided in
+compiled code. For these, `build` copies the package, edits a few lines so that a constant decides, and builds the copy.
+An edit whose line does not stand in its file exactly once is an error, and so is a patch of a name that does not exist.
 """
 
 from __future__ import annotations
@@ -13,61 +13,39 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from asysvrg import plan
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("asysvrg", "csrc", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-IN_ORDER, CHAINED, EACH = 1, 2, 0  # order_t of csrc/layers.h
 
-SCATTER = """
-/* Entries of each row added to rows of W_0, one after the other. */
-ASV_PART void scatter_entries(const asv_inner *p, const step_scratch *s) {
-    const factors_t f = factors_of(p, s, 0);
-    for (int64_t r = 0; r < s->in.rows; r++)
-        for (int64_t c = 0; c < s->in.count[r] && s->share[r] != 0; c++) {
-            int64_t i = s->in.column[r][c], here = p->net->weight[0] + i * f.width_out;
-            real *x = p->wide ? (real *)p->wide + i * f.pitch : (real *)p->x + here;
-            add_scaled(x, -(real)p->eta * s->in.value[r][c], f.right + r * f.pitch, f.width_out);
-        }
-}
-
-"""
-
-# File, the line that stands there, and what takes its place.
+# File, a part of a line that stands there, and what takes its place.
 EDITS = [
-    ("asysvrg/_shared.pyx", "SEEN = 100_000", f"WIDENED = SHIFTED = SEATED = True\nORDER = {IN_ORDER}\nSEEN = 100_000"),
-    ("asysvrg/_shared.pyx", "        if rank and in_order and", "        if SHIFTED and rank and in_order and"),
-    ("asysvrg/_shared.pyx", "        if in_order and samples.", "        if WIDENED and in_order and samples."),
-    ("asysvrg/_shared.pyx", "        if inner.threads > 1:", "        if SEATED and inner.threads > 1:"),
     (
-        "asysvrg/_shared.pyx",
-        "        self.inner.rank = rank",
-        "        self.inner.rank, self.inner.order = rank, ORDER",
+        "asysvrg/core/inner.pyx",
+        "UPDATES = {",
+        "PADDED, SHIFTED, SPREAD, CHAINED = True, True, True, False\nUPDATES = {",
     ),
-    ("asysvrg/_network.pyx", "DENSE_ENOUGH = 0.4", "BITS = True\nDENSE_ENOUGH = 0.4"),
-    ("asysvrg/_network.pyx", "        self.data.bits = bits", "        if BITS:\n            self.data.bits = bits"),
-    ("asysvrg/_csrc.pxd", "        int replacement", "        int replacement\n        int order"),
-    ("csrc/types.h", "    int direction, update, replacement;", "    int direction, update, replacement, order;"),
+    ("asysvrg/core/inner.pyx", "        if inner.threads > 1:\n", "        if SPREAD and inner.threads > 1:\n"),
+    ("asysvrg/core/inner.pyx", "if self.samples.skips_zeros and not", "if PADDED and self.samples.skips_zeros and not"),
+    ("asysvrg/core/inner.pyx", "if inner.preconditioner.rank and", "if SHIFTED and inner.preconditioner.rank and"),
     (
-        "csrc/update.h",
-        "    order_t order = !p->done ? ASV_IN_ORDER :",
-        "    order_t order = !p->done ? (p->order == ASV_EACH && shares_rows(p) ? ASV_CHAINED : (order_t)p->order) :",
+        "asysvrg/core/inner.pyx",
+        "        inner.execution, inner.threads =",
+        "        inner.chained = CHAINED\n        inner.execution, inner.threads =",
     ),
-    ("csrc/layers.h", "    } else if (f->input) {", "    } else if (f->input && f->input->head) {"),
+    ("asysvrg/core/_csrc.pxd", "        int execution\n", "        int execution, chained\n"),
+    ("csrc/types.h", "    int execution; /* enum asv_execution */", "    int execution, chained;"),
+    ("csrc/kernels/iteration.inc", "if (!p->lazy.done) return ASV_IN_ORDER;", "if (!p->lazy.done) return ORDER;"),
     (
-        "csrc/step.h",
-        "    return p->enough > 0 && s->in.marks &&",
-        "    return p->enough > 0 && (s->in.marks || (p->order == ASV_EACH && s->in.column && !p->done)) &&",
-    ),
-    ("csrc/step.h", "/* Eq. (4) on the coordinates of iteration t. */", SCATTER + "/* Eq. (4). */"),
-    (
-        "csrc/step.h",
-        "    if (p->shift) update_shift(p, s);",
-        "    if (p->order == ASV_EACH && s->in.column && !p->done && !p->subset && !shares_rows(p)) "
-        "scatter_entries(p, s);\n    if (p->shift) update_shift(p, s);",
+        "csrc/kernels/iteration.inc",
+        "/* How gradients of the first layer read",
+        "#define ORDER (p->chained ? ASV_CHAINED : ASV_IN_ORDER)\n/* How gradients of the first layer read",
     ),
 ]
 
@@ -78,88 +56,90 @@ class Switch:
 
     Attributes
     ----------
-    what : str
+    where : str
         Where the mechanism is.
     patches : dict of str to value
-        "module.constant" of the package, and what it is then.
+        "module.name" of the package, and what it is while the mechanism is off.
     settings : dict
-        Parameters of the estimator then.
-    base_patches, base_settings : dict
-        The same for what it is compared with, where that is not the package as it is.
+        Parameters of the estimator while the mechanism is off.
     tuned : tuple of dict
-        Parameters that are tried in place of the best settings, which are for the mechanism; the best of them counts.
+        Settings that are tried while it is off, because the best ones were tuned with it. The best of them counts.
+    turns_on : bool
+        Whether the switch turns the mechanism on, because nothing chooses it by itself.
     """
 
-    what: str
+    where: str
     patches: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    base_patches: dict[str, Any] = field(default_factory=dict)
-    base_settings: dict[str, Any] = field(default_factory=dict)
     tuned: tuple[dict[str, Any], ...] = ()
+    turns_on: bool = False
 
 
-def _without_cache(network: Any, samples: Any, cache_bytes: float) -> bool:
-    samples.compress(cache_bytes)
-    return False
+_storage = plan.storage
 
 
-NO_LOTS = {"importance.ENOUGH": 0.0}
+def _without_cache(*args: Any) -> plan.Storage:
+    return _storage(*args)._replace(snapshot_cache=(False, "switched off"))
+
+
 PLAIN = tuple(
     {"batch_size": batch, "inner_steps": 10_000 // batch, "learning_rate_init": rate, "deflation": 0}
     for batch, rate in ((20, 0.2), (50, 0.4), (64, 0.5))
 )
+INNER = "asysvrg/core/inner.pyx: _make_rows"
+NOISE = "nothing (noise)"
 SWITCHES = {
-    "nothing (noise)": Switch("the package as it is, twice"),
-    "lots": Switch("importance.py, step.h: by_lot", NO_LOTS),
-    "wide rows": Switch("_shared.pyx: _widen", {"_shared.WIDENED": False}),
-    "shift": Switch("_shared.pyx: _shift, deflate.h", {"_shared.SHIFTED": False}),
-    "bits": Switch("_network.pyx: compress, layers.h: turn_bits; marks from entries", {"_network.BITS": False}),
-    "marks: chains": Switch(
-        "layers.h: mark_columns; chains instead, no lots in both", {"_shared.ORDER": CHAINED} | NO_LOTS, {}, NO_LOTS
+    NOISE: Switch("the package as it is, twice"),
+    "padded rows": Switch(INNER, {"core.inner.PADDED": False}),
+    "shift of the preconditioner": Switch(INNER, {"core.inner.SHIFTED": False}),
+    "thread placement": Switch("csrc/affinity.h", {"core.inner.SPREAD": False}),
+    "columns in order": Switch(
+        "csrc/kernels/batch.inc: mark_columns; linked lists instead", {"core.inner.CHAINED": True}
     ),
-    "marks: entries by row": Switch("layers.h: mark_columns; each row's entries instead", {"_shared.ORDER": EACH}),
-    "marks and lots: chains": Switch("the same by chains, which cannot leave samples out", {"_shared.ORDER": CHAINED}),
-    "lazy rows": Switch("lazy.h, _shared.pyx: SPARSE_ENOUGH", {"_shared.SPARSE_ENOUGH": -1.0}),
-    "seats": Switch("seats.h", {"_shared.SEATED": False}),
-    "lockstep teams": Switch("team.h, shared.py: suits_a_team", {"shared.TEAM_INPUTS": math.inf}),
-    "replicas (on)": Switch('replica.h; update="replicated" instead of auto', {}, {"update": "replicated"}),
-    "atomic, all (on)": Switch('update="atomic" instead of auto', {}, {"update": "atomic"}),
-    "importance: shuffle": Switch("importance.py, listing.h", {}, {"sampling": "shuffle"}),
-    "importance: replacement": Switch("importance.py, listing.h", {}, {"sampling": "replacement"}),
-    "low-rank steps": Switch("deflate.h, deflation.py", {}, {"deflation": 0}, tuned=PLAIN),
-    "l2 continuation": Switch("objective.py: boost_in", {}, {"alpha_boost": 1}),
-    "snapshot cache": Switch("step.h: cached_gradient", {"objective.save_work": _without_cache}),
-    "zero skipping": Switch("_network.pyx: compress", {"_network.DENSE_ENOUGH": 0.0}),
+    "lazy rows": Switch("csrc/kernels/lazy.inc", {"plan.LAZY": -1.0}),
+    "lockstep": Switch("csrc/kernels/lockstep.inc", {"plan.LOCKSTEP_INPUTS": math.inf}),
+    "importance sampling: shuffle": Switch("asysvrg/core/importance.py", settings={"sampling": "shuffle"}),
+    "importance sampling: replacement": Switch("asysvrg/core/importance.py", settings={"sampling": "replacement"}),
+    "preconditioner": Switch("csrc/kernels/precondition.inc", settings={"deflation": 0}, tuned=PLAIN),
+    "l2 continuation": Switch("asysvrg/core/schedule.py", settings={"alpha_boost": 1}),
+    "snapshot cache": Switch("csrc/kernels/direction.inc: cached_gradient", {"plan.storage": _without_cache}),
+    "zero skipping": Switch("asysvrg/plan.py: DENSE", {"plan.DENSE": 0.0}),
+    "atomic updates of all coordinates": Switch(
+        "csrc/kernels/apply.inc: apply_atomic", settings={"update": "atomic"}, turns_on=True
+    ),
 }
 
 
 @contextmanager
 def patched(patches: dict[str, Any]) -> Iterator[None]:
-    """Constants of the package's modules have other values for a while."""
-    before = {}
-    for name, value in patches.items():
-        module, _, constant = name.rpartition(".")
-        owner = importlib.import_module(f"asysvrg.{module}")
-        before[owner, constant] = getattr(owner, constant)  # an AttributeError if there is none
-        setattr(owner, constant, value)
-    try:
+    """Names in the package's modules have other values for a while. An AttributeError if there is no such name."""
+    with ExitStack() as stack:
+        for name, value in patches.items():
+            module, _, constant = name.rpartition(".")
+            stack.enter_context(patch.object(importlib.import_module(f"asysvrg.{module}"), constant, value))
         yield
-    finally:
-        for (owner, constant), value in before.items():
-            setattr(owner, constant, value)
+
+
+def edited() -> dict[str, str]:
+    """The text of each edited file, by its name."""
+    texts: dict[str, str] = {}
+    for name, line, instead in EDITS:
+        text = texts.get(name) or (ROOT / name).read_text()
+        if text.count(line) != 1:
+            raise SystemExit(f"bench/switches.py: {name} has this {text.count(line)} times, once is expected: {line}")
+        texts[name] = text.replace(line, instead)
+    return texts
 
 
 def build(folder: Path) -> Path:
     """The edited copy of the package in a folder, built there."""
-    built = shutil.ignore_patterns("*.so", "__pycache__", "_*.c")
+    texts = edited()
     for name in COPIED:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name, **({"ignore": built} if copy is shutil.copytree else {}))
-    for name, line, instead in EDITS:
-        path = folder / name
-        text = path.read_text()
-        if text.count(line) != 1:
-            raise SystemExit(f"bench/switches.py: {name} has this {text.count(line)} times, once is expected: {line}")
-        path.write_text(text.replace(line, instead))
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    for name, text in texts.items():
+        (folder / name).write_text(text)
     subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], cwd=folder, check=True)
     return folder

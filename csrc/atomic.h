@@ -1,5 +1,5 @@
-/* The memory model; the only file with atomics. Parameters are read and written one or two coordinates at a time, each
- * whole, in no order between them (relaxed): what Eq. (4) and Eq. (6) of the paper assume. */
+/* The memory model; the only file with atomics. A read or a write of a coordinate is never torn. Reads and writes of
+ * different coordinates have no order (relaxed). Eq. (4) and Eq. (6) of the paper assume no more. */
 #ifndef ASYSVRG_ATOMIC_H
 #define ASYSVRG_ATOMIC_H
 
@@ -71,8 +71,8 @@ static inline void asv_pause(void) {
 #endif
 }
 
-/* How often a thread looks at what others change before it gives way. Soon enough, since there may be more threads than
- * cores; but not at once, at a lock: that would let another thread start from an x that this one is about to change. */
+/* How often a waiting thread looks before it yields its core. It must yield soon, because there may be more threads
+ * than cores. At a lock it looks longer: another thread would start from an x that this one is about to change. */
 enum { ASV_LOOKS_AT_LOCK = 1000, ASV_LOOKS_AT_MEETING = 100 };
 
 static inline void asv_wait(int64_t looks, int64_t patience) {

@@ -15,11 +15,11 @@ static inline double asv_now(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Non-zero once the loop is to be left. Only thread 0 looks at the clock and polls: it is the caller's own thread,
+/* Non-zero when the loop has to end. Only thread 0 looks at the clock and polls: it is the caller's own thread,
  * the only one that may run Python's signal handlers. */
 static inline int asv_stopped(asv_control *control, int thread) {
     int stop = asv_flag_read(&control->stop);
-    if (stop) return stop; /* the iterations that are left cost no look at the clock */
+    if (stop) return stop; /* without a look at the clock */
     if (thread == 0) {
         double now = asv_now();
         if (now >= control->deadline) asv_flag_raise(&control->stop, ASV_OUT_OF_TIME);

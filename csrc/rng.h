@@ -1,5 +1,5 @@
-/* Counter-based random draws: a draw is a function of (seed, epoch, iteration, stream, j) and of nothing else, so
- * threads share no generator and the draws of an iteration do not depend on who carries it out. */
+/* Counter-based random draws. A draw is a function of (seed, epoch, iteration, stream, j) alone. Threads therefore
+ * share no generator, and the draws of an iteration do not depend on the thread that carries it out. */
 #ifndef ASYSVRG_RNG_H
 #define ASYSVRG_RNG_H
 
@@ -32,7 +32,7 @@ static inline int64_t asv_draw_below(uint64_t key, uint64_t j, int64_t bound) {
     return (int64_t)(((unsigned __int128)asv_draw(key, j) * (uint64_t)bound) >> 64);
 }
 
-enum { ASV_ROUNDS = 8 }; /* fewer are seen to be uneven for a dozen samples */
+enum { ASV_ROUNDS = 8 }; /* with fewer, orders of a dozen samples are visibly uneven */
 
 /* A Feistel cipher on numbers of so many bits (Luby & Rackoff 1988). */
 ASV_INLINE uint64_t asv_enciphered(uint64_t key, uint64_t z, int bits) {
@@ -48,8 +48,9 @@ ASV_INLINE uint64_t asv_enciphered(uint64_t key, uint64_t z, int bits) {
 
 enum { ASV_AT_ONCE = 64 };
 
-/* Numbers first..first + count of a random order of 0..n-1: enciphered on the least power of two that holds n, again
- * and again until they are below n (Black & Rogaway 2002). None waits for another: a cipher is one long chain. */
+/* Numbers first..first + count of a random order of 0..n-1. Each is enciphered within the smallest power of two that
+ * holds n, again and again until it is below n (Black & Rogaway 2002). A cipher is one long chain of operations, so
+ * many numbers are enciphered side by side. */
 ASV_PART void asv_shuffled(uint64_t key, int64_t first, int64_t count, int64_t n, int64_t *out) {
     int bits = n > 1 ? 64 - __builtin_clzll((uint64_t)n - 1) : 0;
     for (; count > 0; first += ASV_AT_ONCE, count -= ASV_AT_ONCE, out += ASV_AT_ONCE) {
@@ -69,8 +70,8 @@ ASV_PART void asv_shuffled(uint64_t key, int64_t first, int64_t count, int64_t n
 /* Uniform in [0, 1). */
 static inline double asv_draw_unit(uint64_t key, uint64_t j) { return (double)(asv_draw(key, j) >> 11) * 0x1p-53; }
 
-/* I_t of Eq. (5), b samples, of which first..last are drawn. With replacement: independent of each other (Assumption
- * 1). Without: iterations in their order go through all samples in a random order, then in another one. */
+/* Samples first..last of I_t of Eq. (5), which has b. With replacement: they are independent (Assumption 1). Without:
+ * successive iterations go through all samples in a random order, then in another one. */
 static inline void asv_draw_batch(uint64_t seed, uint64_t epoch, uint64_t t, int64_t n, int64_t b, int64_t first,
                                   int64_t last, int replacement, int64_t *index) {
     if (replacement) {
@@ -93,9 +94,9 @@ static inline int64_t asv_most_blocks(int64_t d, int64_t subset, int64_t block) 
 }
 
 /* k_t of Eq. (4): a uniform subset of the blocks of [0, d), distinct, by Floyd's method (Bentley & Floyd 1987).
- * Every coordinate is in it with probability B / d: where B / d of the blocks is no whole number, it is rounded up
- * or down at random. chosen: asv_most_blocks(...) block numbers, out; marks: a bit a block, zero before and after.
- * Returns how many were chosen. */
+ * Every coordinate is in it with probability B / d. Where B / d of the blocks is no whole number, it is rounded up or
+ * down at random. chosen: asv_most_blocks(...) block numbers, out. marks: a bit for each block, zero before and after.
+ * Returns the number of chosen blocks. */
 static inline int64_t asv_draw_blocks(uint64_t seed, uint64_t epoch, uint64_t t, int64_t d, int64_t subset,
                                       int64_t block, int64_t *chosen, uint64_t *marks) {
     uint64_t key = asv_key(seed, epoch, t, ASV_DRAW_COORDINATES);

@@ -11,12 +11,12 @@
 #define ASV_CLONES
 #endif
 
-/* Tiles (tiles.h) are asked of Linux, and of a compiler that knows them. */
+/* Tiles (tiles.h) need Linux, and a compiler that knows them. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
 #define ASV_HAS_TILES
 #endif
 
-/* A part of its own: fewer things at once, so that what a loop needs stays in registers. */
+/* A function of its own, so that its loop has the registers to itself. */
 #define ASV_PART ASV_CLONES static __attribute__((noinline))
 #define ASV_INLINE static inline __attribute__((always_inline))
 

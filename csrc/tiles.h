@@ -1,5 +1,5 @@
-/* Products in single precision on tiles (AMX), where the processor has them: dense products in a fraction of the
- * time that vectors take.
+/* Dense products in single precision on tiles (AMX), where the processor has them. They take a fraction of the time of
+ * vectors.
  *
  * Tiles multiply bfloat16 numbers, of 8 significant bits, and add up in single precision. Each number is written as a
  * sum of two of them, u = u_1 + u_2, and u w taken as u_1 w_1 + u_1 w_2 + u_2 w_1, whose error is at most 3 * 2^-16 |u
@@ -14,13 +14,13 @@
 enum {
     ASV_TILE = 16, /* rows of a tile, and 4-byte words in each */
     ASV_PANEL = 2 * ASV_TILE, /* rows, and columns, of a product that are formed at once */
-    ASV_PANELS = 4 * ASV_PANEL, /* rows of A' D that are asked for at once: tiles are slow to wake */
+    ASV_PANELS = 4 * ASV_PANEL, /* rows of A' D that are formed at once: the first use of tiles is slow */
     ASV_TILE_SPAN = 128, /* terms, and columns, of the right factor that are kept at once */
 };
 
 static inline int64_t asv_tiles_pitch(int64_t width) { return (width + ASV_PANEL - 1) / ASV_PANEL * ASV_PANEL; }
 
-/* Asks the system for tiles; whether this process has them. */
+/* Requests tiles from the system. Returns whether this process has them. */
 int asv_tiles_enable(void);
 
 /* Bytes that the functions below need for `terms` rows of a right factor of `width` columns; on a cache line. */

@@ -174,3 +174,7 @@ cdef extern from "build.h":
     const char *asv_simd_level()
     int asv_thread_number() noexcept nogil
     int asv_team_size() noexcept nogil
+
+
+cdef extern from "affinity.h":
+    void asv_spread(int32_t *, int64_t *, int64_t, int64_t) noexcept nogil

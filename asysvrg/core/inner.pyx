@@ -9,8 +9,8 @@ import numpy as np
 
 from asysvrg.core._csrc cimport (
     ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN, ASV_SERIAL,
-    ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels, asv_team_size,
-    asv_thread_number,
+    ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels, asv_spread,
+    asv_team_size, asv_thread_number,
 )
 from asysvrg.core.network cimport Network, Samples, address, start_control
 
@@ -66,7 +66,7 @@ cdef class InnerLoop:
     cdef readonly Network network
     cdef readonly Samples samples
     cdef object _alpha, _scaled_alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _transposed
-    cdef object _division, _padded
+    cdef object _division, _padded, _cores
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
                  seed, threads, coordinates=0, block=1, max_delay=None, replacement=True, rank=0, lazy_rows=False,
@@ -110,6 +110,7 @@ cdef class InnerLoop:
         inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.inner_scratch(inner)
         self._scratch = aligned_zeros((threads, self.stride), np.uint8)
+        self._cores = aligned_zeros((threads,), np.int32)
 
     cdef _make_locks(self):
         """A lock for each block of a subset, or for each stripe of all coordinates."""
@@ -224,6 +225,8 @@ cdef class InnerLoop:
         inner.preconditioner.shift = NULL
         if self._shift is not None and preconditioner[0] is not None:
             inner.preconditioner.shift = address(self._shift, self.network.dtype, self._shift.shape)
+        if inner.threads > 1:
+            self._spread_threads()
         self._counters.fill(0)
         start_control(&self.control, deadline)
         weights = None if self._padded is None else self._pad(x, None if preconditioner is None else preconditioner[0])
@@ -245,6 +248,14 @@ cdef class InnerLoop:
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
+
+    def _spread_threads(self):
+        """A core for each thread, to start with."""
+        cdef asv_inner *inner = &self.inner
+        cdef int32_t *cores = <int32_t *>address(self._cores, np.int32, (inner.threads,))
+        self._counters.fill(0)
+        with nogil, parallel(num_threads=inner.threads):
+            asv_spread(cores, inner.counters, asv_thread_number(), asv_team_size())
 
     cdef _pad(self, x, pair):
         """Copies W_0 to rows on whole lines, and behind them the rows of U_0; returns where W_0 is in x."""

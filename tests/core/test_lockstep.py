@@ -178,3 +178,52 @@ def test_ctrl_c_is_heard(lockstep):
 def test_subsets_of_coordinates_are_refused():
     with pytest.raises(ValueError, match="execution='lockstep' updates all coordinates"):
         Problem().inner_loop(10, execution="lockstep")
+
+
+SPREAD = """
+import atexit
+import os
+import subprocess
+import sys
+from pathlib import Path
+from helpers.problems import Problem
+
+def tasks(read):
+    return {int(task.name): read(task) for task in Path("/proc/self/task").iterdir()}
+
+def cores_of(task):
+    return os.sched_getaffinity(int(task.name))
+
+def time_and_core(task):
+    core = (task / "stat").read_text().rpartition(")")[2].split()[36]
+    return int((task / "schedstat").read_text().split()[0]), int(core)
+
+loop, apart, times = Problem().inner_loop(execution="lockstep", threads=2), 0, 40
+busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # where all is idle, the system may put both on one
+atexit.register(busy.kill)
+loop._spread_threads()
+allowed = tasks(cores_of)
+for _ in range(times):
+    for task, cores in allowed.items():
+        os.sched_setaffinity(task, {min(cores)})
+    loop._spread_threads()  # there is no other core: both stay
+    for task, cores in allowed.items():
+        os.sched_setaffinity(task, cores)
+    before = tasks(time_and_core)
+    loop._spread_threads()
+    after = tasks(time_and_core)
+    ran = [core for task, (time, core) in after.items() if time > before[task][0]]
+    apart += len(set(ran)) == 2
+    assert tasks(cores_of) == allowed
+assert apart > times / 2, apart  # the system may move one again before it is looked for
+"""
+
+
+def two_cores():
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
+
+
+@pytest.mark.skipif(not two_cores(), reason="one core, or no Linux")
+def test_threads_begin_on_cores_of_their_own():
+    """Wherever they were before, and they may go anywhere afterwards."""
+    subprocess.run([sys.executable, "-c", SPREAD], cwd=TESTS, env=os.environ | PATHS, check=True, timeout=60)
