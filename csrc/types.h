@@ -52,6 +52,7 @@ enum {
     ASV_LINE = 64, /* bytes of a cache line; parameters, caches and scratch have as many spare behind their end */
     ASV_BLOCK_ROWS = 64, /* samples that a sweep takes through the network at once, unless they are dense */
     ASV_STRIPE = 1024, /* coordinates that share a lock in ASV_STRIPED, where all are updated */
+    ASV_POWERS = 4, /* of the rates, that `powers` of lazy rows have */
     ASV_COUNTER_STRIDE = 16, /* int64 between two counters: a pair of lines, so that prefetching does not tie them */
 };
 
@@ -144,7 +145,7 @@ typedef struct {
 
 /* Eq. (4): how far x moves along v, on which coordinates, and how threads keep from losing an update. */
 typedef struct {
-    double eta;
+    const double *eta; /* m: the rate of each iteration */
     int64_t subset; /* B coordinates that an update touches; 0: all */
     int64_t block; /* coordinates drawn together, from a multiple of it on: 1, or those of a cache line */
     int memory; /* enum asv_memory */
@@ -166,8 +167,8 @@ typedef struct {
 typedef struct {
     int32_t *done; /* width[0], zero at first: updates that each row has had; or NULL: no row waits */
     int32_t *locks; /* width[0] */
-    const double *sums; /* m + 1: 1 + r + ... + r^(k-1), r = 1 - eta alpha, where all rows of W_0 have one alpha; or
-                           NULL */
+    const double *sums; /* (m + 1) x 2, where all rows of W_0 have one alpha: s and r of updates 0 .. k - 1; or NULL */
+    const double *powers; /* (m + 1) x ASV_POWERS: sums of eta, eta^2, ... over updates 0 .. k - 1; or NULL */
 } asv_lazy;
 
 /* W_0 with its rows on whole cache lines, used in place of that in x; or NULL. */

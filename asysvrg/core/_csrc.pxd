@@ -20,7 +20,7 @@ cdef extern from "types.h":
         ASV_LINE
         ASV_BLOCK_ROWS
         ASV_STRIPE
-        ASV_COUNTER_STRIDE
+        ASV_POWERS, ASV_COUNTER_STRIDE
         ASV_INTERRUPTED
         ASV_OUT_OF_TIME
 
@@ -94,7 +94,7 @@ cdef extern from "types.h":
         void *norms
 
     ctypedef struct asv_rule:
-        double eta
+        const double *eta
         int64_t subset
         int64_t block
         int memory
@@ -111,6 +111,7 @@ cdef extern from "types.h":
         int32_t *done
         int32_t *locks
         const double *sums
+        const double *powers
 
     ctypedef struct asv_padded:
         void *rows

@@ -9,7 +9,7 @@ import numpy as np
 
 from asysvrg.core._csrc cimport (
     ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN, ASV_SERIAL,
-    ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels, asv_spread,
+    ASV_POWERS, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels, asv_spread,
     asv_team_size, asv_thread_number,
 )
 from asysvrg.core.network cimport Network, Samples, address, start_control
@@ -155,12 +155,22 @@ cdef class InnerLoop:
         alpha = self._alpha[:self.samples.data.p]
         return alpha.min() == alpha.max()
 
-    def _geometric_sums(self, int64_t steps, double eta):
-        """1 + r + ... + r^(k - 1) for k = 0 .. steps, where all lazy rows have the same r = 1 - eta alpha."""
-        if self.inner.lazy.done == NULL or not self._same_alpha():
-            return None
-        with np.errstate(over="ignore", invalid="ignore"):  # a rate that diverges is the epoch loop's business
-            return np.concatenate([[0.0], np.cumsum((1 - eta * self._scaled_alpha[0]) ** np.arange(steps))])
+    def _lazy_tables(self, rates):
+        """`sums` and `powers` of lazy rows, each None where it is not exact or not needed (csrc/kernels/lazy.inc)."""
+        if self.inner.lazy.done == NULL:
+            return None, None
+        with np.errstate(all="ignore"):  # a rate that diverges is the epoch loop's business
+            if self._same_alpha():
+                alpha = self._scaled_alpha[0]
+                r = np.cumprod(np.concatenate([[1.0], 1 - rates * alpha]))
+                if np.abs(r).min() > 1e-100:  # else r has lost its digits
+                    s = r * np.cumsum(np.concatenate([[0.0], rates / r[1:]]))
+                    return np.ascontiguousarray(np.stack([s, r], axis=1)), None
+            z = rates.max(initial=0) * self._scaled_alpha[:self.samples.data.p].max()
+            if z ** ASV_POWERS < np.finfo(self.network.dtype).eps:
+                powers = rates[:, None] ** np.arange(1, ASV_POWERS + 1)
+                return None, np.cumsum(np.concatenate([np.zeros((1, ASV_POWERS)), powers]), axis=0)
+        return None, None
 
     def run(self, x, int64_t steps, *, direction, eta, epoch, double l2_factor=1, mu=None, x_snap=None, cache=None,
             preconditioner=None, draws=None, double deadline=float("inf")):
@@ -172,8 +182,8 @@ cdef class InnerLoop:
         steps : int
             m, the inner iterations of this epoch.
         direction : {"sgd", "svrg", "page"}
-        eta : float
-            Learning rate.
+        eta : float or array of shape (steps,)
+            Learning rate, of all iterations or of each.
         epoch : int
             s; with the seed and the iteration it determines every draw.
         l2_factor : float, default=1
@@ -218,9 +228,11 @@ cdef class InnerLoop:
             x_snap, cache = self.network.vector(x_snap), None
         delays = np.full(steps, -1, dtype=np.int32)
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws)
-        inner.rule.eta = eta
-        sums = self._geometric_sums(steps, eta)
-        inner.lazy.sums = <const double *>address(sums, np.float64, (steps + 1,))
+        rates = np.ascontiguousarray(np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps,)))
+        sums, powers = self._lazy_tables(rates)
+        inner.rule.eta = <const double *>address(rates, np.float64, (steps,))
+        inner.lazy.sums = <const double *>address(sums, np.float64, (steps + 1, 2))
+        inner.lazy.powers = <const double *>address(powers, np.float64, (steps + 1, ASV_POWERS))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
         inner.preconditioner.shift = NULL
         if self._shift is not None and preconditioner[0] is not None:

@@ -20,13 +20,15 @@ class Epoch:
         s. With the seed and the iteration it determines every draw.
     direction : Direction
     eta : float
-        Learning rate.
+        Learning rate of the first iteration.
     steps : int
         m, the number of inner iterations.
     l2_factor : float
         Updates take alpha this many times, see `l2_factor`.
     deadline : float
         Seconds on the monotonic clock after which no iteration starts.
+    eta_end : float, optional
+        What the rate reaches in a straight line at the end of the epoch. Default: it is constant.
     """
 
     number: int
@@ -35,6 +37,14 @@ class Epoch:
     steps: int
     l2_factor: float = 1.0
     deadline: float = math.inf
+    eta_end: float | None = None
+
+    @property
+    def rates(self) -> np.ndarray:
+        """The learning rate of each iteration: those at the middle of each step of the line."""
+        if self.eta_end is None:
+            return np.full(self.steps, self.eta)
+        return self.eta + (self.eta_end - self.eta) * ((np.arange(self.steps) + 0.5) / self.steps)
 
 
 def l2_factor(epoch: int, first: float) -> float:
@@ -64,7 +74,8 @@ class Schedule:
     learning_rate : float
         eta, constant; alpha of eta_s = alpha / (1 + s)^decay for directions whose rate decays.
     decay : float or "linear"
-        beta of the same; or a straight line to 0 at the end of the epochs of SGD, alpha (1 - s / epochs).
+        beta of the same, by epoch; or a straight line to 0 at the end of the last epoch, whatever the direction, by
+        iteration.
     alpha_boost : float
         Factor of the l2 term in epoch 0, see `l2_factor`.
     tol, n_iter_no_change : float, int
@@ -104,11 +115,11 @@ class Schedule:
         return DIRECTIONS["sgd" if epoch < self.sgd_epochs else self.solver]
 
     def eta(self, epoch: int) -> float:
-        """The learning rate of an epoch, without growth and roll-backs."""
+        """The learning rate at the start of an epoch, without growth and roll-backs."""
+        if self.decay == "linear":
+            return self.learning_rate * (1 - epoch / self.max_iter)
         if not self.direction(epoch).decays:
             return self.learning_rate
-        if self.decay == "linear":
-            return self.learning_rate * (1 - epoch / (self.max_iter if self.solver == "sgd" else self.sgd_epochs))
         return self.learning_rate / (1 + epoch) ** self.decay
 
     def steps(self, epoch: int) -> int:
@@ -126,4 +137,5 @@ class Schedule:
             steps=self.steps(number),
             l2_factor=l2_factor(number, self.alpha_boost),
             deadline=deadline,
+            eta_end=factor * self.eta(number + 1) if self.decay == "linear" else None,
         )

@@ -74,7 +74,7 @@ class SharedExecution:
             x,
             epoch.steps,
             direction=direction.kernel,
-            eta=epoch.eta,
+            eta=epoch.rates,
             l2_factor=epoch.l2_factor,
             epoch=epoch.number,
             mu=snapshot.mu,

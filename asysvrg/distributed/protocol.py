@@ -130,9 +130,15 @@ def parameters(epoch: int, version: int, code: np.ndarray) -> Message:
     return Message(PARAMETERS, (code,), epoch=epoch, version=version)
 
 
-def begin(epoch: int, steps: int, eta: float, x: np.ndarray) -> Message:
-    """Rank 0 tells a shard server that an epoch begins, and gives it its shard of x."""
-    return Message(Kind.BEGIN, (np.array([steps, eta]), x), epoch=epoch)
+def begin(epoch: int, rates: np.ndarray, x: np.ndarray) -> Message:
+    """Rank 0 tells a shard server that an epoch begins, and gives it the rate of each update and its shard of x."""
+    return Message(Kind.BEGIN, (np.array([float(rates.size)]), rates, x), epoch=epoch)
+
+
+def begun(message: Message) -> tuple[np.ndarray, np.ndarray]:
+    """The rates of such a message, and the bytes of x."""
+    end = 8 + 8 * int(message.payload[:8].view(np.float64)[0])
+    return message.payload[8:end].view(np.float64).copy(), message.payload[end:]
 
 
 def collect(*, at_once: bool) -> Message:

@@ -39,16 +39,18 @@ def scheduled_groups(start: float, weights: Sequence[float], count: int) -> np.n
 class ParameterShard:
     """One server's shard of x in an epoch, updated in place by x <- x - eta v, Eq. (15), once for each iteration.
 
-    `applied` is the number of updates so far, which is the version of x. `delays` has the delay of each update, in the
+    `rates` has eta of the first update, the second, ... `applied` is the number of updates so far, which is the version of x. `delays` has the delay of each update, in the
     order in which they were applied.
     """
 
-    def __init__(self, x: np.ndarray, snapshot: np.ndarray, *, epoch: int, steps: int, eta: float, codec: Codec):
+    def __init__(self, x: np.ndarray, snapshot: np.ndarray, *, epoch: int, rates: np.ndarray, codec: Codec):
         self.x, self.snapshot, self.epoch, self.codec = x, snapshot, epoch, codec
-        self.steps, self.eta, self.applied, self.delays = steps, eta, 0, np.zeros(steps, dtype=np.int32)
-        self.has = bytearray(steps)  # by iteration: whether it was applied
+        self.steps, self.rates, self.applied = len(rates), rates, 0
+        self.delays = np.zeros(self.steps, dtype=np.int32)
+        minus = (-rates).tolist()
+        self.has = bytearray(self.steps)  # by iteration: whether it was applied
         axpy = get_blas_funcs("axpy", (x,))
-        self.subtract = lambda v: axpy(v, x, x.size, -eta)  # keyword arguments would double the time of the call
+        self.subtract = lambda v: axpy(v, x, x.size, minus[self.applied])  # keyword arguments would double the time of the call
 
     @property
     def complete(self) -> bool:
@@ -92,7 +94,7 @@ class OtherShards:
         first = self.first
         if rank not in self.begun:
             self.begun.add(rank)
-            return protocol.begin(first.epoch, first.steps, first.eta, self.x[self.slices[rank]])
+            return protocol.begin(first.epoch, first.rates, self.x[self.slices[rank]])
         if rank in self.missing and (first.complete or self.at_once):
             return protocol.collect(at_once=self.at_once)
         return None
@@ -143,7 +145,7 @@ class Updates(Task):
         self.server, self.snapshot, self.mu, self.sweep, self.codec = server, snapshot, mu, sweep, codec
         self.epoch, self.l2_factor = epoch.number, epoch.l2_factor
         self.shard = ParameterShard(
-            x[shards[0]], snapshot[shards[0]], epoch=epoch.number, steps=epoch.steps, eta=epoch.eta, codec=codec
+            x[shards[0]], snapshot[shards[0]], epoch=epoch.number, rates=epoch.rates, codec=codec
         )
         self.others = OtherShards(self.shard, x, dict(enumerate(shards[1:], 1)))
         self.max_delay = max_delay if late == "drop" else None
@@ -281,12 +283,10 @@ class ShardServer:
     def hear(self, message: Message, now: float) -> None:
         """Takes rank 0's answer."""
         if message.kind == Kind.BEGIN:
-            steps, eta = message.payload[:16].view(np.float64).tolist()
-            self.x[:] = message.payload[16:].view(self.x.dtype)
+            rates, x = protocol.begun(message)
+            self.x[:] = x.view(self.x.dtype)
             self.snapshot[:] = self.x
-            self.shard = ParameterShard(
-                self.x, self.snapshot, epoch=message.epoch, steps=int(steps), eta=eta, codec=self.codec
-            )
+            self.shard = ParameterShard(self.x, self.snapshot, epoch=message.epoch, rates=rates, codec=self.codec)
             self.server.start(ShardUpdates(self.server, self.shard), Stage.EPOCHS)
         elif message.kind == Kind.COLLECT:
             self.asked = bool(message.flags & protocol.Flag.AT_ONCE), now
