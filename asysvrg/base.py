@@ -233,14 +233,15 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
 
 def _one_epoch(settings: Settings, epoch: int) -> Settings:
-    """For `partial_fit`: the caller decides when to stop and what to keep."""
+    """For `partial_fit`: the caller decides when to stop and what to keep. Nobody knows which epoch is the last."""
     if settings.decay == "linear":
         raise ValueError(
             "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
             "give decay a number"
         )
     off = {"tol": 0.0, "early_stopping": False, "target_loss": -np.inf, "checkpoint_dir": None, "resume": False}
-    return replace(settings, max_iter=epoch + 1, **off)
+    method = {"solver": settings.solver or "svrg", "decay": settings.decay or 0.0}
+    return replace(settings, max_iter=epoch + 1, **method, **off)
 
 
 def _plain(value: Any) -> Any:

@@ -85,15 +85,23 @@ class Parameters:
         "L2 continuation: the factor of `alpha` in the first epoch, halved in each later epoch down to 1",
         "Random initial weights then shrink faster to the size that `alpha` wants. The objective and the recorded loss "
         "are those of `alpha` itself.",
-        unset='4 with learning_rate_init="auto" and at least 5,000 samples, else 1, as in the paper',
+        unset='4 for SVRG with learning_rate_init="auto" and at least 1,000 samples, else 1, as in the paper',
     )
-    solver: str = parameter(
-        "svrg",
-        kinds.one_of(*DIRECTIONS),
+    solver: str | None = parameter(
+        None,
+        kinds.one_of(None, *DIRECTIONS),
         "Direction of an update",
         " ".join(f'"{direction.name}": {direction.about}.' for direction in DIRECTIONS.values()),
+        unset='"sgd" with learning_rate_init="auto" and no `target_loss`: a rate that falls to 0 gives the best score '
+        'in the fewest passes; else "svrg", which reaches small losses sooner',
     )
-    batch_size: int = parameter(20, kinds.integer(1), "Samples in a mini-batch")
+    batch_size: int | None = parameter(
+        None,
+        kinds.integer(1),
+        "Samples in a mini-batch",
+        unset='20; for SGD with learning_rate_init="auto" from 20 to 50, so that a pass over the samples has at least '
+        "600 mini-batches",
+    )
     sampling: str | None = parameter(
         None,
         kinds.one_of(None, "replacement", "shuffle", "importance"),
@@ -102,7 +110,7 @@ class Parameters:
         "each pass, which needs fewer passes for the same training loss. "
         '"importance": in a random order, too, but samples with large gradient norms are drawn more often and count '
         'less each time; in the first epoch all are alike. Not with backend="mpi".',
-        unset='"importance" with learning_rate_init="auto" and at least 5,000 samples, else "replacement"',
+        unset='"importance" with learning_rate_init="auto" and at least 1,000 samples, else "replacement"',
     )
     learning_rate_init: float | str = parameter(
         "auto",
@@ -112,23 +120,26 @@ class Parameters:
         "scales inputs and targets internally where they are far from 1; the objective and the meaning of `coefs_` and "
         "`alpha` do not change.",
     )
-    decay: float | str = parameter(
-        0.0,
+    decay: float | str | None = parameter(
+        None,
         kinds.or_word("linear", kinds.number(0)),
-        "Exponent beta of the same schedule; linear: a straight line to 0 at the end of the epochs of SGD",
+        "Exponent beta of the same schedule; linear: a straight line to 0 at the end of the last epoch, from update to "
+        "update and whatever the solver",
+        unset='"linear" for SGD with learning_rate_init="auto", else 0',
     )
     max_iter: int = parameter(12, kinds.integer(1), "Epochs, of `inner_steps` updates each")
     inner_steps: int | None = parameter(
         None,
         kinds.integer(1),
         "Updates between two snapshots (m)",
-        unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates',
+        unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates; for '
+        "SGD then (10,000 / n)^(1/4) passes, at most 2",
     )
     sgd_epochs: int | None = parameter(
         None,
         kinds.integer(0),
         "Epochs of SGD before SVRG (the paper's SGD_SVRG); counted in `max_iter`",
-        unset='2 with learning_rate_init="auto", else 0',
+        unset='2 for SVRG with learning_rate_init="auto", else 0',
     )
     deflation: int | None = parameter(
         None,
@@ -137,7 +148,7 @@ class Parameters:
         "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
         "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
         'where a mini-batch of sparse input leaves out most columns; with backend="mpi" no layer has one.',
-        unset='4 with learning_rate_init="auto" and at least 5,000 samples of dense input, else 0',
+        unset='4 with learning_rate_init="auto" and at least 1,000 samples of dense input, else 0',
     )
     coordinates: int | str = parameter(
         "all",

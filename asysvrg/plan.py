@@ -11,22 +11,10 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-from scipy import sparse
-
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import Network
+from asysvrg.method import Choice, Data, choose_method
 from asysvrg.parameters import Settings
-
-# With learning_rate_init="auto".
-RATE = 0.8  # eta L; the curvature L grows during training (bench/defaults.py shows the effect)
-LARGE = 5000  # samples; smaller sets are fitted in a few epochs anyway, and faster methods would only overfit them
-MOST_GROWTH = 3.0  # of the rate while the loss falls, for large sets
-RANK = 4  # of the preconditioner, for large sets
-BOOST = 4.0  # of the l2 term in the first epoch, for large sets
-SGD_EPOCHS = 2  # before SVRG
-PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
-LEAST_STEPS = 50  # of an epoch; with fewer, the snapshot costs more than it brings
 
 # Threads; bench/bench_kernels.py measures where these numbers come from.
 LEAST_WORK = {"shared": 500_000, "lockstep": 40_000}  # parameters x mini-batch x density that is worth several threads
@@ -39,28 +27,6 @@ SENT, EACH_SAMPLE = 75_000, 2000
 DENSE = 0.4  # density from which BLAS is faster than skipping zeros
 LAZY = 0.5  # non-zeros of a mini-batch per input below which updates of untouched rows are faster if they wait
 CACHE_HITS = 0.5  # share of draws found in a worker's cache from which it saves more than it costs
-
-Choice = tuple[Any, str]  # a value and the reason for it
-
-
-class Data(NamedTuple):
-    """What the plan knows of X."""
-
-    n: int
-    inputs: int
-    nonzeros: int
-    is_sparse: bool
-
-    @classmethod
-    def of(cls, X: Any) -> Data:
-        """Counts the non-zeros of an array, or the entries of a CSR matrix."""
-        is_sparse = sparse.issparse(X)
-        return cls(*X.shape, int(X.nnz if is_sparse else np.count_nonzero(X)), is_sparse)
-
-    @property
-    def density(self) -> float:
-        """Share of non-zeros."""
-        return self.nonzeros / max(self.n * self.inputs, 1)
 
 
 class Storage(NamedTuple):
@@ -83,10 +49,14 @@ class Plan:
         With MPI of each rank.
     update : {"plain", "atomic", "striped", "server"}
         Memory mode.
+    solver : str
+        Direction of an update.
     batch_size : int
         b.
     inner_steps : int
         m.
+    decay : float or "linear"
+        How the learning rate falls.
     sampling : {"replacement", "shuffle", "importance"}
     learning_rate : float or None
         None: from the curvature at the start.
@@ -97,6 +67,8 @@ class Plan:
         Factor of the l2 term in epoch 0.
     deflation : int
         Rank of the preconditioner.
+    evaluated : int
+        Samples from which the loss of an epoch without a snapshot is computed; 0 for all.
     skips_zeros : bool
         Whether the kernels visit non-zero inputs only; of a dense X they need a copy of these.
     snapshot_cache : bool
@@ -112,14 +84,17 @@ class Plan:
     execution: str
     threads: int
     update: str
+    solver: str
     batch_size: int
     inner_steps: int
+    decay: float | str
     sampling: str
     learning_rate: float | None
     most_growth: float
     sgd_epochs: int
     alpha_boost: float
     deflation: int
+    evaluated: int
     skips_zeros: bool
     snapshot_cache: bool
     lazy_rows: bool
@@ -172,9 +147,11 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         If update="plain" is given for several threads that do not wait for each other.
     """
     n = data.n if n is None else n
+    choices = choose_method(settings, data, n)
+    settings = replace(settings, solver=choices["solver"][0])
     if DIRECTIONS[settings.solver].recursive:
         settings = _recursive(settings, network)
-    choices = _method(settings, data, n)
+        choices = choose_method(settings, data, n)
     batch_size = choices["batch_size"][0]
     if settings.backend == "threads":
         subset = settings.coordinates if settings.coordinates < network.size else 0
@@ -191,47 +168,6 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         choices |= _ranks(settings)
     names = [each.name for each in fields(Plan) if each.name != "reasons"]
     return Plan(**{name: choices[name][0] for name in names}, reasons={name: choices[name][1] for name in names})
-
-
-def _method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
-    """The choices that change the result: mini-batches, steps, rate, preconditioner."""
-    automatic, on_ranks = settings.learning_rate_init == "auto", settings.backend != "threads"
-    large = automatic and n >= LARGE
-    size = basis = "automatic learning rate" if automatic else "the learning rate is given"
-    if automatic:
-        size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {LARGE:,}"
-    rate = (None, "from the curvature at the start") if automatic else (settings.learning_rate_init, "given")
-
-    def choice(name: str, value: Any, reason: str) -> Choice:
-        given = getattr(settings, name)
-        return (value, reason) if given is None else (given, "given")
-
-    batch_size = min(settings.batch_size, n)
-    steps, why = math.ceil(n / batch_size), "one pass over the samples"
-    if automatic:
-        steps, why = math.ceil(PASSES * n / batch_size), f"{PASSES} passes over the samples"
-        if steps < LEAST_STEPS:
-            steps, why = LEAST_STEPS, "the least for which a snapshot pays"
-    sampling, why_sampling = "importance" if large else "replacement", size
-    rank, why_rank = RANK if large else 0, size
-    if on_ranks:
-        sampling, why_sampling = "replacement", "ranks do not exchange gradient norms"
-        rank, why_rank = 0, "ranks take steps as they are"
-    elif data.is_sparse:
-        rank, why_rank = 0, "X is sparse"
-    return {
-        "batch_size": (
-            batch_size,
-            "the parameter" if batch_size == settings.batch_size else "there are no more samples",
-        ),
-        "inner_steps": choice("inner_steps", steps, why),
-        "sampling": choice("sampling", sampling, why_sampling),
-        "learning_rate": rate,
-        "most_growth": (MOST_GROWTH if large else 1.0, size),
-        "sgd_epochs": choice("sgd_epochs", SGD_EPOCHS if automatic else 0, basis),
-        "alpha_boost": choice("alpha_boost", BOOST if large else 1.0, size),
-        "deflation": choice("deflation", rank, why_rank),
-    }
 
 
 def storage(data: Data, network: Network, cache_bytes: float) -> Storage:
@@ -385,9 +321,3 @@ def cache_hits(n: int, draws: int, workers: int) -> float:
     """
     swept, drawn = 1 / workers, draws / (n * workers)
     return swept + (1 - swept) * (1 + math.expm1(-drawn) / drawn)
-
-
-def learning_rate(curvature: float, coordinates: int, size: int) -> float:
-    """The automatic learning rate, from L of a mini-batch, B (0 for all coordinates) and d."""
-    share = coordinates / size if 0 < coordinates < size else 1.0
-    return RATE / curvature / math.sqrt(share)

@@ -21,8 +21,9 @@ from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
 from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.distributed.sharding import Sharding
+from asysvrg.method import Data, learning_rate
 from asysvrg.parameters import Settings
-from asysvrg.plan import Data, Plan, learning_rate, make_plan
+from asysvrg.plan import Plan, make_plan
 from asysvrg.report.progress import progress_bar
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
@@ -228,8 +229,8 @@ def _method(
     settings: Settings, plan: Plan, random_state: np.random.RandomState | None, placement: Sharding | None
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one before, besides data and network."""
-    given = ("alpha", "solver", "batch_size", "inner_steps", "coordinates", "block", "decay", "early_stopping")
-    chosen = ("alpha_boost", "sampling", "sgd_epochs", "deflation")
+    given = ("alpha", "coordinates", "block", "early_stopping")
+    chosen = ("solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation")
     method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}
     method |= {name: getattr(plan, name) for name in chosen}
     method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
@@ -242,12 +243,13 @@ def _schedule(
     settings: Settings, plan: Plan, rate: float, seed: int, first: int, unit: float, has_validation: bool
 ) -> Schedule:
     return Schedule(
-        solver=settings.solver,
+        solver=plan.solver,
         max_iter=settings.max_iter,
         inner_steps=plan.inner_steps,
         sgd_epochs=plan.sgd_epochs,
         learning_rate=rate,
-        decay=settings.decay,
+        decay=plan.decay,
+        evaluated=plan.evaluated,
         alpha_boost=plan.alpha_boost,
         tol=settings.tol * (1.0 if settings.early_stopping else unit),
         n_iter_no_change=settings.n_iter_no_change,

@@ -35,7 +35,8 @@ LAYERS = [
     | {"distributed.mpi", "distributed.updates"},
     {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
     | {"distributed.launch", "distributed.worker"},
-    {"distributed.session", "plan"},
+    {"distributed.session", "method"},
+    {"plan"},
     {"distributed.execution", "distributed.sharding"},
     {"distributed.script"},
     {"training"},

@@ -47,6 +47,10 @@ class Execution(Protocol):
         """Loss, error and full gradient at x; keeps the cache where the next epoch uses it and memory allows."""
         ...
 
+    def evaluate(self, x: np.ndarray, samples: int) -> Snapshot:
+        """Loss and error at x of about so many samples, evenly spread, and no gradient; 0 for all samples."""
+        ...
+
     def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:
         """Updates x in place, `epoch.steps` times."""
         ...
@@ -117,7 +121,7 @@ KEPT = ("seconds", "factor", "ceiling", "sample_gradients", "best_value", "best_
 
 
 def _finite(snapshot: Snapshot) -> bool:
-    return math.isfinite(snapshot.loss) and math.isfinite(snapshot.gradient_norm_squared)
+    return math.isfinite(snapshot.loss) and math.isfinite(snapshot.gradient_norm_squared or 0.0)
 
 
 class _Run:
@@ -156,10 +160,15 @@ class _Run:
             setattr(self, name, state.numbers[name])
 
     def snapshot(self, epoch: int) -> Snapshot:
-        """x~ <- x with its full gradient. The time counts as training only where the next epoch needs the gradient."""
+        """x~ <- x with its full gradient where the next epoch needs it, and after the last one; else with its loss.
+
+        The time counts as training only where the next epoch needs the gradient.
+        """
         direction = self.schedule.direction(epoch)
-        if not direction.needs_snapshot or epoch == self.schedule.max_iter:
+        if epoch == self.schedule.max_iter:
             return self.execution.snapshot(self.x, keep_cache=False)
+        if not direction.needs_snapshot:
+            return self.execution.evaluate(self.x, self.schedule.evaluated)
         with self.clock.running():
             return self.execution.snapshot(self.x, keep_cache=direction.uses_cache)
 

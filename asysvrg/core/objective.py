@@ -10,6 +10,7 @@ from scipy.linalg import get_blas_funcs
 
 from asysvrg.core.network import KIND_OF_LOSS, Network, Samples, aligned_zeros
 
+EVALUATED = 1024  # samples side by side of those that stand for all
 ROWS = 64  # rows of a weight matrix that a temporary array holds at once
 
 
@@ -27,8 +28,8 @@ class Snapshot:
         Share of misclassified samples; 1 - R^2 in regression.
     mu : array of shape (d,)
         Gradient of f at x~ without its l2 term, as the kernels take it.
-    gradient_norm_squared : float
-        Squared norm of the whole gradient, l2 term included.
+    gradient_norm_squared : float or None
+        Squared norm of the whole gradient, l2 term included; None where only the loss was wanted.
     cache : array of shape (n, cache_width) or None
         Each sample's activations and deltas. They make up grad f_i(x~) without a pass through the network.
     """
@@ -37,7 +38,7 @@ class Snapshot:
     loss: float
     error: float
     mu: np.ndarray
-    gradient_norm_squared: float
+    gradient_norm_squared: float | None
     cache: np.ndarray | None
 
 
@@ -96,6 +97,37 @@ class Objective:
         cache = self._cache if keep_cache else None
         loss, errors = self._sweep(x, cache)
         return self.assembled(x, self._mu, loss, errors, cache)
+
+    def evaluated(self, x: np.ndarray, samples: int) -> Snapshot:
+        """Loss and error at x without the gradient, of about so many samples, evenly spread; 0 for all.
+
+        They are the same samples each time.
+        """
+        size = self.samples.size
+        count = -(-samples // EVALUATED)
+        blocks = [(size * i // count, size * i // count + EVALUATED) for i in range(count)]
+        if not 0 < count * EVALUATED < size:
+            blocks = [(0, size)]
+        loss = errors = weight = 0.0
+        for first, last in blocks:
+            sums = self.network.sweep(self.samples, x, self.threads, rows=(first, last))
+            loss, errors = loss + sums[0], errors + sums[1]
+            given = self.samples.weight
+            weight += last - first if given is None else float(given[first:last].sum(dtype=np.float64))
+        weight = weight or 1.0
+        spread = self._spread
+        if spread is None and KIND_OF_LOSS[self.network.loss] == "reals":
+            spread = self._spread = spread_of(self.samples)[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = float(np.vdot(self.with_l2(self.network.vector(), x), x))
+        return Snapshot(
+            self.network.vector(x),
+            self.unit * (loss / weight + squares / 2),
+            self._relative_error(self.samples, errors * self.n / weight, self.n, spread),
+            self._mu,
+            None,
+            None,
+        )
 
     def _sweep(self, x: np.ndarray, cache: np.ndarray | None = None) -> tuple[float, float]:
         """Sums the gradient over the samples into `_mu`; returns the sums of loss and errors."""

@@ -82,6 +82,8 @@ class Schedule:
         Stop when the loss has not fallen by `tol` below its best in that many epochs. With tol 0 never.
     early_stopping : bool
         Look at the error on the validation set instead, and return the parameters with the lowest one.
+    evaluated : int
+        Samples of which the loss is taken where an epoch needs no gradient; 0 for all.
     target_loss : float
         Stop at a loss of at most this.
     max_time : float
@@ -104,6 +106,7 @@ class Schedule:
     tol: float = 0.0
     n_iter_no_change: int = 10
     early_stopping: bool = False
+    evaluated: int = 0
     target_loss: float = -math.inf
     max_time: float = math.inf
     most_growth: float = 1.0

@@ -63,6 +63,10 @@ class SharedExecution:
         """The snapshot x~ and its full gradient."""
         return self._objective.snapshot(x, keep_cache=keep_cache)
 
+    def evaluate(self, x: np.ndarray, samples: int) -> Snapshot:
+        """Loss and error of about so many samples, 0 for all."""
+        return self._objective.evaluated(x, samples)
+
     def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:
         """Updates x in place; fewer times than `epoch.steps` where the deadline cuts the epoch."""
         terms, direction = None, epoch.direction

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
@@ -47,10 +48,28 @@ def smoothness(
     for _ in range(BATCHES):
         rows = rng.integers(samples.size, size=batch_size)
         weight = None if samples.weight is None else samples.weight[rows]
-        batch = Objective(network, Samples(samples.X[rows], samples.y[rows], weight), alpha=alpha, threads=1)
-        found.append(_largest_eigenvalue(batch, x, rng, preconditioner))
+        X, part, penalty, at = samples.X[rows], network, alpha, x
+        if sparse.issparse(X) and preconditioner is None:
+            X, part, penalty, at = _without_empty_columns(X, network, alpha, x)
+        batch = Objective(part, Samples(X, samples.y[rows], weight), alpha=penalty, threads=1)
+        found.append(_largest_eigenvalue(batch, at, rng, preconditioner))
     found = [value for value in found if np.isfinite(value) and value > 0]
     return float(np.mean(found)) if found else 1.0
+
+
+def _without_empty_columns(
+    X: sparse.csr_matrix, network: Network, alpha: np.ndarray, x: np.ndarray
+) -> tuple[sparse.csr_matrix, Network, np.ndarray, np.ndarray]:
+    """The same problem without the rows of W_0 that these samples leave alone: of them only alpha is left."""
+    used = np.unique(X.indices)
+    part = Network((max(used.size, 1), *network.widths[1:]), network.activation, network.loss, network.dtype)
+    if not used.size:
+        used = np.zeros(1, dtype=int)
+    penalty = np.broadcast_to(alpha, network.widths[0] + len(network.widths) - 2)
+    penalty = np.concatenate([penalty[used], penalty[network.widths[0] :]])
+    (W_0, _), *_ = network.layers(x)
+    at = part.vector(np.concatenate([W_0[used].ravel(), x[network.slices[0][1].start :]]))
+    return X[:, used], part, penalty, at
 
 
 def _largest_eigenvalue(

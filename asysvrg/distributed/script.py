@@ -31,8 +31,9 @@ from asysvrg.distributed.server import Group
 from asysvrg.distributed.session import Coordinator, Participant, announce_running
 from asysvrg.distributed.sharding import Sharding
 from asysvrg.distributed.worker import Worker
+from asysvrg.method import Data
 from asysvrg.parameters import Settings
-from asysvrg.plan import Data, Plan, storage
+from asysvrg.plan import Plan, storage
 
 _open: Any = None  # the session of this process
 

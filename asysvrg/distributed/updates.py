@@ -39,8 +39,8 @@ def scheduled_groups(start: float, weights: Sequence[float], count: int) -> np.n
 class ParameterShard:
     """One server's shard of x in an epoch, updated in place by x <- x - eta v, Eq. (15), once for each iteration.
 
-    `rates` has eta of the first update, the second, ... `applied` is the number of updates so far, which is the version of x. `delays` has the delay of each update, in the
-    order in which they were applied.
+    `rates` has eta of the first update, the second, and so on. `applied` is the number of updates so far, which is the
+    version of x. `delays` has the delay of each update, in the order in which they were applied.
     """
 
     def __init__(self, x: np.ndarray, snapshot: np.ndarray, *, epoch: int, rates: np.ndarray, codec: Codec):
@@ -50,7 +50,9 @@ class ParameterShard:
         minus = (-rates).tolist()
         self.has = bytearray(self.steps)  # by iteration: whether it was applied
         axpy = get_blas_funcs("axpy", (x,))
-        self.subtract = lambda v: axpy(v, x, x.size, minus[self.applied])  # keyword arguments would double the time of the call
+        self.subtract = lambda v: axpy(
+            v, x, x.size, minus[self.applied]
+        )  # keyword arguments would double the time of the call
 
     @property
     def complete(self) -> bool:

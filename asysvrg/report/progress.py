@@ -55,9 +55,11 @@ def table(rows: list[Row], title: str = "", lines: int = 8) -> str:
         f"{'epoch':>6} {'seconds':>9} {'loss':>10} {'|grad|^2':>10} {'train err':>9} {'test err':>9} {'delay':>6}"
     )
     for row in chosen:
+        squares = row["gradient_norm_squared"]
+        norm = "-" if squares is None else f"{squares:.2e}"
         test = "-" if row["test_error"] is None else f"{row['test_error']:.4f}"
         out.append(
-            f"{row['epoch']:>6} {row['seconds']:>9.3f} {row['loss']:>10.5f} {row['gradient_norm_squared']:>10.2e} "
+            f"{row['epoch']:>6} {row['seconds']:>9.3f} {row['loss']:>10.5f} {norm:>10} "
             f"{row['train_error']:>9.4f} {test:>9} {row['delay']['mean']:>6.2f}"
         )
     return "\n".join(out)

@@ -1,0 +1,140 @@
+"""The choices of a plan that change the result: direction, rates, mini-batches, passes, preconditioner.
+
+bench/panel.py measures where the numbers come from.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from asysvrg.core.directions import DIRECTIONS
+from asysvrg.parameters import Settings
+
+# With learning_rate_init="auto".
+RATE = 0.8  # eta L; the curvature L grows during training
+LARGE = 1000  # samples; smaller sets are fitted in a few epochs anyway, and faster methods would only overfit them
+MOST_GROWTH = 3.0  # of the rate while the loss falls, for large sets
+RANK = 4  # of the preconditioner, for large sets
+LEAST_STEPS = 50  # of an epoch
+
+# SGD whose rate falls to 0.
+ONE_PASS = 10_000  # samples of which an epoch takes each once; of fewer it takes more, of more less ...
+MOST_PASSES = 2.0
+BATCHES = 600  # mini-batches that a pass has at least
+BATCH_SIZES = 20, 50  # the smallest and the largest mini-batch
+EXACT, EVALUATED = 10_000, 0.2  # the loss is that of so many samples, or of this share of an epoch's draws
+
+# SVRG.
+SGD_EPOCHS = 2  # before it
+PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
+BOOST = 4.0  # of the l2 term in the first epoch, for large sets
+
+Choice = tuple[Any, str]  # a value and the reason for it
+
+
+class Data(NamedTuple):
+    """What the plan knows of X."""
+
+    n: int
+    inputs: int
+    nonzeros: int
+    is_sparse: bool
+
+    @classmethod
+    def of(cls, X: Any) -> Data:
+        """Counts the non-zeros of an array, or the entries of a CSR matrix."""
+        is_sparse = sparse.issparse(X)
+        return cls(*X.shape, int(X.nnz if is_sparse else np.count_nonzero(X)), is_sparse)
+
+    @property
+    def density(self) -> float:
+        """Share of non-zeros."""
+        return self.nonzeros / max(self.n * self.inputs, 1)
+
+
+def choose_method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
+    """The choices by name, of `n` samples of all ranks."""
+    automatic = settings.learning_rate_init == "auto"
+    basis = "automatic learning rate" if automatic else "the learning rate is given"
+    solver = _choice(settings.solver, *_solver(settings, automatic, basis))
+    sgd = automatic and not DIRECTIONS[solver[0]].needs_snapshot
+    batch_size = _batch_size(settings, n, sgd, basis)
+    steps = _choice(settings.inner_steps, *_steps(n, batch_size[0], automatic, sgd))
+    large = automatic and n >= LARGE
+    size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {LARGE:,}" if automatic else basis
+    sampling, why_sampling = "importance" if large else "replacement", size
+    rank, why_rank = RANK if large else 0, size
+    if settings.backend != "threads":
+        sampling, why_sampling = "replacement", "ranks do not exchange gradient norms"
+        rank, why_rank = 0, "ranks take steps as they are"
+    elif data.is_sparse:
+        rank, why_rank = 0, "X is sparse"
+    boost = BOOST if large and not sgd else 1.0
+    return {
+        "solver": solver,
+        "batch_size": batch_size,
+        "inner_steps": steps,
+        "decay": _choice(settings.decay, *(("linear", "SGD ends at rate 0") if sgd else (0.0, "a constant rate"))),
+        "sampling": _choice(settings.sampling, sampling, why_sampling),
+        "learning_rate": _choice(
+            None if automatic else settings.learning_rate_init, None, "from the curvature at the start"
+        ),
+        "most_growth": (MOST_GROWTH if large else 1.0, size),
+        "sgd_epochs": _choice(settings.sgd_epochs, SGD_EPOCHS if automatic and not sgd else 0, basis),
+        "alpha_boost": _choice(settings.alpha_boost, boost, "SGD" if sgd else size),
+        "deflation": _choice(settings.deflation, rank, why_rank),
+        "evaluated": _evaluated(settings, n, batch_size[0] * steps[0]),
+    }
+
+
+def _choice(given: Any, value: Any, reason: str) -> Choice:
+    return (value, reason) if given is None else (given, "given")
+
+
+def _solver(settings: Settings, automatic: bool, basis: str) -> Choice:
+    if not automatic:
+        return "svrg", basis
+    if math.isfinite(settings.target_loss):
+        return "svrg", "a target for the loss is given"
+    return "sgd", "a rate that falls to 0 gives the score in the fewest passes"
+
+
+def _batch_size(settings: Settings, n: int, sgd: bool, basis: str) -> Choice:
+    smallest, largest = BATCH_SIZES
+    size, reason = smallest, basis
+    if sgd:
+        size = min(max(n // BATCHES, smallest), largest)
+        reason = f"{n:,} samples, {BATCHES} mini-batches a pass"
+    size, reason = _choice(settings.batch_size, size, reason)
+    return (size, reason) if size <= n else (n, "there are no more samples")
+
+
+def _steps(n: int, batch_size: int, automatic: bool, sgd: bool) -> Choice:
+    if not automatic:
+        return math.ceil(n / batch_size), "one pass over the samples"
+    passes: float = PASSES
+    if sgd:
+        passes = min((ONE_PASS / n) ** 0.25, MOST_PASSES)
+    steps = math.ceil(passes * n / batch_size)
+    if steps < LEAST_STEPS:
+        return LEAST_STEPS, "the least of an epoch"
+    return steps, f"{passes:.2g} passes over the samples"
+
+
+def _evaluated(settings: Settings, n: int, draws: int) -> Choice:
+    if math.isfinite(settings.target_loss):
+        return 0, "a target for the loss is given"
+    samples = max(EXACT, int(EVALUATED * draws))
+    if samples >= n:
+        return 0, "they are few"
+    return samples, f"an epoch draws {draws:,}"
+
+
+def learning_rate(curvature: float, coordinates: int, size: int) -> float:
+    """The automatic learning rate, from L of a mini-batch, B (0 for all coordinates) and d."""
+    share = coordinates / size if 0 < coordinates < size else 1.0
+    return RATE / curvature / math.sqrt(share)
