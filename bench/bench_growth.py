@@ -17,7 +17,8 @@ from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.schedule import Epoch
 from asysvrg.core.shared import SharedExecution
-from asysvrg.plan import DENSE, Data, lazy_rows
+from asysvrg.method import Data
+from asysvrg.plan import DENSE, lazy_rows
 
 STEPS = 300
 PAPER = {"n": 10_000, "inputs": 784, "density": 0.19, "hidden": (100,), "batch": 10}

@@ -35,7 +35,8 @@ from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace, environment
 from asysvrg.parameters import check
-from asysvrg.plan import DENSE, Data, make_plan
+from asysvrg.method import Data
+from asysvrg.plan import DENSE, make_plan
 from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"

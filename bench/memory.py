@@ -19,7 +19,8 @@ from contenders.setting import mnist_or_random
 
 from asysvrg import AsySVRGClassifier
 from asysvrg.core.trace import environment
-from asysvrg.plan import Data, copy_bytes
+from asysvrg.method import Data
+from asysvrg.plan import copy_bytes
 from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"

@@ -101,7 +101,7 @@ SWITCHES = {
     "importance sampling: shuffle": Switch("asysvrg/core/importance.py", settings={"sampling": "shuffle"}),
     "importance sampling: replacement": Switch("asysvrg/core/importance.py", settings={"sampling": "replacement"}),
     "preconditioner": Switch("csrc/kernels/precondition.inc", settings={"deflation": 0}, tuned=PLAIN),
-    "l2 continuation": Switch("asysvrg/core/schedule.py", settings={"alpha_boost": 1}),
+    "l2 continuation": Switch("asysvrg/core/schedule.py", settings={"alpha_boost": 1}),  # of SVRG
     "snapshot cache": Switch("csrc/kernels/direction.inc: cached_gradient", {"plan.storage": _without_cache}),
     "zero skipping": Switch("asysvrg/plan.py: DENSE", {"plan.DENSE": 0.0}),
     "atomic updates of all coordinates": Switch(

@@ -147,7 +147,7 @@ def test_train_digits_from_another_folder(tmp_path):
     result = command("train", *QUICK, "--trace", "trace.json", "--plot", "figure.png", cwd=tmp_path)
     assert result.returncode == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == "digits: 1437 samples, 64-20-10, svrg, 1 thread(s), serial, update=plain"
+    assert lines[0] == "digits: 1437 samples, 64-20-10, sgd, 1 thread(s), serial, update=plain"
     assert lines[1].split()[:3] == ["epoch", "seconds", "loss"]
     assert [line.split()[0] for line in lines[2:6]] == ["0", "1", "2", "3"]
     assert lines[6].startswith("stopped after 3 epochs (max_iter), objective ")

@@ -30,7 +30,7 @@ def first_classes(kind, y):
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_epochs_one_by_one_are_a_fit(kind, form):
     X, y = data(kind, form=form)
-    options = {"tol": 0, "sgd_epochs": 2, "decay": 0.5, "coordinates": 30, "learning_rate_init": 0.05}
+    options = {"tol": 0, "solver": "svrg", "sgd_epochs": 2, "decay": 0.5, "coordinates": 30, "learning_rate_init": 0.05}
     model = small(kind, (8,), **options)
     weight = np.arange(len(y)) % 4 / 2
     for epoch in range(5):

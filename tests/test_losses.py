@@ -42,7 +42,7 @@ def test_huber_is_that_of_scikit_learn():
 
 def test_poisson_is_that_of_scikit_learn():
     y = rng.poisson(np.exp(0.3 * LINE - 1)).astype(float)
-    ours = AsySVRGRegressor((), loss="poisson", **HOW).fit(X, y)
+    ours = AsySVRGRegressor((), loss="poisson", solver="svrg", **HOW).fit(X, y)
     theirs = PoissonRegressor(alpha=1e-6, tol=1e-10).fit(X, y)
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-2)
     assert ours.loss_ > 0

@@ -135,7 +135,7 @@ BAD_PARAMETERS = [
     ({"execution": "lockstep", "update": "atomic"}, ValueError, "update='atomic' is for execution='shared'"),
     ({"update": "striped", "coordinates": 9}, ValueError, "coordinates='lines:9'; got coordinates=9"),
     ({"activation": "sine"}, ValueError, f"activation is one of {', '.join(ACTIVATIONS)}; got 'sine'"),
-    ({"solver": "adam"}, ValueError, f"solver is one of {', '.join(DIRECTIONS)}; got 'adam'"),
+    ({"solver": "adam"}, ValueError, f"solver is one of None, {', '.join(DIRECTIONS)}; got 'adam'"),
     ({"loss": "hinge"}, ValueError, "loss is one of squared_error, .*; got 'hinge'"),
     ({"update": "wild"}, ValueError, "update is one of auto, plain, atomic, striped; got 'wild'"),
     ({"update": "plain", "n_jobs": 2, "execution": "shared"}, ValueError, "loses updates"),

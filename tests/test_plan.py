@@ -10,7 +10,8 @@ from scipy import sparse
 
 from asysvrg import MPI, AsySVRGClassifier
 from asysvrg.parameters import check
-from asysvrg.plan import DENSE, LAZY, LOCKSTEP_INPUTS, Data, Plan, cache_hits, copy_bytes, make_plan, storage
+from asysvrg.method import Data
+from asysvrg.plan import DENSE, LAZY, LOCKSTEP_INPUTS, Plan, cache_hits, copy_bytes, make_plan, storage
 
 MB = 2**20
 
@@ -47,12 +48,13 @@ def test_the_same_settings_and_sizes_give_the_same_plan():
 @pytest.mark.parametrize(
     ("n", "options", "chosen"),
     [
-        (5000, {}, ("importance", 4, 4.0, 3.0)),
-        (5000, {"sparse": True}, ("importance", 0, 4.0, 3.0)),
-        (5000, {"backend": "mpi"}, ("replacement", 0, 4.0, 3.0)),
-        (4999, {}, ("replacement", 0, 1.0, 1.0)),
-        (5000, {"learning_rate_init": 0.1}, ("replacement", 0, 1.0, 1.0)),
-        (5000, {"sampling": "shuffle", "deflation": 2, "alpha_boost": 3}, ("shuffle", 2, 3.0, 3.0)),
+        (1000, {}, ("importance", 4, 1.0, 3.0)),
+        (1000, {"solver": "svrg"}, ("importance", 4, 4.0, 3.0)),
+        (1000, {"sparse": True}, ("importance", 0, 1.0, 3.0)),
+        (1000, {"backend": "mpi"}, ("replacement", 0, 1.0, 3.0)),
+        (999, {}, ("replacement", 0, 1.0, 1.0)),
+        (1000, {"learning_rate_init": 0.1}, ("replacement", 0, 1.0, 1.0)),
+        (1000, {"sampling": "shuffle", "deflation": 2, "alpha_boost": 3}, ("shuffle", 2, 3.0, 3.0)),
     ],
     ids=str,
 )
@@ -64,8 +66,12 @@ def test_faster_methods_are_for_large_sets_and_an_automatic_rate(n, options, cho
 @pytest.mark.parametrize(
     ("n", "options", "chosen"),
     [
-        (1000, {}, (20, 100, 2)),  # two passes
-        (101, {}, (20, 50, 2)),  # the least number of steps
+        (1000, {"solver": "svrg"}, (20, 100, 2)),  # two passes
+        (101, {"solver": "svrg"}, (20, 50, 2)),  # the least number of steps
+        (101, {}, (20, 50, 0)),
+        (10_000, {}, (20, 500, 0)),  # one pass
+        (160_000, {}, (50, 1600, 0)),  # half a pass
+        (1_000_000, {"batch_size": 100}, (100, 3163, 0)),
         (101, {"learning_rate_init": 0.1}, (20, 6, 0)),  # one pass, rounded up
         (10, {"learning_rate_init": 0.1}, (10, 1, 0)),  # no more samples
         (1000, {"inner_steps": 7, "sgd_epochs": 0, "batch_size": 3}, (3, 7, 0)),
@@ -82,7 +88,36 @@ def test_samples_of_all_ranks_count():
     network = Network((50, 10), "relu", "softmax", np.float32)
     settings = check(AsySVRGClassifier((), backend=MPI()))
     plan = make_plan(settings, network, Data(2000, 50, 100_000, False), cores=2, n=6000)
-    assert (plan.inner_steps, plan.alpha_boost) == (600, 4.0)
+    assert (plan.inner_steps, plan.most_growth) == (341, 3.0)
+    alone = make_plan(settings, network, Data(600, 50, 30_000, False), cores=2)
+    assert (alone.inner_steps, alone.most_growth) == (60, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({}, ("sgd", "linear")),
+        ({"learning_rate_init": 0.1}, ("svrg", 0.0)),
+        ({"target_loss": 0.1}, ("svrg", 0.0)),
+        ({"solver": "svrg"}, ("svrg", 0.0)),
+        ({"solver": "sgd", "learning_rate_init": 0.1}, ("sgd", 0.0)),
+        ({"solver": "page", "decay": "linear"}, ("page", "linear")),
+        ({"decay": 0.5}, ("sgd", 0.5)),
+    ],
+    ids=str,
+)
+def test_direction_and_how_the_rate_falls(options, chosen):
+    plan = planned(**options)
+    assert (plan.solver, plan.decay) == chosen
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "evaluated"),
+    [(5000, {}, 0), (5001, {}, 5000), (1_000_000, {}, 63_250), (10_000, {"target_loss": 0.1}, 0)],
+    ids=str,
+)
+def test_samples_that_stand_for_all(n, options, evaluated):
+    assert planned(n, **options).evaluated == evaluated
 
 
 def test_lockstep_is_for_many_inputs_in_the_first_layer_and_a_core_each():

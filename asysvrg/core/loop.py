@@ -160,15 +160,15 @@ class _Run:
             setattr(self, name, state.numbers[name])
 
     def snapshot(self, epoch: int) -> Snapshot:
-        """x~ <- x with its full gradient where the next epoch needs it, and after the last one; else with its loss.
+        """x~ <- x with its full gradient where the direction needs it; else with its loss.
 
         The time counts as training only where the next epoch needs the gradient.
         """
-        direction = self.schedule.direction(epoch)
-        if epoch == self.schedule.max_iter:
-            return self.execution.snapshot(self.x, keep_cache=False)
+        direction, last = self.schedule.direction(epoch), epoch == self.schedule.max_iter
         if not direction.needs_snapshot:
-            return self.execution.evaluate(self.x, self.schedule.evaluated)
+            return self.execution.evaluate(self.x, 0 if last else self.schedule.evaluated)
+        if last:
+            return self.execution.snapshot(self.x, keep_cache=False)
         with self.clock.running():
             return self.execution.snapshot(self.x, keep_cache=direction.uses_cache)
 

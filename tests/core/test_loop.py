@@ -41,6 +41,9 @@ class Quadratic:
         loss = square / 2 if self.losses is None else self.losses[round(x[0])]
         return Snapshot(x.copy(), loss, 0.0, x.copy(), square, None)
 
+    def evaluate(self, x, samples):
+        return self.snapshot(x, keep_cache=False)
+
     def inner(self, x, snapshot, epoch):
         np.testing.assert_array_equal(snapshot.x, x)
         self.log.append(f"inner {epoch.number} {epoch.direction.name}")
@@ -180,14 +183,26 @@ def test_schedule_decays_for_sgd_and_is_constant_for_svrg():
     assert column(rows[1:], "learning_rate") == pytest.approx([*decaying[:3], 0.4])
 
 
-def test_a_line_falls_to_zero_at_the_end_of_the_epochs_of_sgd():
+@pytest.mark.parametrize("solver", [{"solver": "sgd"}, {"solver": "svrg"}, {"sgd_epochs": 2}], ids=str)
+def test_a_line_falls_to_zero_from_update_to_update(solver):
     plan = {"learning_rate": 0.4, "decay": "linear", "max_iter": 4}
-    _, rows = run(Quadratic(), solver="sgd", **plan)
+    _, rows = run(Quadratic(), **solver, **plan)
     assert column(rows[1:], "learning_rate") == pytest.approx([0.4, 0.3, 0.2, 0.1])
-    _, rows = run(Quadratic(), sgd_epochs=2, **plan)
-    assert column(rows[1:], "learning_rate") == pytest.approx([0.4, 0.2, 0.4, 0.4])
-    _, rows = run(Quadratic(), **plan)
-    assert column(rows[1:], "learning_rate") == [0.4] * 4
+    schedule = Schedule(**({"solver": "svrg"} | solver), inner_steps=5, **plan)
+    rates = np.concatenate([schedule.epoch(number).rates for number in range(4)])
+    np.testing.assert_allclose(rates, 0.4 * (1 - (np.arange(20) + 0.5) / 20))
+    np.testing.assert_array_equal(Schedule("svrg", max_iter=4, inner_steps=3).epoch(2).rates, [0.1] * 3)
+
+
+def test_a_loss_without_a_gradient_is_of_some_samples_until_the_last_epoch():
+    execution = Quadratic()
+    asked = []
+    execution.evaluate = lambda x, samples: asked.append(samples) or execution.snapshot(x, keep_cache=False)
+    run(execution, solver="sgd", max_iter=3, evaluated=7)
+    assert asked == [7, 7, 7, 0]
+    asked.clear()
+    run(execution, sgd_epochs=1, max_iter=3, evaluated=7)
+    assert asked == [7]
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_both_iterations_of_a_lost_worker_are_scheduled_again():
 @pytest.mark.parametrize(("late", "dropped"), [({}, 0), ({"epoch": 4}, 1), ({"iteration": 2}, 1)])
 def test_a_direction_that_is_late_or_known_is_dropped_and_answered(late, dropped):
     server, sent = Server([2], lambda rank, message: sent.append(message), 0.0), []
-    shard = ParameterShard(np.zeros(8), np.zeros(8), epoch=5, steps=8, eta=-1.0, codec=codecs_of([slice(0, 8)])[0])
+    shard = ParameterShard(np.zeros(8), np.zeros(8), epoch=5, rates=-np.ones(8), codec=codecs_of([slice(0, 8)])[0])
     server.start(ShardUpdates(server, shard), Stage.EPOCHS)
     step, v = protocol.step(5, 0, 2, 1.0, 0, ()), np.ones(8)
     server.receive(2, direction(step, 1, v), 0.0)
@@ -222,7 +222,7 @@ def test_a_direction_that_is_late_or_known_is_dropped_and_answered(late, dropped
     question = Message(Kind.READY, stage=Stage.EPOCHS, seq=3, epoch=6)  # rank 0 has begun an epoch; not here
     server.receive(2, question, 0.0)
     assert len(sent) == 2
-    following = ParameterShard(shard.x, shard.x, epoch=6, steps=8, eta=1.0, codec=shard.codec)
+    following = ParameterShard(shard.x, shard.x, epoch=6, rates=np.ones(8), codec=shard.codec)
     server.start(ShardUpdates(server, following), Stage.EPOCHS)
     assert (sent[-1].kind, sent[-1].epoch) == (Kind.PARAMETERS, 6)
 

@@ -284,16 +284,17 @@ static void make_inner(problem *p, int64_t steps) {
     size_t locks = (size_t)(p->is.subset ? blocks : stripes * ASV_LINE / (int64_t)sizeof(int32_t));
     size_t d = (size_t)p->net.d * p->real;
     int32_t *delays = array((size_t)steps * sizeof(int32_t), EXACT);
-    for (int64_t t = 0; t < steps; t++) delays[t] = -1;
-    int64_t rates = p->net.width[0] + p->net.layers - 1;
-    double *alpha = array((size_t)rates * sizeof(double), EXACT);
-    for (int64_t i = 0; i < rates; i++) alpha[i] = 0.01;
+    double *rates = array((size_t)steps * sizeof(double), EXACT);
+    for (int64_t t = 0; t < steps; t++) delays[t] = -1, rates[t] = 0.02;
+    int64_t rows = p->net.width[0] + p->net.layers - 1;
+    double *alpha = array((size_t)rows * sizeof(double), EXACT);
+    for (int64_t i = 0; i < rows; i++) alpha[i] = 0.01;
     p->inner = (asv_inner){
         .f = {.net = &p->net, .data = &p->data, .alpha = alpha},
         .x = array(d, SPARE),
         .direction = {.kind = p->is.direction, .reference = array(d, SPARE)},
         .draws = {.seed = 7, .epoch = 3, .b = BATCH, .replacement = p->is.weighted},
-        .rule = {.eta = 0.02,
+        .rule = {.eta = rates,
                  .subset = p->is.subset,
                  .block = p->is.block,
                  .memory = p->is.memory,

@@ -61,7 +61,9 @@ static void run(setting is) {
     void *weight = array(N * p.real, EXACT);
     p.data.weight = weight;
     p.inner.f.alpha = array((size_t)(p.net.width[0] + p.net.layers - 1) * sizeof(double), EXACT);
-    p.inner.rule.eta = 0x1p-6;
+    double *rates = array(STEPS * sizeof(double), EXACT);
+    for (int64_t t = 0; t < STEPS; t++) rates[t] = 0x1p-6;
+    p.inner.rule.eta = rates;
     for (int64_t k = 0; k < p.net.d; k++) {
         put(&p, p.inner.x, k, 1);
         put(&p, (void *)p.inner.direction.mu, k, mu_of(k));

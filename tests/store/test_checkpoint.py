@@ -70,8 +70,8 @@ def assert_same(a, b):
         {"sampling": "importance"},
         {"deflation": 2},
         {"alpha_boost": 6.0},
-        {"deflation": 2, "learning_rate_init": "auto"},
-        {"learning_rate_init": "auto"},
+        {"deflation": 2, "learning_rate_init": "auto", "solver": "svrg"},
+        {"learning_rate_init": "auto", "decay": 0},
         {"early_stopping": True},
         {"learning_rate_init": 200.0},  # rolls back
         {"max_iter": 40, "tol": 0.05, "n_iter_no_change": 2},
@@ -90,6 +90,14 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, options):
     assert_same(again, whole)
     seconds = [row["seconds"] for row in resumed.history_["epochs"]]
     assert seconds == sorted(seconds)
+
+
+def test_a_line_to_zero_goes_on(tmp_path):
+    """Its end depends on max_iter, so that the run is stopped in another way."""
+    options = {"learning_rate_init": "auto"}
+    whole = model(**options).fit(X, Y)
+    model(tmp_path, **options).fit(X, Y, callback=lambda row: row["epoch"] == 2)
+    assert_same(model(tmp_path, resume=True, **options).fit(X, Y), whole)
 
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(5)], ids=["none", "instance"])
@@ -167,7 +175,7 @@ def no_training(started, monkeypatch):
         ({"sgd_epochs": 1}, "sgd_epochs was 0, is 1"),
         ({"decay": 1}, "decay was 0.0, is 1.0"),
         ({"sampling": "importance"}, "sampling was replacement, is importance"),
-        ({"inner_steps": 7}, "inner_steps was None, is 7"),
+        ({"inner_steps": 7}, "inner_steps was 30, is 7"),
         ({"coordinates": 7}, "coordinates was 0, is 7"),
         ({"coordinates": "lines:7"}, "block was 1, is 16"),
         ({"activation": "tanh"}, "activation was relu, is tanh"),
@@ -373,7 +381,7 @@ def test_the_state_is_all_that_the_loop_needs():
 
 # From the command line.
 
-TRAIN = ["train", "--batch-size", "7", "--hidden-layer-sizes", "20", "--tol", "0", "--n-jobs", "1", "--quiet"]
+TRAIN = ["train", "--solver", "svrg", "--batch-size", "7", "--hidden-layer-sizes", "20", "--tol", "0", "--n-jobs", "1", "--quiet"]
 
 
 def environment():
