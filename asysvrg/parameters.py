@@ -85,7 +85,7 @@ class Parameters:
         "L2 continuation: the factor of `alpha` in the first epoch, halved in each later epoch down to 1",
         "Random initial weights then shrink faster to the size that `alpha` wants. The objective and the recorded loss "
         "are those of `alpha` itself.",
-        unset='4 for SVRG with learning_rate_init="auto" and at least 1,000 samples, else 1, as in the paper',
+        unset='4 for SVRG with learning_rate_init="auto" and at least 5,000 samples, else 1, as in the paper',
     )
     solver: str | None = parameter(
         None,
@@ -110,7 +110,8 @@ class Parameters:
         "each pass, which needs fewer passes for the same training loss. "
         '"importance": in a random order, too, but samples with large gradient norms are drawn more often and count '
         'less each time; in the first epoch all are alike. Not with backend="mpi".',
-        unset='"importance" with learning_rate_init="auto" and at least 1,000 samples, else "replacement"',
+        unset='"importance" with learning_rate_init="auto" and at least 1,000 samples (SVRG: 5,000); else '
+        '"replacement"',
     )
     learning_rate_init: float | str = parameter(
         "auto",
@@ -148,7 +149,7 @@ class Parameters:
         "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
         "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
         'where a mini-batch of sparse input leaves out most columns; with backend="mpi" no layer has one.',
-        unset='4 with learning_rate_init="auto" and at least 1,000 samples of dense input, else 0',
+        unset='4 with learning_rate_init="auto" and at least 1,000 samples (SVRG: 5,000) of dense input, else 0',
     )
     coordinates: int | str = parameter(
         "all",

@@ -9,8 +9,8 @@ from asysvrg.core.network import Network
 from scipy import sparse
 
 from asysvrg import MPI, AsySVRGClassifier
-from asysvrg.parameters import check
 from asysvrg.method import Data
+from asysvrg.parameters import check
 from asysvrg.plan import DENSE, LAZY, LOCKSTEP_INPUTS, Plan, cache_hits, copy_bytes, make_plan, storage
 
 MB = 2**20
@@ -49,7 +49,8 @@ def test_the_same_settings_and_sizes_give_the_same_plan():
     ("n", "options", "chosen"),
     [
         (1000, {}, ("importance", 4, 1.0, 3.0)),
-        (1000, {"solver": "svrg"}, ("importance", 4, 4.0, 3.0)),
+        (5000, {"solver": "svrg"}, ("importance", 4, 4.0, 3.0)),
+        (4999, {"solver": "svrg"}, ("replacement", 0, 1.0, 1.0)),
         (1000, {"sparse": True}, ("importance", 0, 1.0, 3.0)),
         (1000, {"backend": "mpi"}, ("replacement", 0, 1.0, 3.0)),
         (999, {}, ("replacement", 0, 1.0, 1.0)),

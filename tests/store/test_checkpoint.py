@@ -381,7 +381,20 @@ def test_the_state_is_all_that_the_loop_needs():
 
 # From the command line.
 
-TRAIN = ["train", "--solver", "svrg", "--batch-size", "7", "--hidden-layer-sizes", "20", "--tol", "0", "--n-jobs", "1", "--quiet"]
+TRAIN = [
+    "train",
+    "--solver",
+    "svrg",
+    "--batch-size",
+    "7",
+    "--hidden-layer-sizes",
+    "20",
+    "--tol",
+    "0",
+    "--n-jobs",
+    "1",
+    "--quiet",
+]
 
 
 def environment():
