@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from asysvrg import inputs
+from asysvrg import ensemble, inputs
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
 from asysvrg.core.loop import Outcome
@@ -66,12 +66,28 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         ValueError, TypeError
             For parameters or data that cannot be trained on, before any thread starts.
         """
+        if self.n_models != 1:
+            return self._fit_several(X, y, sample_weight, X_val, y_val, callback)
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
             job = self._prepare(session, X, y, sample_weight, X_val, y_val)
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
             hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
             self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))
             hooks.end()
+        return self
+
+    def _fit_several(self, X, y, sample_weight, X_val, y_val, callback):
+        """`fit` where there is more than one network. They share one converted X."""
+        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        check(self)
+        X, y = self._validate(X, y, reset=True)
+        X_val = None if X_val is None else self._check_X(X_val, self.dtype)
+        members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
+
+        def train(number: int, member: Any) -> None:
+            member.fit(X, y, sample_weight, X_val, y_val, told and told.of(number))
+
+        ensemble.take_over(self, ensemble.train_all(members, train, ensemble.networks_at_once(self)))
         return self
 
     def _plan(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> Plan:
@@ -131,6 +147,8 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         }
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
+        if self.n_models != 1:
+            raise ValueError(f"partial_fit trains one network; got n_models={self.n_models!r}")
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
             job = self._prepare(session, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
             earlier = None if job["start"].x is None else self.history_
