@@ -101,6 +101,8 @@ def _choice(given: Any, value: Any, reason: str) -> Choice:
 def _solver(settings: Settings, automatic: bool, basis: str) -> Choice:
     if not automatic:
         return "svrg", basis
+    if settings.sgd_epochs is not None:
+        return "svrg", "sgd_epochs is given"
     if math.isfinite(settings.target_loss):
         return "svrg", "a target for the loss is given"
     return "sgd", "a rate that falls to 0 gives the score in the fewest passes"

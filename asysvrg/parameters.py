@@ -92,8 +92,8 @@ class Parameters:
         kinds.one_of(None, *DIRECTIONS),
         "Direction of an update",
         " ".join(f'"{direction.name}": {direction.about}.' for direction in DIRECTIONS.values()),
-        unset='"sgd" with learning_rate_init="auto" and no `target_loss`: a rate that falls to 0 gives the best score '
-        'in the fewest passes; else "svrg", which reaches small losses sooner',
+        unset='"sgd" with learning_rate_init="auto" and neither `target_loss` nor `sgd_epochs`: a rate that falls to 0 '
+        'gives the best score in the fewest passes; else "svrg", which reaches small losses sooner',
     )
     batch_size: int | None = parameter(
         None,

@@ -100,6 +100,7 @@ def test_samples_of_all_ranks_count():
         ({}, ("sgd", "linear")),
         ({"learning_rate_init": 0.1}, ("svrg", 0.0)),
         ({"target_loss": 0.1}, ("svrg", 0.0)),
+        ({"sgd_epochs": 10}, ("svrg", 0.0)),
         ({"solver": "svrg"}, ("svrg", 0.0)),
         ({"solver": "sgd", "learning_rate_init": 0.1}, ("sgd", 0.0)),
         ({"solver": "page", "decay": "linear"}, ("page", "linear")),
