@@ -176,6 +176,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
     def _set_fitted(self, job: dict[str, Any], outcome: Outcome, trace: Trace) -> None:
         """The attributes of the fitted model."""
+        self.__dict__.pop("estimators_", None)
         self._network = job["network"]
         layers = self._network.layers(outcome.x)
         self.coefs_ = [weights for weights, _ in layers]
@@ -240,6 +241,8 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "coefs_")
         network = self._network
         X = self._check_X(X, network.dtype)
+        if hasattr(self, "estimators_"):
+            return np.mean([member._outputs(X) for member in self.estimators_], axis=0)
         n = X.shape[0]
         if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # with fewer rows BLAS sums in another order
             X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])

@@ -18,7 +18,7 @@ from asysvrg.core import cpu
 from asysvrg.core.network import stopped_by
 
 # What an average has of its first network.
-SHARED = ("_network", "_loss", "coefs_", "intercepts_", "history_", "classes_", "n_outputs_", "_flat", "_stream")
+SHARED = {"_network", "_loss", "coefs_", "intercepts_", "history_", "classes_", "n_outputs_", "_flat", "_stream"}
 
 
 def members_of(model: Any) -> list[Any]:
@@ -102,9 +102,8 @@ class Told:
 def take_over(model: Any, members: Sequence[Any]) -> None:
     """Makes trained members an estimator's."""
     model.estimators_ = list(members)
-    for name in SHARED:
-        if hasattr(members[0], name):
-            setattr(model, name, getattr(members[0], name))
+    for name in SHARED & vars(members[0]).keys():
+        setattr(model, name, vars(members[0])[name])
     model.n_iter_ = max(member.n_iter_ for member in members)
     model.loss_ = float(np.mean([member.loss_ for member in members]))
     reasons = [member.stopped_ for member in members]
