@@ -12,7 +12,6 @@ import os
 import re
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import ablation_report
@@ -72,17 +71,16 @@ class Contest:
         self.into[contender] = about | {"courses": courses, "commit": ablation_report.commit()}
         say(f"{self.which}: {contender}, {panel_report.in_words(courses)}")
 
-    def run_busy(self) -> None:
-        """Our fits and single predictions, alone and beside busy processes in turns; scikit-learn's predictions."""
-        for contender in ("ours", "scikit-learn"):
-            with self.process(contender) as process:
-                about = self.ask(process, "about", START)
-                if "missing" in about:
-                    say(f"{self.which} is left out: {about['missing']}")
-                    return
-                found = self.in_turns(process, fits=contender == "ours")
-            self.into[contender + panel_report.BUSY] = found
-            say(f"{self.which}: {contender}, {panel_report.busy_in_words(found)}")
+    def run_busy(self, contender: str) -> None:
+        """Single predictions alone and beside busy processes in turns; and fits, if they are ours."""
+        with self.process(contender) as process:
+            about = self.ask(process, "about", START)
+            if "missing" in about:
+                say(f"{self.which}: {contender} is left out: {about['missing']}")
+                return
+            found = self.in_turns(process, fits=contender == "ours")
+        self.into[contender + panel_report.BUSY] = found
+        say(f"{self.which}: {contender}, {panel_report.busy_in_words(found)}")
 
     def in_turns(self, process: Process, fits: bool) -> list[dict[str, Any]]:
         """A row for each round, with "quiet" and "busy"; a fit that takes too long is the last."""
@@ -125,14 +123,11 @@ def main() -> int:
     content |= {"environment": environment(), "cores": given.cores, "quick": given.quick, "limit": given.limit}
     for which in chosen:
         contest = Contest(which, given, content["sets"].setdefault(which, {}))
-        if given.busy:
-            contest.run_busy()
-        else:
-            for contender in CONTENDERS:
-                if re.search(given.contenders, contender) and takes_part(contender, SETTINGS[which]):
-                    contest.run(contender)
-        write_json(path, content)
-        Path(path.with_suffix(".md")).write_text(panel_report.page(content))
+        for contender in ("ours", "scikit-learn") if given.busy else CONTENDERS:
+            if re.search(given.contenders, contender) and takes_part(contender, SETTINGS[which]):
+                contest.run_busy(contender) if given.busy else contest.run(contender)
+                write_json(path, content)
+                path.with_suffix(".md").write_text(panel_report.page(content))
     print(panel_report.page(content))
     return 0
 

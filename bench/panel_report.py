@@ -20,12 +20,13 @@ PEERS = ("scikit-learn", "PyTorch", "LightGBM")
 
 PAGE = """# Panel: many kinds of data, defaults
 
-`make bench-panel`, on {where}{quick}. {versions}.
+`make bench-panel`, on {where}{quick}.
+Versions: {versions}.
 
-Scores on the test set are accuracy, or R^2 of regressions, means over {rounds} rounds with seeds of their own. Seconds
-are medians over the rounds; CPU is the seconds of all threads together. Ours has its defaults and the hidden layers of
-the table. So have scikit-learn's MLP and LightGBM. PyTorch trains the same layers by Adam with its defaults and
-mini-batches of 256, until the rule by which scikit-learn's fit ends.
+Scores on the test set are accuracy, or R^2 of regressions, means over the seeds {rounds}. Seconds are medians over
+them, and of short fits of ours means of repetitions. CPU is the seconds of all threads together. Ours has its defaults
+and the hidden layers of the table. So have scikit-learn's MLP and LightGBM. PyTorch trains the same layers by Adam with
+its defaults and mini-batches of 256, until the rule by which scikit-learn's fit ends.
 
 "To our score" are the seconds until the peer first has our score on the test set, which it cannot know: it is scored
 after each epoch (or number of trees), outside the clock. A peer without our score goes on after its end for as long
@@ -207,7 +208,7 @@ def page(content: dict[str, Any]) -> str:
         where=f"{machine['processor']}, {content['cores']} cores, {machine['simd']}",
         quick=", with a tenth of the rows" if content["quick"] else "",
         versions=", ".join(f"{name} {version}" for name, version in versions.items()),
-        rounds=max((len(what["courses"]) for _, what in about), default=0),
+        rounds=", ".join(map(str, range(max((len(what["courses"]) for _, what in about), default=0)))),
         limit=content["limit"],
         noise=NOISE,
         settings=listed(list(sets)),

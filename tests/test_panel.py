@@ -142,6 +142,7 @@ def test_a_page_names_the_machine_and_all_versions(report):
     assert "scikit-learn 1.9.1" in page
     assert "## Beside scikit-learn" in page
     assert "with a tenth of the rows" in page
+    assert "means over the seeds 0." in page
     assert "Nothing was measured" in report.page(content | {"sets": {}})
 
 
