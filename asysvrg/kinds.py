@@ -131,6 +131,17 @@ def flag() -> Kind:
     return Kind("bool", check, {"action": "store_true"})
 
 
+def flag_or(word: str) -> Kind:
+    """True, False or the word; an option without a value, and its opposite."""
+
+    def check(value: Any, name: str) -> bool | str:
+        if value is None or not (value == word if isinstance(value, str) else isinstance(value, bool | np.bool_)):
+            raise TypeError(f"{name} is True, False or {word!r}; got {value!r}")
+        return value if isinstance(value, str) else bool(value)
+
+    return Kind(f'bool or "{word}"', check, {"action": argparse.BooleanOptionalAction})
+
+
 def one_of(*known: str | None) -> Kind:
     """One of some words; None may be among them."""
     words = [word for word in known if word is not None]

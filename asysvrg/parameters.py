@@ -187,9 +187,9 @@ class Parameters:
         1024,
         kinds.number(0, finite=False),
         "Megabytes for copies that save work",
-        "They hold the non-zeros of a dense X with many zeros, then the activations and deltas of each sample at the "
-        "snapshot. Where these do not fit, each inner iteration of SVRG passes through the network twice. Results are "
-        "the same up to rounding.",
+        "They hold the samples that `early_stopping` holds out and the others, then the non-zeros of a dense X with "
+        "many zeros, then the activations and deltas of each sample at the snapshot. Where these do not fit, each "
+        "inner iteration of SVRG passes through the network twice. Results are the same up to rounding.",
     )
     tol: float = parameter(
         1e-4,
@@ -197,17 +197,22 @@ class Parameters:
         "Stop when the loss has not fallen by `tol` in `n_iter_no_change` epochs; 0 for never",
     )
     n_iter_no_change: int = parameter(10, kinds.integer(1), "Epochs that `tol` looks at")
-    early_stopping: bool = parameter(
-        False,
-        kinds.flag(),
-        "Stop by the validation score in place of the loss, and keep the parameters with the best one",
+    early_stopping: bool | str = parameter(
+        "auto",
+        kinds.flag_or("auto"),
+        "Keep the parameters with the best validation score, the last ones where several are equal",
         "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
-        "not trained on.",
+        'not trained on. "auto": from 10,000 samples on, without `target_loss`. Training then goes on while either the '
+        "loss or the validation error falls by `tol`, since a falling learning rate often improves the score at the "
+        "end; and no samples are held out where their copies do not fit into `cache_size`. True: the score alone "
+        'decides when to stop. With backend="mpi" and no `X_val`, all ranks need the same samples; "auto" is '
+        "off where they have their own.",
     )
     validation_fraction: float = parameter(
         0.1,
         kinds.number(0, 1, open_ends=True),
         "Share of the samples held out for `early_stopping` where no validation set is given",
+        "Of each class the same share. A class that has too few samples for that stays in the training set.",
     )
     target_loss: float | None = parameter(
         None, kinds.number(), "Stop when the objective is at most this", unset="no target"

@@ -34,8 +34,8 @@ from asysvrg.core.objective import Objective
 from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace, environment
-from asysvrg.parameters import check
 from asysvrg.method import Data
+from asysvrg.parameters import check
 from asysvrg.plan import DENSE, make_plan
 from asysvrg.store.files import write_json
 
