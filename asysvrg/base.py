@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from asysvrg import inputs
+from asysvrg import ensemble, inputs
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
 from asysvrg.core.loop import Outcome
@@ -41,7 +41,6 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         tags.non_deterministic = self.n_jobs != 1
         return tags
 
-    @with_callbacks
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None):
         """Trains the network.
 
@@ -70,14 +69,31 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         """
         return self._fit(X, y, sample_weight, X_val, y_val, callback)
 
+    @with_callbacks
     def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None)):
         """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`."""
+        if self.n_models != 1:
+            return self._fit_several(X, y, sample_weight, X_val, y_val, callback, test)
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
             job = self._prepare(session, X, y, sample_weight, X_val, y_val, test=test)
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
             hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
             self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))
             hooks.end()
+        return self
+
+    def _fit_several(self, X, y, sample_weight, X_val, y_val, callback, test):
+        """`fit` where there is more than one network. They share one converted X."""
+        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        check(self)
+        X, y = self._validate(X, y, reset=True)
+        X_val = None if X_val is None else self._check_X(X_val, self.dtype)
+        members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
+
+        def train(number: int, member: Any) -> None:
+            member._fit(X, y, sample_weight, X_val, y_val, told and told.of(number), test)
+
+        ensemble.take_over(self, ensemble.train_all(members, train, ensemble.networks_at_once(self)))
         return self
 
     def _plan(self, X: Any, y: Any) -> Plan:
@@ -167,6 +183,8 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         return (False, why), (X, y, weight), None
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
+        if self.n_models != 1:
+            raise ValueError(f"partial_fit trains one network; got n_models={self.n_models!r}")
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
             job = self._prepare(session, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
             earlier = None if job["start"].x is None else self.history_
@@ -194,6 +212,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
     def _set_fitted(self, job: dict[str, Any], outcome: Outcome, trace: Trace) -> None:
         """The attributes of the fitted model."""
+        self.__dict__.pop("estimators_", None)
         self._network = job["network"]
         layers = self._network.layers(outcome.x)
         self.coefs_ = [weights for weights, _ in layers]
@@ -258,6 +277,8 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "coefs_")
         network = self._network
         X = self._check_X(X, network.dtype)
+        if hasattr(self, "estimators_"):
+            return np.mean([member._outputs(X) for member in self.estimators_], axis=0)
         n = X.shape[0]
         if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # with fewer rows BLAS sums in another order
             X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])

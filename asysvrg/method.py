@@ -16,12 +16,13 @@ from asysvrg.parameters import Settings
 
 # With learning_rate_init="auto".
 RATE = 0.8  # eta L; the curvature L grows during training
-LARGE = 1000  # samples; smaller sets are fitted in a few epochs anyway, and faster methods would only overfit them
 MOST_GROWTH = 3.0  # of the rate while the loss falls, for large sets
 RANK = 4  # of the preconditioner, for large sets
 LEAST_STEPS = 50  # of an epoch
 
-# SGD whose rate falls to 0.
+# SGD whose rate falls to 0. Sets of fewer samples than LARGE are fitted in a few epochs anyway; faster methods would
+# only overfit them.
+LARGE = 1000
 ONE_PASS = 10_000  # samples of which an epoch takes each once; of fewer it takes more, of more less ...
 MOST_PASSES = 2.0
 BATCHES = 600  # mini-batches that a pass has at least
@@ -29,6 +30,7 @@ BATCH_SIZES = 20, 50  # the smallest and the largest mini-batch
 EXACT, EVALUATED = 5_000, 0.2  # the loss is that of so many samples, or of this share of an epoch's draws
 
 # SVRG.
+SVRG_LARGE = 5000
 SGD_EPOCHS = 2  # before it
 PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
@@ -66,8 +68,9 @@ def choose_method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
     sgd = automatic and not DIRECTIONS[solver[0]].needs_snapshot
     batch_size = _batch_size(settings, n, sgd, basis)
     steps = _choice(settings.inner_steps, *_steps(n, batch_size[0], automatic, sgd))
-    large = automatic and n >= LARGE
-    size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {LARGE:,}" if automatic else basis
+    limit = LARGE if sgd else SVRG_LARGE
+    large = automatic and n >= limit
+    size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {limit:,}" if automatic else basis
     sampling, why_sampling = "importance" if large else "replacement", size
     rank, why_rank = RANK if large else 0, size
     if settings.backend != "threads":
@@ -100,6 +103,8 @@ def _choice(given: Any, value: Any, reason: str) -> Choice:
 def _solver(settings: Settings, automatic: bool, basis: str) -> Choice:
     if not automatic:
         return "svrg", basis
+    if settings.sgd_epochs is not None:
+        return "svrg", "sgd_epochs is given"
     if math.isfinite(settings.target_loss):
         return "svrg", "a target for the loss is given"
     return "sgd", "a rate that falls to 0 gives the score in the fewest passes"

@@ -85,15 +85,15 @@ class Parameters:
         "L2 continuation: the factor of `alpha` in the first epoch, halved in each later epoch down to 1",
         "Random initial weights then shrink faster to the size that `alpha` wants. The objective and the recorded loss "
         "are those of `alpha` itself.",
-        unset='4 for SVRG with learning_rate_init="auto" and at least 1,000 samples, else 1, as in the paper',
+        unset='4 for SVRG with learning_rate_init="auto" and at least 5,000 samples, else 1, as in the paper',
     )
     solver: str | None = parameter(
         None,
         kinds.one_of(None, *DIRECTIONS),
         "Direction of an update",
         " ".join(f'"{direction.name}": {direction.about}.' for direction in DIRECTIONS.values()),
-        unset='"sgd" with learning_rate_init="auto" and no `target_loss`: a rate that falls to 0 gives the best score '
-        'in the fewest passes; else "svrg", which reaches small losses sooner',
+        unset='"sgd" with learning_rate_init="auto" and neither `target_loss` nor `sgd_epochs`: a rate that falls to 0 '
+        'gives the best score in the fewest passes; else "svrg", which reaches small losses sooner',
     )
     batch_size: int | None = parameter(
         None,
@@ -110,7 +110,8 @@ class Parameters:
         "each pass, which needs fewer passes for the same training loss. "
         '"importance": in a random order, too, but samples with large gradient norms are drawn more often and count '
         'less each time; in the first epoch all are alike. Not with backend="mpi".',
-        unset='"importance" with learning_rate_init="auto" and at least 1,000 samples, else "replacement"',
+        unset='"importance" with learning_rate_init="auto" and at least 1,000 samples (SVRG: 5,000); else '
+        '"replacement"',
     )
     learning_rate_init: float | str = parameter(
         "auto",
@@ -148,7 +149,7 @@ class Parameters:
         "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
         "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
         'where a mini-batch of sparse input leaves out most columns; with backend="mpi" no layer has one.',
-        unset='4 with learning_rate_init="auto" and at least 1,000 samples of dense input, else 0',
+        unset='4 with learning_rate_init="auto" and at least 1,000 samples (SVRG: 5,000) of dense input, else 0',
     )
     coordinates: int | str = parameter(
         "all",
@@ -251,6 +252,13 @@ class Parameters:
         "Weights of the classes, multiplied into the samples' weights",
         'A dict {label: weight}, or "balanced", with which all classes have the same total weight. Classifier only.',
         unset="1 for each class",
+    )
+    n_models: int = parameter(
+        1,
+        kinds.integer(1),
+        "Networks that differ in their seeds, and whose outputs are averaged",
+        "They train side by side, one on each core, and are in `estimators_`. Five have fewer errors than one, in "
+        "classification and in regression; they take as many times the work.",
     )
     warm_start: bool = parameter(
         False, kinds.flag(), "Whether another `fit` goes on from the parameters of the fit before", option=False

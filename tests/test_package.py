@@ -39,7 +39,7 @@ LAYERS = [
     {"plan"},
     {"distributed.execution", "distributed.sharding"},
     {"distributed.script"},
-    {"training"},
+    {"training", "ensemble"},
     {"base"},
     {"estimators"},
     {"__init__"},

@@ -49,7 +49,8 @@ def test_the_same_settings_and_sizes_give_the_same_plan():
     ("n", "options", "chosen"),
     [
         (1000, {}, ("importance", 4, 1.0, 3.0)),
-        (1000, {"solver": "svrg"}, ("importance", 4, 4.0, 3.0)),
+        (5000, {"solver": "svrg"}, ("importance", 4, 4.0, 3.0)),
+        (4999, {"solver": "svrg"}, ("replacement", 0, 1.0, 1.0)),
         (1000, {"sparse": True}, ("importance", 0, 1.0, 3.0)),
         (1000, {"backend": "mpi"}, ("replacement", 0, 1.0, 3.0)),
         (999, {}, ("replacement", 0, 1.0, 1.0)),
@@ -99,6 +100,7 @@ def test_samples_of_all_ranks_count():
         ({}, ("sgd", "linear")),
         ({"learning_rate_init": 0.1}, ("svrg", 0.0)),
         ({"target_loss": 0.1}, ("svrg", 0.0)),
+        ({"sgd_epochs": 10}, ("svrg", 0.0)),
         ({"solver": "svrg"}, ("svrg", 0.0)),
         ({"solver": "sgd", "learning_rate_init": 0.1}, ("sgd", 0.0)),
         ({"solver": "page", "decay": "linear"}, ("page", "linear")),

@@ -11,6 +11,8 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 import math
 import os
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -102,17 +104,31 @@ def from_half(half, double scale, out):
     )
 
 
+_thread = threading.local()  # `pending`: what a signal handler raised here; `event`: stops kernels of this thread
+
+
+@contextmanager
+def stopped_by(event):
+    """Kernels that this thread calls inside end soon after the event is set, by a KeyboardInterrupt.
+
+    Python gives signals to its main thread only.
+    """
+    _thread.event = event
+    try:
+        yield
+    finally:
+        del _thread.event
+
+
 cdef int poll() noexcept with gil:
     """Runs Python's signal handlers; what they raise is kept for `reraise`."""
-    global _pending
+    event = getattr(_thread, "event", None)
     try:
         PyErr_CheckSignals()
+        return event is not None and event.is_set()
     except BaseException as error:
-        _pending = error
+        _thread.pending = error
         return 1
-    return 0
-
-_pending = None
 
 
 cdef void start_control(asv_control *control, double deadline):
@@ -124,9 +140,7 @@ cdef void start_control(asv_control *control, double deadline):
 
 def reraise():
     """Raises what a signal handler raised while a kernel ran."""
-    global _pending
-    error, _pending = _pending, None
-    raise error if error is not None else KeyboardInterrupt
+    raise _thread.__dict__.pop("pending", KeyboardInterrupt())
 
 
 cdef class Network:

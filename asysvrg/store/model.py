@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.preprocessing import LabelBinarizer
+from sklearn.preprocessing import LabelBinarizer, LabelEncoder
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
@@ -57,21 +59,26 @@ class Persistent:
             "loss": network.loss,
             "dtype": network.dtype.name,
             "parameters": {name: _packed(value) for name, value in self.get_params(deep=False).items()},
-            "fitted": {name: getattr(self, name) for name in FITTED if hasattr(self, name)},
+            "fitted": _fitted(self),
+            "networks": [_fitted(member) for member in getattr(self, "estimators_", ())],
             "classes": _labels(self.classes_) if hasattr(self, "classes_") else None,
             "feature_names": [str(name) for name in getattr(self, "feature_names_in_", [])] or None,
         }
-        layers = zip(self.coefs_, self.intercepts_, strict=True)
+        members = getattr(self, "estimators_", [self])
+        layers = [layer for member in members for layer in zip(member.coefs_, member.intercepts_, strict=True)]
         x = np.concatenate([part.ravel() for layer in layers for part in layer])
         archive.write(path, FORMAT, VERSION, values, {"x": x.astype(network.dtype, copy=False)})
 
-    def to_sklearn(self) -> MLPClassifier | MLPRegressor:
+    def to_sklearn(self) -> MLPClassifier | MLPRegressor | VotingClassifier | VotingRegressor:
         """Convert to a fitted `MLPClassifier` or `MLPRegressor` with the same predictions.
 
         For two classes scikit-learn has one logistic output. Its weights are the difference of this model's two.
+        Several networks (`n_models`) are a `VotingClassifier` or `VotingRegressor` of such models.
         """
         check_is_fitted(self, "coefs_")
         network = self._network
+        if hasattr(self, "estimators_"):
+            return _voting(self, [member.to_sklearn() for member in self.estimators_])
         coefs, intercepts = [W.copy() for W in self.coefs_], [b.copy() for b in self.intercepts_]
         is_classifier = hasattr(self, "classes_")
         binary = is_classifier and network.loss == "softmax" and self.n_outputs_ == 2
@@ -100,15 +107,19 @@ class Persistent:
             mlp._label_binarizer = LabelBinarizer().fit(self.classes_)
         return mlp
 
-    def to_torch(self) -> OrderedDict[str, Any]:
+    def to_torch(self) -> OrderedDict[str, Any] | list[OrderedDict[str, Any]]:
         """State dict for a `torch.nn.Sequential` of linear layers with an activation after each but the last.
 
         The module's outputs are the logits, before the softmax. For one hidden layer::
 
             net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
             net.load_state_dict(model.to_torch())
+
+        Of several networks (`n_models`) it is a list of state dicts.
         """
         check_is_fitted(self, "coefs_")
+        if hasattr(self, "estimators_"):
+            return [member.to_torch() for member in self.estimators_]
         try:
             import torch
         except ImportError:
@@ -148,7 +159,46 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{path} is not a valid model ({reason[:200]}); save it again") from None
 
 
+def _fitted(model: Any) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in FITTED if hasattr(model, name)}
+
+
+def _voting(model: Any, members: list[Any]) -> VotingClassifier | VotingRegressor:
+    """The average of scikit-learn's models."""
+    named = [(f"network {i}", member) for i, member in enumerate(members)]
+    if hasattr(model, "classes_"):
+        if model._network.loss != "softmax":
+            raise ValueError("scikit-learn's VotingClassifier has one label a sample; this model has several")
+        voting = VotingClassifier(named, voting="soft")
+        voting.le_ = LabelEncoder().fit(model.classes_)
+        voting.classes_ = voting.le_.classes_
+    elif not model._flat:
+        raise ValueError("scikit-learn's VotingRegressor has one target; this model has several")
+    else:
+        voting = VotingRegressor(named)
+    voting.estimators_, voting.named_estimators_ = members, Bunch(**dict(named))
+    return voting
+
+
 def _model(values: dict[str, Any], x: np.ndarray) -> Any:
+    """The model of a file; its networks are models of their own, with all else in common."""
+    several = values.get("networks", [])
+    if not isinstance(several, list) or len(x) % max(len(several), 1):
+        raise ValueError("its networks are no list, or have no equal parts of x")
+    if not several:
+        return _one_model(values, x)
+    members = [
+        _one_model(values | {"fitted": fitted}, part)
+        for fitted, part in zip(several, np.split(x, len(several)), strict=True)
+    ]
+    model = _one_model(values, x[: len(x) // len(several)])
+    model.coefs_, model.intercepts_, model.estimators_ = members[0].coefs_, members[0].intercepts_, members
+    for member in members:
+        member.n_models = 1
+    return model
+
+
+def _one_model(values: dict[str, Any], x: np.ndarray) -> Any:
     network = _network(values, x)
     name, classes, fitted = values["class"], values["classes"], values["fitted"]
     if not isinstance(name, str) or name not in CLASSES:

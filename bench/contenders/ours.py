@@ -47,7 +47,7 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
         # Mini-batches go through the samples as the peers' do, those with longer gradients more often.
         how |= {"tol": 0.0, "max_iter": 100_000, "hidden_layer_sizes": hidden, "sampling": "importance"}
     model = AsySVRGClassifier(**(how | {"n_jobs": cores} | settings))
-    batch = model.batch_size
+    batch = model.batch_size or 20
     steps = model.inner_steps or math.ceil(problem.n / batch) * (2 if defaults else 1)
     _Clock.at = {0.0: 0.0}
     ahead = 0.0

@@ -40,3 +40,19 @@ def test_lazy_rows_are_refused_where_nothing_waits():
     for problem, loop in ((Problem(), {}), (Problem(form="csr"), {"coordinates": 10})):
         with pytest.raises(ValueError, match="lazy_rows is for updates of all coordinates"):
             problem.inner_loop(**loop, lazy_rows=True)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-3, 0.03, 9.0, "small rows", "rows"])
+@pytest.mark.parametrize("direction", ["sgd", "svrg"])
+@pytest.mark.parametrize(("form", "dtype"), [("zeros", np.float32), ("csr", np.float64)])
+def test_lazy_rows_with_a_rate_for_each_iteration(form, dtype, direction, alpha):
+    """Rates that fall to 0, a table where it is exact; of alpha = 9 the product of all 1 - eta alpha is too small."""
+    if isinstance(alpha, str):
+        alpha = np.random.default_rng(3).random(31) * (1 if alpha == "rows" else 1e-4)
+    problem = Problem(form=form, dtype=dtype, n=60, p=30, alpha=alpha, density=0.03)
+    _, mu, cache = problem.snapshot(problem.x)
+    rates = np.linspace(0.1, 0, 300)
+    expected = problem.twin.epoch(direction, problem.x, 300, rates, 2, 0, 1, seed=7, epoch=3)
+    loop, x = problem.inner_loop(batch=2, lazy_rows=True), problem.vector(problem.x)
+    loop.run(x, 300, direction=direction, eta=rates, epoch=3, mu=mu, cache=cache)
+    np.testing.assert_allclose(x, expected, rtol=4 * TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])

@@ -71,11 +71,12 @@ def test_shortened_steps_with_a_large_l2_term(hidden, same, loop):
     problem = Problem(hidden=hidden, form="zeros", n=60, p=9, alpha=alpha)
     bases, pairs = shortened(problem, 3, "svrg")
     _, mu, cache = problem.snapshot(problem.x)
-    expected = problem.twin.epoch("svrg", problem.x, 200, 0.05, 4, 0, 1, seed=7, epoch=3, bases=bases)
+    rates = np.linspace(0.08, 0.02, 200)
+    expected = problem.twin.epoch("svrg", problem.x, 200, rates, 4, 0, 1, seed=7, epoch=3, bases=bases)
     x, loop = problem.vector(problem.x), problem.inner_loop(rank=3, **loop)
     for _ in range(2):  # nothing is left of the first time
         x[:] = problem.x
-        loop.run(x, 200, direction="svrg", eta=0.05, epoch=3, mu=mu, cache=cache, preconditioner=pairs)
+        loop.run(x, 200, direction="svrg", eta=rates, epoch=3, mu=mu, cache=cache, preconditioner=pairs)
         np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
 
 

@@ -19,6 +19,7 @@ def test_one_worker_is_the_serial_run(ranks, servers):
         t = np.c_[1e3 * X[:, 20] + 5 * y, X[:, 30]]
         sparser, words = X * (X > 0.8), np.array(list("abcdefghij"), dtype=object)
         common = {"random_state": 3, "max_iter": 3, "dtype": "float64", "tol": 0}
+        common |= {"sampling": "replacement", "deflation": 0}
         cases = [
             (AsySVRGClassifier, X, y, {"learning_rate_init": 0.1, "batch_size": 10}),
             (AsySVRGClassifier, sparse.csr_matrix(X), y, {"solver": "sgd", "learning_rate_init": 0.2, "decay": 0.5}),

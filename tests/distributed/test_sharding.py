@@ -30,7 +30,8 @@ def test_shards_of_their_own(ranks):
             found.append({"x": vector(model), "samples": model.history_["config"]["samples"],
                           "shards": model.history_["config"]["shards"], "row": model.history_["epochs"][-1]})
         target = 3 * X[:, 20] + X[:, 30]
-        regressor = AsySVRGRegressor((), dtype="float64", max_iter=30, alpha=0.01, random_state=0, backend="mpi", tol=0)
+        how = {"dtype": "float64", "max_iter": 30, "alpha": 0.01, "solver": "svrg", "random_state": 0, "tol": 0}
+        regressor = AsySVRGRegressor((), **how, backend="mpi")
         mine = np.arange(1500)[bounds[RANK] : bounds[RANK + 1]]
         regressor.fit(X[mine], target[mine])
         mine = slice(0, 100) if RANK < 2 else slice(100, None)
@@ -54,7 +55,8 @@ def test_shards_of_their_own(ranks):
         np.testing.assert_allclose(one["x"], expected, atol=1e-6)
     assert all(one == told[0] for one in told)
     target = 3 * X[:, 20] + X[:, 30]
-    serial = AsySVRGRegressor((), dtype="float64", max_iter=30, alpha=0.01, random_state=0, n_jobs=1, tol=0)
+    how = {"dtype": "float64", "max_iter": 30, "alpha": 0.01, "solver": "svrg", "random_state": 0, "tol": 0}
+    serial = AsySVRGRegressor((), **how, n_jobs=1)
     serial.fit(X, target)
     assert told[0]["error"] == pytest.approx(1 - serial.score(X, target), abs=1e-5)
     first = inputs.prepared(X[:100], y[:100].astype(np.int32), None)  # in the order in which a small set is trained on

@@ -150,7 +150,7 @@ class Twin:
         x = np.array(x_snap, dtype=float)
         n, d = self.data[0].shape[0], len(x)
         listed, ratio = draws or (np.arange(n), np.ones(n))
-        mu = self.gradient(x_snap)
+        mu, rates = self.gradient(x_snap), np.broadcast_to(eta, steps)
         for t in range(steps):
             index = listed[draw_batch(seed, epoch, t, n, batch, replacement)]
             share = ratio[index]
@@ -160,5 +160,5 @@ class Twin:
                 k = draw_blocks(seed, epoch, t, d, coordinates, block)
                 k = (k[:, None] * block + np.arange(block)).ravel()
                 k = k[k < d]
-            x[k] -= eta * v[k]  # Eq. (4)
+            x[k] -= rates[t] * v[k]  # Eq. (4)
         return x
