@@ -120,7 +120,8 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
         if goes_on:
-            network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
+            network = self._network.smoothed(settings.label_smoothing)
+            start = Start(self._vector(), self.n_iter_, self._stream, self._factor)
         else:
             network = self._new_network(settings)
             start = Start() if before is None else self._again(before, network)
@@ -194,7 +195,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
     def _new_network(self, settings: Settings) -> Network:
         widths = (self.n_features_in_, *settings.hidden_layer_sizes, self.n_outputs_)
-        return Network(widths, settings.activation, self._loss, settings.dtype)
+        return Network(widths, settings.activation, self._loss, settings.dtype, smoothing=settings.label_smoothing)
 
     def _before(self) -> tuple[Any, ...] | None:
         """What a warm start needs of the last fit; None if there was none."""

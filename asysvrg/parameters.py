@@ -246,6 +246,15 @@ class Parameters:
         "Loss of a real target (regressor only), summed over targets",
         "The score and the recorded errors are those of squared residuals whatever the loss.",
     )
+    label_smoothing: float = parameter(
+        0.0,
+        kinds.number(0, 1, open_end=True),
+        "Share s of a label that is given to all classes alike (classifier only): targets are 1 - s + s / classes for "
+        "the label, s / classes for others",
+        "Of an indicator matrix, ones become 1 - s / 2 and zeros s / 2. Wrong and rare labels then pull less, and "
+        "probabilities are less extreme. The objective and the recorded loss are those of these targets; errors and "
+        "scores are by the labels themselves.",
+    )
     class_weight: Any = parameter(
         None,
         kinds.as_given('dict or "balanced"', choices=["balanced"]),
@@ -328,6 +337,8 @@ def check(estimator: Any) -> Settings:
         _check_threads(values, estimator)
     if values["loss"] != "squared_error" and is_classifier(estimator):
         raise ValueError(f"loss={values['loss']!r} is for regressors; a classifier's loss is cross-entropy")
+    if values["label_smoothing"] and not is_classifier(estimator):
+        raise ValueError(f"label_smoothing={values['label_smoothing']} is for classifiers; give a regressor 0")
     if values["resume"] and values["checkpoint_dir"] is None:
         raise ValueError("resume=True, but there is no checkpoint_dir to resume from")
     one_by_rank = isinstance(values["backend"], MPI) and values["n_jobs"] is None  # a machine's cores are its ranks'

@@ -186,7 +186,7 @@ def train(
             preconditioner.update(x, start.epoch)
         # A loss of degree 1 has no curvature of its own; that of squared errors stands for it.
         loss = "squared_error" if DEGREE_OF_LOSS[network.loss] == 1 else network.loss
-        curved = Network(network.widths, network.activation, loss, network.dtype)
+        curved = Network(network.widths, network.activation, loss, network.dtype, smoothing=network.smoothing)
         L = smoothness(curved, scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
         return learning_rate(L, settings.coordinates, network.size)
 

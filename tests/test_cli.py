@@ -98,7 +98,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "early_stopping": (True, None),
         "validation_fraction": (0.2, "0.2"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),
         "checkpoint_dir": ("folder", "folder"), "resume": (True, None),
-        "loss": ("huber", "huber"),
+        "loss": ("huber", "huber"), "n_models": (3, "3"), "label_smoothing": (0.1, "0.1"),
         "class_weight": ("balanced", "balanced"), "n_jobs": (1, "1"), "dtype": ("float64", "float64"),
     }  # fmt: skip
     assert set(values) == {name for name, entry in entries(Parameters).items() if entry.option}

@@ -32,6 +32,7 @@ def identity(network: Network, samples: Samples, settings: dict[str, Any]) -> di
         "widths": list(network.widths),
         "activation": network.activation,
         "loss": network.loss,
+        "label_smoothing": network.smoothing,
         "dtype": network.dtype.name,
         **settings,
         "X": digest(samples.X),

@@ -110,6 +110,12 @@ def test_the_same_samples_are_held_out_without_an_int_as_seed(tmp_path):
         assert len(model(folder, resume=True, **options).fit(X, Y).history_["epochs"]) == 7
 
 
+def test_another_smoothing_is_refused(tmp_path):
+    model(tmp_path, max_iter=1).fit(X, Y)
+    with pytest.raises(ValueError, match=r"label_smoothing was 0.0, is 0\.1"):
+        model(tmp_path, resume=True, label_smoothing=0.1).fit(X, Y)
+
+
 def test_another_validation_set_is_refused(tmp_path):
     options = {"early_stopping": True}
     model(tmp_path, **options).fit(X, Y, X_val=X[:50], y_val=Y[:50])
