@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
+from asysvrg.method import Choice, chosen_by_validation
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
 from asysvrg.store.model import Persistent
@@ -39,7 +41,6 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         tags.non_deterministic = self.n_jobs != 1
         return tags
 
-    @with_callbacks
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None):
         """Trains the network.
 
@@ -52,7 +53,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Not negative. The objective is divided by their sum. A sample of weight 0 is left out.
         X_val, y_val : as X and y, default=None
-            Validation set. Each row of `history_` has its error.
+            Validation set, which `early_stopping` chooses by. Each row of `history_` has its error.
         callback : callable, default=None
             Called with every new row of `history_["epochs"]`. A true answer stops the run. scikit-learn's callbacks
             (`set_callbacks`, from 1.9 on) are called at the same time.
@@ -66,17 +67,22 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         ValueError, TypeError
             For parameters or data that cannot be trained on, before any thread starts.
         """
+        return self._fit(X, y, sample_weight, X_val, y_val, callback)
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None)):
+        """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`."""
         if self.n_models != 1:
-            return self._fit_several(X, y, sample_weight, X_val, y_val, callback)
+            return self._fit_several(X, y, sample_weight, X_val, y_val, callback, test)
         with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
-            job = self._prepare(session, X, y, sample_weight, X_val, y_val)
+            job = self._prepare(session, X, y, sample_weight, X_val, y_val, test=test)
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
             hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
             self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))
             hooks.end()
         return self
 
-    def _fit_several(self, X, y, sample_weight, X_val, y_val, callback):
+    def _fit_several(self, X, y, sample_weight, X_val, y_val, callback, test):
         """`fit` where there is more than one network. They share one converted X."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         check(self)
@@ -85,17 +91,19 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
 
         def train(number: int, member: Any) -> None:
-            member.fit(X, y, sample_weight, X_val, y_val, told and told.of(number))
+            member._fit(X, y, sample_weight, X_val, y_val, told and told.of(number), test)
 
         ensemble.take_over(self, ensemble.train_all(members, train, ensemble.networks_at_once(self)))
         return self
 
-    def _plan(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> Plan:
+    def _plan(self, X: Any, y: Any) -> Plan:
         """The plan of `fit` with these arguments, of the samples of this rank."""
-        job = self._prepare(None, X, y, None, X_val, y_val)
-        return prepare(job["settings"], job["network"], job["samples"]).plan
+        job = self._prepare(None, X, y, None, None, None)
+        return prepare(job["settings"], job["network"], job["samples"], job["early_stopping"]).plan
 
-    def _prepare(self, session, X, y, sample_weight, X_val, y_val, *, partial=False, classes=None) -> dict[str, Any]:
+    def _prepare(
+        self, session, X, y, sample_weight, X_val, y_val, *, test=(None, None), partial=False, classes=None
+    ) -> dict[str, Any]:
         """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
 
         Returns the arguments of `train`.
@@ -112,17 +120,28 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
         if goes_on:
-            network, start = self._network, Start(self._vector(), self.n_iter_, self._stream, self._factor)
+            network = self._network.smoothed(settings.label_smoothing)
+            start = Start(self._vector(), self.n_iter_, self._stream, self._factor)
         else:
             network = self._new_network(settings)
             start = Start() if before is None else self._again(before, network)
         random_state = script.agreed_random_state(session, check_random_state(self.random_state))
-        validation = self._validation(X_val, y_val)
+        validation, tested = self._others(X_val, y_val, "X_val", "y_val"), self._others(*test, "X_test", "y_test")
         needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
-        if settings.early_stopping and validation is None:
-            (X, y, weight), held_out = inputs.hold_out(X, y, weight, settings.validation_fraction, random_state)
-            validation = inputs.prepared(*held_out)
-            needs_all = "early_stopping without X_val"
+        X, y, weight = inputs.counted(X, y, weight)
+        early_stopping, obstacle = None, ""
+        if settings.early_stopping == "auto":
+            obstacle = script.why_not_hold_out(session, validation is not None, X, y, weight)
+        if validation is None:
+            copied = inputs.size_of(X)
+            early_stopping = chosen_by_validation(settings, len(y), copied, obstacle)
+            if early_stopping[0]:
+                early_stopping, (X, y, weight), validation = self._held_out(settings, X, y, weight, random_state)
+            if early_stopping[0]:
+                needs_all = "early_stopping without X_val"
+                settings = replace(settings, cache_bytes=max(settings.cache_bytes - copied, 0.0))
+        elif tested is None:
+            tested = validation
         samples, placement = script.agreed_samples(
             session,
             settings.backend,
@@ -133,18 +152,36 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             threads=settings.threads,
             needs_all=needs_all,
         )
+        n = samples.size if placement is None else placement.n
+        early_stopping = early_stopping or chosen_by_validation(settings, n)
         return {
             "settings": settings,
             "network": network,
             "samples": samples,
             "placement": placement,
-            "validation": validation,
+            "early_stopping": early_stopping,
+            "validation": validation if early_stopping[0] else None,
+            "test": tested,
             "random_state": random_state,
             "start": start,
             "session": session,
             "config": self._config(),
             "verbose": self.verbose and (session is None or session.rank == 0),
         }
+
+    def _held_out(
+        self, settings: Settings, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.random.RandomState
+    ) -> tuple[Choice, tuple[Any, ...], Samples | None]:
+        """Holds out samples to choose the parameters by, if possible: whether and why; the other samples; these."""
+        if not isinstance(self.random_state, Integral):  # a warm start, or a resumed run, must hold out the same ones
+            state = np.random.RandomState(0)
+        parts = inputs.hold_out(X, y, weight, settings.validation_fraction, state)
+        if parts is not None:
+            return chosen_by_validation(settings, len(y)), parts[0], inputs.prepared(*parts[1])
+        why = f"validation_fraction={settings.validation_fraction} of {len(y):,} samples cannot be held out"
+        if settings.early_stopping != "auto":
+            raise ValueError(f"{why}: give another fraction, or X_val and y_val")
+        return (False, why), (X, y, weight), None
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
         if self.n_models != 1:
@@ -158,7 +195,7 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
 
     def _new_network(self, settings: Settings) -> Network:
         widths = (self.n_features_in_, *settings.hidden_layer_sizes, self.n_outputs_)
-        return Network(widths, settings.activation, self._loss, settings.dtype)
+        return Network(widths, settings.activation, self._loss, settings.dtype, smoothing=settings.label_smoothing)
 
     def _before(self) -> tuple[Any, ...] | None:
         """What a warm start needs of the last fit; None if there was none."""
@@ -221,15 +258,15 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         X, y = validate_data(self, X, y, reset=reset, dtype=dtype, multi_output=True, y_numeric=False, **FORMS)
         return inputs.canonical(X), y
 
-    def _validation(self, X_val: Any, y_val: Any) -> Samples | None:
-        if X_val is None and y_val is None:
+    def _others(self, X: Any, y: Any, X_name: str, y_name: str) -> Samples | None:
+        """Samples beside those to train on."""
+        if X is None and y is None:
             return None
-        if X_val is None or y_val is None:
-            raise ValueError("X_val and y_val are given together or not at all")
-        X = self._check_X(X_val, self.dtype)
-        y = self._encode_known(y_val, "y_val")
+        if X is None or y is None:
+            raise ValueError(f"{X_name} and {y_name} are given together or not at all")
+        X, y = self._check_X(X, self.dtype), self._encode_known(y, y_name)
         if len(y) != X.shape[0]:
-            raise ValueError(f"X_val has {X.shape[0]} samples, y_val has {len(y)}")
+            raise ValueError(f"{X_name} has {X.shape[0]} samples, {y_name} has {len(y)}")
         return Samples(X, y)
 
     def _check_X(self, X: Any, dtype: Any) -> Any:

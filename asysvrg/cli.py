@@ -65,10 +65,9 @@ def train(args: argparse.Namespace) -> int:
         task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
         kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
         model = kind(**parameters)
-        given = {"X": sets.X_train, "y": sets.y_train, "X_val": sets.X_test, "y_val": sets.y_test}
         if args.dry_run:
-            return _say_plan(model._plan(**given))
-        model.fit(**given)
+            return _say_plan(model._plan(sets.X_train, sets.y_train))
+        model._fit(sets.X_train, sets.y_train, test=(sets.X_test, sets.y_test))  # the test set decides nothing
     return _report(args, model, sets.name) if shows else 0
 
 
@@ -89,6 +88,10 @@ def _report(args: argparse.Namespace, model: Any, name: str) -> int:
     title = f"{name}: {settings['samples']} samples, {shape}, {settings['solver']}, {workers}{threads}"
     print(table(history["epochs"], title))
     print(f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}")
+    if settings["early_stopping"]:
+        kept = min(reversed(history["epochs"]), key=lambda row: row["validation_error"])
+        test = "" if kept["test_error"] is None else f", test error {kept['test_error']:.4f}"
+        print(f"parameters of epoch {kept['epoch']}: validation error {kept['validation_error']:.4f}{test}")
     for row in history["epochs"]:
         for event in row.get("events", ()):
             print(f"epoch {row['epoch']}: {event}")

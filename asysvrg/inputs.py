@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
 from asysvrg.core.network import Samples
 
@@ -21,6 +20,11 @@ def canonical(X: Any) -> Any:
     return X
 
 
+def size_of(X: Any) -> int:
+    """Bytes of an array or a CSR matrix."""
+    return sum(part.nbytes for part in ((X.data, X.indices, X.indptr) if sparse.issparse(X) else (X,)))
+
+
 def refuse_complex(**arrays: Any) -> None:
     """Raises ValueError for complex numbers. The message of scikit-learn's own check quotes the whole array."""
     for name, array in arrays.items():
@@ -28,10 +32,13 @@ def refuse_complex(**arrays: Any) -> None:
             raise ValueError(f"Complex data not supported: {name} is of type {array.dtype}")
 
 
+def counted(X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """The samples without those of weight zero."""
+    return rows(np.flatnonzero(weight), X, y, weight) if weight is not None and (weight == 0).any() else (X, y, weight)
+
+
 def prepared(X: Any, y: np.ndarray, weight: np.ndarray | None) -> Samples:
-    """Samples to train on or to validate with."""
-    if weight is not None and (weight == 0).any():
-        X, y, weight = rows(np.flatnonzero(weight), X, y, weight)
+    """Samples to train on or to validate with. No weight is zero."""
     X, y, weight = _merged(X, y, weight)
     if weight is not None:
         weight = (weight * (len(weight) / weight.sum(dtype=np.float64))).astype(X.dtype, copy=False)
@@ -45,14 +52,25 @@ def rows(index: np.ndarray, *arrays: Any) -> tuple[Any, ...]:
 
 def hold_out(
     X: Any, y: np.ndarray, weight: np.ndarray | None, fraction: float, random_state: np.random.RandomState
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Splits off a share of the samples, of each class where y holds labels. Returns the rest, then the share."""
-    kind = StratifiedShuffleSplit if y.ndim == 1 else ShuffleSplit
-    split = kind(1, test_size=fraction, random_state=random_state).split(X, y)
-    train, validation = next(split)
-    if weight is not None and not (weight[train].any() and weight[validation].any()):
-        raise ValueError(f"validation_fraction={fraction} makes a set in which every sample has weight zero")
-    return rows(train, X, y, weight), rows(validation, X, y, weight)
+) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
+    """Splits off a share of the samples, of each class where y holds labels. Returns the rest, then the share.
+
+    Shares are rounded: a class with too few samples stays in the rest. Returns None where no sample is split off.
+    (A million rows take scikit-learn's StratifiedShuffleSplit several times as long.)
+    """
+    classes = y if y.ndim == 1 else np.zeros(len(y), dtype=np.int16)
+    counts = np.bincount(classes)
+    shares = np.minimum((counts * fraction + 0.5).astype(np.int64), counts - 1)
+    if not (shares > 0).any():
+        return None
+    order = random_state.permutation(len(y))
+    if len(counts) < 2**15:
+        classes = classes.astype(np.int16, copy=False)  # NumPy sorts these without comparisons
+    order = order[np.argsort(classes[order], kind="stable")]
+    first = np.cumsum(counts) - counts
+    is_held = np.zeros(len(y), dtype=bool)
+    is_held[order[np.arange(len(y)) < np.repeat(first + shares, counts)]] = True
+    return rows(np.flatnonzero(~is_held), X, y, weight), rows(np.flatnonzero(is_held), X, y, weight)
 
 
 def _merged(X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, np.ndarray, np.ndarray | None]:

@@ -97,12 +97,20 @@ def _shown(value: Any) -> str:
 
 
 def number(
-    low: float | None = None, high: float | None = None, *, open_ends: bool = False, finite: bool = True
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    open_ends: bool = False,
+    open_end: bool = False,
+    finite: bool = True,
 ) -> Kind:
-    """A float from `low` to `high`, without both with `open_ends`; infinity is allowed with `finite=False`."""
+    """A float from `low` to `high`, without both with `open_ends`, without `high` with `open_end`.
+
+    Infinity is allowed with `finite=False`.
+    """
 
     def check(value: Any, name: str) -> float:
-        ends = "neither" if open_ends else "both"
+        ends = "neither" if open_ends else "left" if open_end else "both"
         check_scalar(value, name, Real, min_val=low, max_val=high, include_boundaries=ends)
         if math.isnan(value) or (finite and math.isinf(value)):
             raise ValueError(f"{name} is {value}; a finite number is expected")
@@ -129,6 +137,17 @@ def flag() -> Kind:
         return bool(value)
 
     return Kind("bool", check, {"action": "store_true"})
+
+
+def flag_or(word: str) -> Kind:
+    """True, False or the word; an option without a value, and its opposite."""
+
+    def check(value: Any, name: str) -> bool | str:
+        if value is None or not (value == word if isinstance(value, str) else isinstance(value, bool | np.bool_)):
+            raise TypeError(f"{name} is True, False or {word!r}; got {value!r}")
+        return value if isinstance(value, str) else bool(value)
+
+    return Kind(f'bool or "{word}"', check, {"action": argparse.BooleanOptionalAction})
 
 
 def one_of(*known: str | None) -> Kind:

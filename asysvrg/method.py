@@ -35,6 +35,8 @@ SGD_EPOCHS = 2  # before it
 PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
 
+EARLY_STOPPING = 10_000  # samples from which "auto" is on, as scikit-learn's histogram boosting has it
+
 Choice = tuple[Any, str]  # a value and the reason for it
 
 
@@ -137,6 +139,23 @@ def _evaluated(settings: Settings, n: int, draws: int) -> Choice:
     if samples >= n:
         return 0, "they are few"
     return samples, f"an epoch draws {draws:,}"
+
+
+def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle: str = "") -> Choice:
+    """Whether a validation set chooses the parameters.
+
+    copied: bytes that holding out samples takes. obstacle: what else keeps "auto" from that.
+    """
+    if settings.early_stopping != "auto":
+        return settings.early_stopping, "given"
+    if math.isfinite(settings.target_loss):
+        return False, "a target for the loss is given"
+    large = n >= EARLY_STOPPING
+    if large and copied > settings.cache_bytes:
+        obstacle = f"a copy of X takes {copied / 2**20:,.1f} MB, more than {settings.cache_bytes / 2**20:,.1f} MB"
+    if large and obstacle:
+        return False, obstacle
+    return large, f"{n:,} samples, {'at least' if large else 'fewer than'} {EARLY_STOPPING:,}"
 
 
 def learning_rate(curvature: float, coordinates: int, size: int) -> float:

@@ -188,9 +188,9 @@ class Parameters:
         1024,
         kinds.number(0, finite=False),
         "Megabytes for copies that save work",
-        "They hold the non-zeros of a dense X with many zeros, then the activations and deltas of each sample at the "
-        "snapshot. Where these do not fit, each inner iteration of SVRG passes through the network twice. Results are "
-        "the same up to rounding.",
+        "They hold the samples that `early_stopping` holds out and the others, then the non-zeros of a dense X with "
+        "many zeros, then the activations and deltas of each sample at the snapshot. Where these do not fit, each "
+        "inner iteration of SVRG passes through the network twice. Results are the same up to rounding.",
     )
     tol: float = parameter(
         1e-4,
@@ -198,17 +198,22 @@ class Parameters:
         "Stop when the loss has not fallen by `tol` in `n_iter_no_change` epochs; 0 for never",
     )
     n_iter_no_change: int = parameter(10, kinds.integer(1), "Epochs that `tol` looks at")
-    early_stopping: bool = parameter(
-        False,
-        kinds.flag(),
-        "Stop by the validation score in place of the loss, and keep the parameters with the best one",
+    early_stopping: bool | str = parameter(
+        "auto",
+        kinds.flag_or("auto"),
+        "Keep the parameters with the best validation score, the last ones where several are equal",
         "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
-        "not trained on.",
+        'not trained on. "auto": from 10,000 samples on, without `target_loss`. Training then goes on while either the '
+        "loss or the validation error falls by `tol`, since a falling learning rate often improves the score at the "
+        "end; and no samples are held out where their copies do not fit into `cache_size`. True: the score alone "
+        'decides when to stop. With backend="mpi" and no `X_val`, all ranks need the same samples; "auto" is '
+        "off where they have their own.",
     )
     validation_fraction: float = parameter(
         0.1,
         kinds.number(0, 1, open_ends=True),
         "Share of the samples held out for `early_stopping` where no validation set is given",
+        "Of each class the same share. A class that has too few samples for that stays in the training set.",
     )
     target_loss: float | None = parameter(
         None, kinds.number(), "Stop when the objective is at most this", unset="no target"
@@ -240,6 +245,15 @@ class Parameters:
         kinds.one_of(*(name for name, kind in KIND_OF_LOSS.items() if kind == "reals")),
         "Loss of a real target (regressor only), summed over targets",
         "The score and the recorded errors are those of squared residuals whatever the loss.",
+    )
+    label_smoothing: float = parameter(
+        0.0,
+        kinds.number(0, 1, open_end=True),
+        "Share s of a label that is given to all classes alike (classifier only): targets are 1 - s + s / classes for "
+        "the label, s / classes for others",
+        "Of an indicator matrix, ones become 1 - s / 2 and zeros s / 2. Wrong and rare labels then pull less, and "
+        "probabilities are less extreme. The objective and the recorded loss are those of these targets; errors and "
+        "scores are by the labels themselves.",
     )
     class_weight: Any = parameter(
         None,
@@ -323,6 +337,8 @@ def check(estimator: Any) -> Settings:
         _check_threads(values, estimator)
     if values["loss"] != "squared_error" and is_classifier(estimator):
         raise ValueError(f"loss={values['loss']!r} is for regressors; a classifier's loss is cross-entropy")
+    if values["label_smoothing"] and not is_classifier(estimator):
+        raise ValueError(f"label_smoothing={values['label_smoothing']} is for classifiers; give a regressor 0")
     if values["resume"] and values["checkpoint_dir"] is None:
         raise ValueError("resume=True, but there is no checkpoint_dir to resume from")
     one_by_rank = isinstance(values["backend"], MPI) and values["n_jobs"] is None  # a machine's cores are its ranks'

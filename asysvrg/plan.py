@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import Network
-from asysvrg.method import Choice, Data, choose_method
+from asysvrg.method import Choice, Data, choose_method, chosen_by_validation
 from asysvrg.parameters import Settings
 
 # Threads; bench/bench_kernels.py measures where these numbers come from.
@@ -69,6 +69,8 @@ class Plan:
         Rank of the preconditioner.
     evaluated : int
         Samples from which the loss of an epoch without a snapshot is computed; 0 for all.
+    early_stopping : bool
+        Whether a validation set chooses the parameters.
     skips_zeros : bool
         Whether the kernels visit non-zero inputs only; of a dense X they need a copy of these.
     snapshot_cache : bool
@@ -95,6 +97,7 @@ class Plan:
     alpha_boost: float
     deflation: int
     evaluated: int
+    early_stopping: bool
     skips_zeros: bool
     snapshot_cache: bool
     lazy_rows: bool
@@ -122,7 +125,15 @@ def _shown(value: Any) -> str:
     return "auto" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n: int | None = None) -> Plan:
+def make_plan(
+    settings: Settings,
+    network: Network,
+    data: Data,
+    *,
+    cores: int,
+    n: int | None = None,
+    early_stopping: Choice | None = None,
+) -> Plan:
     """Makes every choice that the settings leave open.
 
     Parameters
@@ -136,6 +147,8 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
         Cores that this process may use.
     n : int, optional
         Number of samples of all ranks. Default: those of `data`.
+    early_stopping : (bool, str), optional
+        What `chosen_by_validation` said before samples were held out. Default: what it says of n samples.
 
     Returns
     -------
@@ -152,6 +165,7 @@ def make_plan(settings: Settings, network: Network, data: Data, *, cores: int, n
     if DIRECTIONS[settings.solver].recursive:
         settings = _recursive(settings, network)
         choices = choose_method(settings, data, n)
+    choices["early_stopping"] = early_stopping or chosen_by_validation(settings, n)
     batch_size = choices["batch_size"][0]
     if settings.backend == "threads":
         subset = settings.coordinates if settings.coordinates < network.size else 0

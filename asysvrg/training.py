@@ -21,7 +21,7 @@ from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
 from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.distributed.sharding import Sharding
-from asysvrg.method import Data, learning_rate
+from asysvrg.method import Choice, Data, learning_rate
 from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, make_plan
 from asysvrg.report.progress import progress_bar
@@ -59,7 +59,13 @@ class Prepared(NamedTuple):
     plan: Plan
 
 
-def prepare(settings: Settings, network: Network, samples: Samples, placement: Sharding | None = None) -> Prepared:
+def prepare(
+    settings: Settings,
+    network: Network,
+    samples: Samples,
+    early_stopping: Choice,
+    placement: Sharding | None = None,
+) -> Prepared:
     """Scales the samples and makes the plan.
 
     Parameters
@@ -68,6 +74,8 @@ def prepare(settings: Settings, network: Network, samples: Samples, placement: S
     network : Network
     samples : Samples
         As for `train`.
+    early_stopping : (bool, str)
+        Whether a validation set chooses the parameters, and why.
     placement : Sharding, optional
         The samples of all ranks.
 
@@ -80,7 +88,7 @@ def prepare(settings: Settings, network: Network, samples: Samples, placement: S
         scaling = choose(samples.X, samples.y if DEGREE_OF_LOSS[network.loss] else None, settings.alpha)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
     n = samples.size if placement is None else placement.n
-    plan = make_plan(settings, network, Data.of(X), cores=joblib.cpu_count(), n=n)
+    plan = make_plan(settings, network, Data.of(X), cores=joblib.cpu_count(), n=n, early_stopping=early_stopping)
     return Prepared(scaling, Samples(X, y, samples.weight, skip_zeros=plan.skips_zeros), plan)
 
 
@@ -90,7 +98,9 @@ def train(
     samples: Samples,
     *,
     config: dict[str, Any],
+    early_stopping: Choice,
     validation: Samples | None,
+    test: Samples | None,
     random_state: np.random.RandomState,
     start: Start,
     callback: Callable[[dict[str, Any], np.ndarray], Any] | None,
@@ -108,7 +118,12 @@ def train(
         With labels or targets, and weights of mean 1 or none.
     config : dict
         For the trace, which adds the plan.
+    early_stopping : (bool, str)
+        Whether a validation set chooses the parameters, and why.
     validation : Samples or None
+        This set; None where there is no early stopping.
+    test : Samples or None
+        Samples whose error is recorded and changes nothing; they may be the same.
     random_state : RandomState
         For the initial parameters and the seed of all draws.
     start : Start
@@ -127,11 +142,11 @@ def train(
     """
     if session is not None and session.rank:
         return assist(session, settings, network, samples)
-    scaling, scaled, plan = prepare(settings, network, samples, placement)
+    scaling, scaled, plan = prepare(settings, network, samples, early_stopping, placement)
     checkpoint = None
     if settings.checkpoint_dir is not None:
         is_seeded = config.get("random_state") is not None
-        about = _method(settings, plan, random_state if is_seeded else None, placement)
+        about = _method(settings, plan, random_state if is_seeded else None, placement, validation)
         checkpoint = Checkpoint(settings.checkpoint_dir, identity(network, samples, about), resume=settings.resume)
     x = initial_parameters(network, random_state)  # also where they are not used: the seed is drawn after them
     x = x if start.x is None else scaling.scaled(network, start.x)
@@ -171,12 +186,16 @@ def train(
             preconditioner.update(x, start.epoch)
         # A loss of degree 1 has no curvature of its own; that of squared errors stands for it.
         loss = "squared_error" if DEGREE_OF_LOSS[network.loss] == 1 else network.loss
-        curved = Network(network.widths, network.activation, loss, network.dtype)
+        curved = Network(network.widths, network.activation, loss, network.dtype, smoothing=network.smoothing)
         L = smoothness(curved, scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
         return learning_rate(L, settings.coordinates, network.size)
 
-    def test_error(x: np.ndarray) -> float:
-        return objective.error(scaling.unscaled(network, x), validation)
+    def errors(x: np.ndarray) -> dict[str, float | None]:
+        x = scaling.unscaled(network, x)
+        of_validation, of_test = (None if some is None else objective.error(x, some) for some in others)
+        return {"validation_error": of_validation, "test_error": of_validation if test is validation else of_test}
+
+    others = (validation, None if test is validation else test)
 
     with progress_bar(verbose, settings.max_iter) as show:
 
@@ -190,9 +209,9 @@ def train(
         outcome = minimize(
             execution,
             x,
-            _schedule(settings, plan, rate * start.factor, seed, start.epoch, objective.unit, validation is not None),
+            _schedule(settings, plan, rate * start.factor, seed, start.epoch, objective.unit),
             trace,
-            test_error=None if validation is None else test_error,
+            errors=errors,
             callback=tell,
             start=None if checkpoint is None else checkpoint.state,
             keep=None if checkpoint is None else lambda state: checkpoint.keep(state, trace),
@@ -226,22 +245,27 @@ def _objective(
 
 
 def _method(
-    settings: Settings, plan: Plan, random_state: np.random.RandomState | None, placement: Sharding | None
+    settings: Settings,
+    plan: Plan,
+    random_state: np.random.RandomState | None,
+    placement: Sharding | None,
+    validation: Samples | None,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one before, besides data and network."""
-    given = ("alpha", "coordinates", "block", "early_stopping")
+    given = ("alpha", "coordinates", "block")
     chosen = ("solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation")
+    chosen += ("early_stopping",)
     method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}
     method |= {name: getattr(plan, name) for name in chosen}
     method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
     if placement is not None and placement.shards:
         method["shards"] = placement.shards
+    if validation is not None:
+        method |= {"X_val": digest(validation.X), "y_val": digest(validation.y)}
     return method
 
 
-def _schedule(
-    settings: Settings, plan: Plan, rate: float, seed: int, first: int, unit: float, has_validation: bool
-) -> Schedule:
+def _schedule(settings: Settings, plan: Plan, rate: float, seed: int, first: int, unit: float) -> Schedule:
     return Schedule(
         solver=plan.solver,
         max_iter=settings.max_iter,
@@ -251,9 +275,10 @@ def _schedule(
         decay=plan.decay,
         evaluated=plan.evaluated,
         alpha_boost=plan.alpha_boost,
-        tol=settings.tol * (1.0 if settings.early_stopping else unit),
+        tol=settings.tol * unit,
         n_iter_no_change=settings.n_iter_no_change,
-        early_stopping=settings.early_stopping and has_validation,
+        early_stopping=plan.early_stopping and settings.early_stopping,
+        error_tol=settings.tol,
         target_loss=settings.target_loss,
         max_time=settings.max_time,
         most_growth=plan.most_growth,

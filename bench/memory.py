@@ -58,6 +58,8 @@ def one(n: int, hidden: int, cache: float, threads: int) -> dict[str, Any]:
     kept = len(X) * model._network.cache_width * 4 / MB if config["snapshot_cache"] else 0.0
     if config["skips_zeros"]:  # the copy of the non-zeros is within the same bound
         kept += copy_bytes(Data.of(X), X.itemsize) / MB
+    if config["early_stopping"]:  # so are the copies of samples that are held out and of the others
+        kept += X.nbytes / MB
     return {
         "data": f"{name}, {len(X):,} samples, {hidden} hidden units",
         "cache_size": cache,

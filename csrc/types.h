@@ -72,6 +72,8 @@ typedef struct {
     int64_t d; /* length of x */
     int activation; /* enum asv_activation, hidden layers */
     int loss; /* enum asv_loss */
+    double smoothing; /* s of labels and indicators: what the loss takes for 1 is 1 - s, and s is shared by all classes.
+                         It is a part of the loss, not of the samples: their labels stay, and errors are by these. */
     void *gemm; /* Fortran sgemm or dgemm */
     int64_t tiles; /* from so many dense samples on, their products with W_0 are formed on tiles; 0: never */
 } asv_network;

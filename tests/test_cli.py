@@ -1,6 +1,7 @@
 """The command line: options, outputs, exit codes, Ctrl-C, and the commands of the README's promises."""
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import os
@@ -97,11 +98,11 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "early_stopping": (True, None),
         "validation_fraction": (0.2, "0.2"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),
         "checkpoint_dir": ("folder", "folder"), "resume": (True, None),
-        "loss": ("huber", "huber"),
+        "loss": ("huber", "huber"), "n_models": (3, "3"), "label_smoothing": (0.1, "0.1"),
         "class_weight": ("balanced", "balanced"), "n_jobs": (1, "1"), "dtype": ("float64", "float64"),
     }  # fmt: skip
     assert set(values) == {name for name, entry in entries(Parameters).items() if entry.option}
-    monkeypatch.setattr(AsySVRGClassifier, "fit", fit)
+    monkeypatch.setattr(AsySVRGClassifier, "_fit", fit)
     monkeypatch.setattr(cli.script, "open_session", lambda wanted: contextlib.nullcontext())  # no MPI here
     arguments = [
         f"--{name.replace('_', '-')}" + ("" if text is None else f"={text}") for name, (_, text) in values.items()
@@ -321,6 +322,40 @@ def test_bad_input_has_no_traceback_in_a_process_of_its_own(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_test_set_decides_nothing(elsewhere, capsys, monkeypatch, stops):
+    """The same model with other labels in the test set; its error alone is another one."""
+    load, models, traces = cli.data.load, [], []
+    for other in (False, True):
+
+        def loaded(*args, other=other, **options):
+            sets = load(*args, **options)
+            return dataclasses.replace(sets, y_test=sets.y_test[::-1]) if other else sets
+
+        monkeypatch.setattr(cli.data, "load", loaded)
+        arguments = ["--max-iter", "8", "--n-jobs", "1", "--trace", "t.json", "--save", "m.npz"]
+        assert cli.main(["train", *arguments, *["--early-stopping"] * stops]) == 0
+        models.append(asysvrg.load("m.npz"))
+        traces.append(json.loads(Path("t.json").read_text()))
+        line = re.compile(r"^parameters of epoch (\d+): validation error (.*), test error (.*)$", re.MULTILINE)
+        said = line.findall(capsys.readouterr().out)
+        assert len(said) == stops
+        errors = [row["validation_error"] for row in traces[-1]["epochs"]]
+        if not stops:
+            assert errors == [None] * 9
+            continue
+        epoch, validation, test = said[0]
+        assert float(validation) == pytest.approx(min(errors), abs=1e-4)
+        row = traces[-1]["epochs"][int(epoch)]
+        assert f"{row['test_error']:.4f}" == test
+        sets = loaded("digits")
+        assert row["test_error"] == pytest.approx(1 - models[-1].score(sets.X_test, sets.y_test))
+    for one, two in zip(models[0].coefs_, models[1].coefs_, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (traces[0]["config"]["samples"] < len(load("digits").y_train)) == stops
+    assert traces[0]["epochs"][-1]["test_error"] < 0.2 < traces[1]["epochs"][-1]["test_error"]
+
+
 @pytest.mark.usefixtures("no_training")
 def test_a_folder_that_cannot_be_written_to_is_found_before_training(elsewhere, monkeypatch, capsys):
     def refuse(*args, **options):
@@ -402,6 +437,7 @@ def test_ctrl_c_before_training(monkeypatch, capsys):
 MNIST = [
     *["train", "mnist", "--train-size", "10000", "--test-size", "2000", "--hidden-layer-sizes", "100"],
     *["--alpha", "1e-3", "--batch-size", "10", "--inner-steps", "1000", "--quiet", "--trace", "trace.json"],
+    "--no-early-stopping",
 ]
 
 

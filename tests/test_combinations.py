@@ -35,6 +35,6 @@ def test_what_can_occur_together_does(factors, possible, strength):
 def test_they_are_few():
     """About as many as the product of the largest factors, of which each combination takes a row."""
     everything, chosen = product(INNER, has_its_activation), covering(INNER, has_its_activation)
-    assert len(everything) == 10944
-    assert 6 * 6 * 4 <= len(chosen) < 240
+    assert len(everything) == 14592
+    assert 8 * 6 * 4 <= len(chosen) < 300
     assert len(covering(INNER, has_its_activation, 2)) < 60

@@ -151,7 +151,7 @@ def test_early_stopping_keeps_the_best_parameters(kind):
         assert errors[-1] > min(errors)
         assert 1 - model.score(X[rest], y[rest]) == pytest.approx(min(errors))
     best = [row["loss"] for row in rows if row["test_error"] == min(errors)]
-    assert model.loss_ == min(best)
+    assert model.loss_ == best[-1]  # of the last one of several
     assert model.loss_ == pytest.approx(objective(model, X[:30], y[:30]), rel=1e-4)
     assert rows[-1]["loss"] <= model.loss_
 
@@ -161,18 +161,61 @@ def test_early_stopping_keeps_the_best_parameters(kind):
 def test_a_share_is_held_out(kind, form):
     X, y = data(kind, n=200, form=form)
     model = small(kind, (8,), early_stopping=True, validation_fraction=0.25).fit(X, y, sample_weight=np.ones(200))
-    assert model.history_["config"]["samples"] == 150
-    assert all(row["test_error"] is not None for row in model.history_["epochs"])
+    assert model.history_["config"]["samples"] == pytest.approx(150, abs=4)  # a class's share is rounded
+    assert all(row["validation_error"] is not None and row["test_error"] is None for row in model.history_["epochs"])
     assert small(kind, (8,), early_stopping=True).fit(X, y, X_val=X, y_val=y).history_["config"]["samples"] == 200
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_automatic_early_stopping_is_for_many_samples(kind):
+    X, y = data(kind, n=10_000, p=3)
+    options = {"max_iter": 4, "random_state": None}
+    model = small(kind, (2,), **options).fit(X, y)
+    config, rows = model.history_["config"], model.history_["epochs"]
+    assert (config["early_stopping"], config["samples"]) == (True, pytest.approx(9000, abs=2))
+    assert config["plan"]["early_stopping"] == "10,000 samples, at least 10,000"
+    best = min(row["validation_error"] for row in rows)
+    assert best < rows[0]["validation_error"]
+    kept = [row for row in rows if row["validation_error"] == best][-1]
+    assert model.loss_ == pytest.approx(kept["loss"], rel=0.1)  # which may be that of some samples
+    with_set = small(kind, (2,), **options).fit(X, y, X_val=X[:99], y_val=y[:99]).history_
+    assert (with_set["config"]["early_stopping"], with_set["config"]["samples"]) == (True, 10_000)
+    assert with_set["epochs"][-1]["validation_error"] == with_set["epochs"][-1]["test_error"]
+    for off in ({"early_stopping": False}, {"target_loss": -1.0}, {"cache_size": 0.1}):
+        found = small(kind, (2,), **options | off).fit(X, y).history_["config"]
+        assert (found["early_stopping"], found["samples"]) == (False, 10_000)
+    few = small(kind, (2,), **options).fit(X[1:], y[1:], X_val=X[:99], y_val=y[:99]).history_
+    assert not few["config"]["early_stopping"]
+    assert few["epochs"][-1]["validation_error"] is None
+    assert few["epochs"][-1]["test_error"] is not None
+
+
+def test_automatic_early_stopping_takes_any_classes():
+    """Rare classes stay in the training set; where all are rare nothing is held out."""
+    X = np.random.default_rng(0).normal(size=(10_000, 2))
+    y = np.arange(10_000) % 2
+    y[:3] = 2, 3, 3
+    model = small(AsySVRGClassifier, (2,), max_iter=1).fit(X, y)
+    assert model.history_["config"]["samples"] == 9000
+    model = small(AsySVRGClassifier, (), max_iter=1, inner_steps=1).fit(X, np.arange(10_000) // 4)
+    assert model.history_["config"]["samples"] == 10_000
+    assert "cannot be held out" in model.history_["config"]["plan"]["early_stopping"]
+    several = np.stack([y == 1, X[:, 0] > 0, X[:, 1] > 3.5], axis=1).astype(int)
+    model = small(AsySVRGClassifier, (2,), max_iter=1).fit(X, several)
+    assert model.history_["config"]["samples"] == 9000
+    weight = np.ones(10_000)
+    weight[5:] = 0  # these are no samples
+    model = small(AsySVRGClassifier, (2,), max_iter=1).fit(X, y, sample_weight=weight)
+    assert model.history_["config"]["samples"] == 5
 
 
 def test_early_stopping_refuses():
     X, y = data(AsySVRGClassifier)
-    with pytest.raises(ValueError, match="test_size = 1 should be greater"):
+    with pytest.raises(ValueError, match=r"validation_fraction=0\.001 of 120 samples cannot be held out"):
         small(AsySVRGClassifier, early_stopping=True, validation_fraction=0.001).fit(X, y)
     weight = np.zeros(len(y))
     weight[0] = 1
-    with pytest.raises(ValueError, match="every sample has weight zero"):
+    with pytest.raises(ValueError, match="of 1 samples cannot be held out"):
         small(AsySVRGClassifier, early_stopping=True).fit(X, y, sample_weight=weight)
 
 

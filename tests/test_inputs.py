@@ -6,7 +6,7 @@ from helpers.estimators import ESTIMATORS, data, equal, small
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -15,6 +15,44 @@ def spoilt(values, bad, at=(3, 2)):
     values = np.array(values, dtype=float)
     values[at] = bad
     return values
+
+
+def split(y, fraction, X=None, weight=None):
+    X = np.arange(len(y), dtype=float)[:, None] if X is None else X
+    return inputs.hold_out(X, y, weight, fraction, np.random.RandomState(0))
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_a_share_of_each_class_is_held_out(form, labels):
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [1000, 500, 4, 1])).astype(np.int32)
+    if not labels:
+        y = y[:, None].astype(float)
+    X, weight = form(np.arange(1505.0)[:, None]), np.arange(1505) + 1.0
+    kept, held = split(y, 0.1, X, weight)
+    whole = np.concatenate([kept[2], held[2]])
+    np.testing.assert_array_equal(np.sort(whole), weight)
+    for X_part, y_part, w in (kept, held):
+        at = w.astype(int) - 1
+        assert (np.diff(at) > 0).all()  # in the order they were in
+        np.testing.assert_array_equal(np.ravel(X_part.todense() if sparse.issparse(X_part) else X_part), at)
+        np.testing.assert_array_equal(y_part, y[at])
+    if labels:
+        np.testing.assert_array_equal(np.bincount(held[1], minlength=4), [100, 50, 0, 0])
+    else:
+        assert len(held[1]) == 151
+    assert not np.array_equal(inputs.hold_out(X, y, weight, 0.1, np.random.RandomState(1))[1][2], held[2])
+
+
+@pytest.mark.parametrize("classes", [3, 40_000])  # as many as int16 can name, and more
+def test_every_class_keeps_a_sample(classes):
+    y = np.tile(np.arange(classes, dtype=np.int32), 2)
+    kept, held = split(y, 0.99)
+    for part in (kept, held):
+        np.testing.assert_array_equal(np.bincount(part[1]), np.ones(classes))
+    assert split(y, 0.1) is None
+    assert split(np.zeros((1, 1)), 0.5) is None
+    assert [len(part[1]) for part in split(np.zeros((5, 1)), 0.99)] == [1, 4]
 
 
 X, LABELS = data(AsySVRGClassifier)

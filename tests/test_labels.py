@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from asysvrg.core.network import Network
 from helpers.estimators import data, equal, objective, small
 from scipy import sparse
 from sklearn.base import clone
@@ -11,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from asysvrg import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -117,3 +118,51 @@ def test_labels_that_cannot_be_compared():
     X, y = data(AsySVRGClassifier)
     with pytest.raises(ValueError, match="kinds that cannot be compared: NoneType, str"):
         small(AsySVRGClassifier).fit(X, np.array(["a", None], dtype=object)[y % 4 // 2])
+
+
+# Label smoothing.
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("several", [False, True])
+def test_smoothed_labels(dtype, several):
+    """Without inputs, the best probabilities are the mean targets, and the least loss is their cross-entropy."""
+    s, y = 0.2, np.repeat([0, 1, 2], [60, 30, 10])
+    Y = (y[:, None] == np.arange(3)).astype(int) if several else y
+    how = {"alpha": 0, "tol": 0, "random_state": 0, "n_jobs": 1, "dtype": dtype, "solver": "svrg"}
+    model = AsySVRGClassifier((), label_smoothing=s, max_iter=300, learning_rate_init=0.5, **how)
+    model.fit(np.zeros((100, 1)), Y)
+    share = np.array([0.6, 0.3, 0.1])
+    target = (1 - s) * share + (s / 2 if several else s / 3)
+    found = model.predict_proba(np.zeros((1, 1)))[0]
+    np.testing.assert_allclose(found, target, atol=1e-4)
+    entropy = -(target * np.log(target)).sum() - several * ((1 - target) * np.log(1 - target)).sum()
+    assert model.loss_ == pytest.approx(entropy, rel=1e-5)
+    error = model.history_["epochs"][-1]["train_error"]
+    assert error == pytest.approx(1 - model.score(np.zeros((100, 1)), Y))  # by the labels themselves
+    plain = AsySVRGClassifier((), max_iter=300, learning_rate_init=0.5, **how).fit(np.zeros((100, 1)), Y)
+    np.testing.assert_allclose(plain.predict_proba(np.zeros((1, 1)))[0], share, atol=1e-4)
+
+
+def test_a_saved_model_goes_on_with_its_smoothing(tmp_path):
+    X = np.random.default_rng(0).normal(size=(300, 4))
+    y = X[:, :3].argmax(1)
+    how = {"random_state": 0, "n_jobs": 1, "learning_rate_init": 0.1, "tol": 0, "dtype": "float64"}
+    model = AsySVRGClassifier((5,), label_smoothing=0.3, **how)
+    for _ in range(2):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    model.save(tmp_path / "model.npz")
+    again = load(tmp_path / "model.npz")
+    assert again.label_smoothing == 0.3
+    again.partial_fit(X, y)
+    model.partial_fit(X, y)
+    np.testing.assert_array_equal(again.coefs_[0], model.coefs_[0])
+    assert again.loss_ > 0.6  # no less than the entropy of its targets
+    assert again.set_params(label_smoothing=0).partial_fit(X, y).loss_ != model.partial_fit(X, y).loss_
+
+
+def test_smoothing_is_for_classifiers(no_training):
+    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 is for classifiers"):
+        AsySVRGRegressor(label_smoothing=0.1).fit(np.ones((3, 1)), [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="does not go with loss 'huber'"):
+        Network((3, 1), "relu", "huber", np.float64, smoothing=0.1)

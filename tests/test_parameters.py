@@ -116,6 +116,8 @@ BAD_PARAMETERS = [
     ({"early_stopping": "yes"}, TypeError, "early_stopping"),
     ({"warm_start": 1}, TypeError, "warm_start"),
     ({"validation_fraction": 0}, ValueError, "validation_fraction"),
+    ({"label_smoothing": -0.1}, ValueError, "label_smoothing"),
+    ({"label_smoothing": 1}, ValueError, "label_smoothing"),
     ({"validation_fraction": 1.0}, ValueError, "validation_fraction"),
     ({"validation_fraction": float("nan")}, ValueError, "validation_fraction"),
     ({"class_weight": "heavy"}, ValueError, "class_weight"),

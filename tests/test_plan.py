@@ -9,7 +9,7 @@ from asysvrg.core.network import Network
 from scipy import sparse
 
 from asysvrg import MPI, AsySVRGClassifier
-from asysvrg.method import Data
+from asysvrg.method import Data, chosen_by_validation
 from asysvrg.parameters import check
 from asysvrg.plan import DENSE, LAZY, LOCKSTEP_INPUTS, Plan, cache_hits, copy_bytes, make_plan, storage
 
@@ -111,6 +111,28 @@ def test_samples_of_all_ranks_count():
 def test_direction_and_how_the_rate_falls(options, chosen):
     plan = planned(**options)
     assert (plan.solver, plan.decay) == chosen
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "on", "why"),
+    [
+        (10_000, {}, True, "10,000 samples, at least 10,000"),
+        (9999, {}, False, "9,999 samples, fewer than 10,000"),
+        (9, {"early_stopping": True}, True, "given"),
+        (10_000, {"early_stopping": False}, False, "given"),
+        (10_000, {"target_loss": 0.1}, False, "a target for the loss is given"),
+        (9, {"early_stopping": True, "target_loss": 0.1}, True, "given"),
+    ],
+    ids=str,
+)
+def test_a_validation_set_chooses_among_many_samples(n, options, on, why):
+    plan = planned(n, **options)
+    assert (plan.early_stopping, plan.reasons["early_stopping"]) == (on, why)
+    settings = check(AsySVRGClassifier(**{"cache_size": 1} | options))
+    for copied, obstacle in ((MB, ""), (MB + 1, "a copy of X takes 1.0 MB, more than 1.0 MB"), (MB, "they differ")):
+        found = chosen_by_validation(settings, n, copied, "" if "copy" in obstacle else obstacle)
+        automatic = on and why != "given"
+        assert found == ((False, obstacle) if automatic and obstacle else (on, why))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ cdef extern from "types.h":
         int64_t d
         int activation
         int loss
+        double smoothing
         void *gemm
         int64_t tiles
 

@@ -22,6 +22,7 @@ from asysvrg.core.warn import warn
 
 GROWTH = 2.0  # the learning rate of an epoch is at most this many times the one before
 FAR_ABOVE = 2.0  # an epoch diverged if its loss exceeds the snapshot's this many times ...
+NO_ERRORS: dict[str, float | None] = {"validation_error": None, "test_error": None}  # of a run without other samples
 ALLOWANCE = 0.1  # ... and by more than this share of the loss at the start
 
 
@@ -76,7 +77,7 @@ class Outcome:
     ----------
     x : array of shape (d,)
         The last parameters. After an interrupt, those with the lowest recorded loss; with early stopping, those with
-        the lowest error on the validation set.
+        the lowest error on the validation set, the last ones of several.
     epochs : int
         Epochs carried out, the schedule's `first` included.
     reason : {"max_iter", "tol", "target_loss", "max_time", "callback", "interrupted"}
@@ -117,7 +118,10 @@ class State:
     numbers: dict[str, Any]
 
 
-KEPT = ("seconds", "factor", "ceiling", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest", "warned")
+KEPT = (
+    "seconds", "factor", "ceiling", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest",
+    "lowest_error", "warned",
+)  # fmt: skip
 
 
 def _finite(snapshot: Snapshot) -> bool:
@@ -135,7 +139,7 @@ class _Run:
         self.ceiling = schedule.most_growth
         self.sample_gradients = 0
         self.best, self.best_value, self.best_loss = x, math.inf, math.inf
-        self.last_gain, self.lowest = schedule.first, math.inf
+        self.last_gain, self.lowest, self.lowest_error = schedule.first, math.inf, math.inf
         self.warned = False
         self.cut = False  # whether max_time ended the epoch before its last iteration
 
@@ -202,18 +206,19 @@ class _Run:
         return self.snapshot(epoch)
 
     def record(self, epoch: int, snapshot: Snapshot, seconds: float, **more: Any) -> dict[str, Any]:
-        value = more["test_error"] if self.schedule.early_stopping else snapshot.loss
-        if (value, snapshot.loss) <= (self.best_value, self.best_loss):
+        schedule, error = self.schedule, more["validation_error"]
+        value = error if schedule.early_stopping else snapshot.loss
+        if value <= self.best_value:
             self.best, self.best_value, self.best_loss = snapshot.x, value, snapshot.loss
-        if value < self.lowest - self.schedule.tol:
-            self.last_gain = epoch
-            self.lowest = value
+        if schedule.early_stopping is not True and snapshot.loss < self.lowest - schedule.tol:
+            self.last_gain, self.lowest = epoch, snapshot.loss
+        if schedule.early_stopping and error < self.lowest_error - schedule.error_tol:
+            self.last_gain, self.lowest_error = epoch, error
         row = {
             "epoch": epoch,
             "seconds": seconds,
             "loss": snapshot.loss,
             "train_error": snapshot.error,
-            "test_error": None,
             "gradient_norm_squared": snapshot.gradient_norm_squared,
             "sample_gradients": self.sample_gradients,
             **more,
@@ -245,11 +250,14 @@ class _Run:
 
     def outcome(self, epoch: int, reason: str, last: Snapshot | None) -> Outcome:
         """The last parameters; without them, and with early stopping, the best ones."""
-        loss = self.best_loss
-        if last is None or self.schedule.early_stopping:
+        loss, chooses = self.best_loss, self.schedule.early_stopping
+        if last is None or chooses:
             self.x[:] = self.best
         else:
             loss = last.loss
+        if self.schedule.evaluated and last is not None:  # recorded losses are those of some samples, but the last one
+            known = epoch == self.schedule.max_iter and np.array_equal(self.x, last.x)
+            loss = last.loss if known else self.execution.evaluate(self.x, 0).loss
         return Outcome(self.x, epoch, reason, loss, self.factor)
 
 
@@ -259,7 +267,7 @@ def minimize(
     schedule: Schedule,
     trace: Trace,
     *,
-    test_error: Callable[[np.ndarray], float] | None = None,
+    errors: Callable[[np.ndarray], dict[str, float | None]] = lambda x: NO_ERRORS,
     callback: Callable[[dict[str, Any]], Any] | None = None,
     start: State | None = None,
     keep: Callable[[State], Any] | None = None,
@@ -274,8 +282,9 @@ def minimize(
     schedule : Schedule
     trace : Trace
         Rows are added to it.
-    test_error : callable, optional
-        Error of given parameters on a validation set.
+    errors : callable, optional
+        The columns validation_error and test_error of given parameters. Early stopping needs the first one; nothing
+        here looks at the second.
     callback : callable, optional
         Called with each new row. A true answer stops the run.
     start : State, optional
@@ -323,7 +332,7 @@ def minimize(
                     snapshot = run.roll_back(previous, number)
                 elif previous is not None:
                     run.pace(snapshot, previous)
-                more["test_error"] = None if test_error is None else test_error(x)
+                more |= errors(x)
                 row = run.record(number, snapshot, seconds, **more)
                 if keep is not None and not run.cut:
                     keep(run.state(number, snapshot))

@@ -155,17 +155,22 @@ cdef class Network:
         A name of `LOSSES` (csrc/losses.h). "softmax": cross-entropy of one label out of several. "binary":
         cross-entropy of each of several labels that are there or not, summed. The others are for real targets.
     dtype : float32 or float64
+    smoothing : float, default=0
+        Label smoothing: the loss takes 1 - smoothing for a label that is there, and shares the rest among all classes
+        or, of indicators, both values. Not for real targets.
     tiles : int, optional
         Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.
         Default: TILED_ROWS, where the processor has tiles, numbers are float32, and there are TILED_UNITS units.
     """
 
-    def __init__(self, widths, activation, loss, dtype, tiles=None):
+    def __init__(self, widths, activation, loss, dtype, tiles=None, smoothing=0.0):
         self.widths = tuple(int(w) for w in widths)
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise ValueError(f"a network needs at least inputs and outputs, all positive; got widths {self.widths}")
         if activation not in ACTIVATIONS or loss not in LOSSES:
             raise ValueError(f"unknown activation {activation!r} or loss {loss!r}")
+        if not 0 <= smoothing < (1 if KIND_OF_LOSS[loss] != "reals" else math.nextafter(0, 1)):
+            raise ValueError(f"label smoothing {smoothing} does not go with loss {loss!r}")
         self.activation, self.loss, self.dtype = activation, loss, np.dtype(dtype)
         cdef Py_ssize_t layers = len(self.widths) - 1
         width = np.array(self.widths, dtype=np.int64)
@@ -190,6 +195,7 @@ cdef class Network:
         self.net.d = self.size
         self.net.activation = ACTIVATIONS[activation]
         self.net.loss = LOSSES[loss]
+        self.net.smoothing = smoothing
         self.kernels = kernels_of(self.dtype)
         self.net.gemm = <void *>sgemm if self.dtype == np.float32 else <void *>dgemm
         if tiles is None:
@@ -198,7 +204,16 @@ cdef class Network:
         self.cache_width = asv_cache_stride(&self.net)
 
     def __reduce__(self):
-        return Network, (self.widths, self.activation, self.loss, self.dtype)
+        return Network, (self.widths, self.activation, self.loss, self.dtype, None, self.smoothing)
+
+    @property
+    def smoothing(self):
+        """Label smoothing."""
+        return self.net.smoothing
+
+    def smoothed(self, smoothing):
+        """The same network with another label smoothing."""
+        return Network(self.widths, self.activation, self.loss, self.dtype, smoothing=smoothing)
 
     def layers(self, x):
         """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""

@@ -80,8 +80,11 @@ class Schedule:
         Factor of the l2 term in epoch 0, see `l2_factor`.
     tol, n_iter_no_change : float, int
         Stop when the loss has not fallen by `tol` below its best in that many epochs. With tol 0 never.
-    early_stopping : bool
-        Look at the error on the validation set instead, and return the parameters with the lowest one.
+    early_stopping : bool or "auto"
+        Return the parameters with the lowest error on the validation set. True: stop by this error in place of the
+        loss. "auto": stop when neither of them has fallen.
+    error_tol : float
+        `tol` of the error on the validation set.
     evaluated : int
         Samples of which the loss is taken where an epoch needs no gradient; 0 for all.
     target_loss : float
@@ -105,7 +108,8 @@ class Schedule:
     alpha_boost: float = 1.0
     tol: float = 0.0
     n_iter_no_change: int = 10
-    early_stopping: bool = False
+    early_stopping: bool | str = False
+    error_tol: float = 0.0
     evaluated: int = 0
     target_loss: float = -math.inf
     max_time: float = math.inf

@@ -62,7 +62,8 @@ def _without_empty_columns(
 ) -> tuple[sparse.csr_matrix, Network, np.ndarray, np.ndarray]:
     """The same problem without the rows of W_0 that these samples leave alone: of them only alpha is left."""
     used = np.unique(X.indices)
-    part = Network((max(used.size, 1), *network.widths[1:]), network.activation, network.loss, network.dtype)
+    widths = (max(used.size, 1), *network.widths[1:])
+    part = Network(widths, network.activation, network.loss, network.dtype, smoothing=network.smoothing)
     if not used.size:
         used = np.zeros(1, dtype=int)
     penalty = np.broadcast_to(alpha, network.widths[0] + len(network.widths) - 2)

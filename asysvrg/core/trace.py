@@ -87,8 +87,9 @@ class Trace:
         Parameters, the plan's choices by name, and under "plan" the reason for each.
     epochs : list of dict
         A row for each recorded state: epoch, seconds (of training), loss (the whole objective), train_error,
-        test_error (None without a validation set), gradient_norm_squared, sample_gradients (so far), delay
-        (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start.
+        validation_error (of the samples that early stopping looks at; None where it is off), test_error (of the
+        command line's test set or else of `X_val`; None without), gradient_norm_squared, sample_gradients (so far),
+        delay (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start.
     delay_histogram : list of int
         Entry i counts the updates with delay i, over the whole run.
     """

@@ -27,12 +27,13 @@ class Stage(IntEnum):
     RANKS = 1  # exchange: version, machine and process of every rank
     LABELS = 2  # exchange: the class labels
     RANDOM_STATE = 3  # exchange: rank 0's random state
-    SAMPLES = 4  # exchange: who has which samples
-    ROWS = 5  # exchange: samples that rank 0 gives to the workers
-    PLAN = 6  # exchange: rank 0's choices
-    WORKERS = 7  # exchange: what the workers can do
-    EPOCHS = 8  # the servers give tasks, the workers answer
-    OUTCOME = 9  # exchange: the result
+    ALIKE = 4  # exchange: whether all ranks have the same samples, where some may be held out
+    SAMPLES = 5  # exchange: who has which samples
+    ROWS = 6  # exchange: samples that rank 0 gives to the workers
+    PLAN = 7  # exchange: rank 0's choices
+    WORKERS = 8  # exchange: what the workers can do
+    EPOCHS = 9  # the servers give tasks, the workers answer
+    OUTCOME = 10  # exchange: the result
 
 
 class Kind(IntEnum):

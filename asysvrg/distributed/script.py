@@ -34,6 +34,7 @@ from asysvrg.distributed.worker import Worker
 from asysvrg.method import Data
 from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, storage
+from asysvrg.store.files import digest
 
 _open: Any = None  # the session of this process
 
@@ -113,6 +114,21 @@ def agreed_random_state(session: Any, state: np.random.RandomState) -> np.random
         state = np.random.RandomState()
         state.set_state(("MT19937", agreed["keys"], *agreed["rest"]))
     return state
+
+
+def why_not_hold_out(session: Any, has_validation: bool, *arrays: Any) -> str:
+    """Why no samples can be held out for validation; empty if all ranks have the same, and no validation set."""
+    if session is None:
+        return ""
+
+    def combine(given: dict[int, Any]) -> dict[str, Any]:
+        if given[0]["samples"] is None:
+            return {"why": "rank 0 has a validation set"}
+        alike = all(one == given[0] for one in given.values())
+        return {"why": "" if alike else "ranks have samples of their own, and no X_val is given"}
+
+    mine = None if has_validation else [digest(array) for array in arrays]
+    return session.exchange(Stage.ALIKE, {"samples": mine}, combine)["why"]
 
 
 def agreed_samples(

@@ -15,8 +15,9 @@ Row = dict[str, Any]
 def describe(row: Row) -> str:
     """Loss, errors and delay of a row on one line."""
     words = [f"loss {row['loss']:.4f}", f"train error {row['train_error']:.4f}"]
-    if row["test_error"] is not None:
-        words.append(f"test error {row['test_error']:.4f}")
+    for name in ("validation", "test"):
+        if row[f"{name}_error"] is not None:
+            words.append(f"{name} error {row[f'{name}_error']:.4f}")
     if row["delay"]["max"]:
         words.append(f"delay {row['delay']['mean']:.1f}")
     if row.get("updates_per_second"):
@@ -51,15 +52,17 @@ def table(rows: list[Row], title: str = "", lines: int = 8) -> str:
     step = max(1, -(-(len(rows) - 1) // (lines - 1))) if len(rows) > 1 else 1
     chosen = [row for i, row in enumerate(rows) if i % step == 0 or i == len(rows) - 1]
     out = [title] if title else []
-    out.append(
-        f"{'epoch':>6} {'seconds':>9} {'loss':>10} {'|grad|^2':>10} {'train err':>9} {'test err':>9} {'delay':>6}"
-    )
+    errors = {"train": "train_error", "valid": "validation_error", "test": "test_error"}
+    if all(row["validation_error"] is None for row in rows):
+        del errors["valid"]
+    titles = " ".join(f"{name + ' err':>9}" for name in errors)
+    out.append(f"{'epoch':>6} {'seconds':>9} {'loss':>10} {'|grad|^2':>10} {titles} {'delay':>6}")
     for row in chosen:
         squares = row["gradient_norm_squared"]
         norm = "-" if squares is None else f"{squares:.2e}"
-        test = "-" if row["test_error"] is None else f"{row['test_error']:.4f}"
+        found = " ".join(f"{'-' if row[name] is None else f'{row[name]:.4f}':>9}" for name in errors.values())
         out.append(
-            f"{row['epoch']:>6} {row['seconds']:>9.3f} {row['loss']:>10.5f} {norm:>10} "
-            f"{row['train_error']:>9.4f} {test:>9} {row['delay']['mean']:>6.2f}"
+            f"{row['epoch']:>6} {row['seconds']:>9.3f} {row['loss']:>10.5f} {norm:>10} {found} "
+            f"{row['delay']['mean']:>6.2f}"
         )
     return "\n".join(out)

@@ -19,7 +19,7 @@ from asysvrg.core.warn import warn
 from asysvrg.store import archive
 from asysvrg.store.files import digest
 
-NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 4
+NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 5
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip
@@ -32,6 +32,7 @@ def identity(network: Network, samples: Samples, settings: dict[str, Any]) -> di
         "widths": list(network.widths),
         "activation": network.activation,
         "loss": network.loss,
+        "label_smoothing": network.smoothing,
         "dtype": network.dtype.name,
         **settings,
         "X": digest(samples.X),
@@ -173,7 +174,7 @@ def check_folder(folder: str | os.PathLike[str], *, resume: bool) -> None:
 
 
 def _difference(name: str, found: Any, wanted: Any) -> str:
-    if name in ("X", "y", "sample_weight"):
+    if name in ("X", "y", "sample_weight", "X_val", "y_val"):
         return f"{name} has other values"
     if name == "random_state" and None not in (found, wanted):
         return "random_state was another one"

@@ -67,11 +67,12 @@ class Quadratic:
         return {}
 
 
-def run(execution, x=(4.0, 3.0), *, solver="svrg", max_iter=100, test_error=None, callback=None, **schedule):
+def run(execution, x=(4.0, 3.0), *, solver="svrg", max_iter=100, errors=None, callback=None, **schedule):
     record = Trace({})
     start = np.array(x, dtype=float)
     schedule = Schedule(solver, max_iter, **{"inner_steps": STEPS} | schedule)
-    return minimize(execution, start, schedule, record, test_error=test_error, callback=callback), record.epochs
+    told = {} if errors is None else {"errors": errors}
+    return minimize(execution, start, schedule, record, callback=callback, **told), record.epochs
 
 
 def scripted(losses, **plan):
@@ -101,10 +102,10 @@ def test_order_of_an_epoch_and_row_0_is_the_start():
     outcome, rows = run(
         Quadratic(log),
         max_iter=2,
-        test_error=lambda x: log.append("test error") or 0.25,
+        errors=lambda x: log.append("errors") or {"validation_error": 0.5, "test_error": 0.25},
         callback=lambda row: log.append(f"row {row['epoch']}"),
     )
-    recorded = ["test error"]
+    recorded = ["errors"]
     assert log == [
         *["snapshot with cache", *recorded, "row 0", "inner 0 svrg"],
         *["snapshot with cache", *recorded, "row 1", "inner 1 svrg"],
@@ -115,6 +116,7 @@ def test_order_of_an_epoch_and_row_0_is_the_start():
     assert rows[0]["sample_gradients"] == rows[0]["seconds"] == 0
     assert rows[0]["direction"] is None
     assert column(rows, "epoch") == [0, 1, 2]
+    assert column(rows, "validation_error") == [0.5] * 3
     assert column(rows, "test_error") == [0.25] * 3
     assert rows[1]["loss"] == pytest.approx(12.5 * 0.9 ** (2 * STEPS))
     assert rows[2]["gradient_norm_squared"] == pytest.approx(outcome.x @ outcome.x)
@@ -133,11 +135,36 @@ def test_seconds_are_training_time_only(fake_time, plan, seconds):
     _, rows = run(
         Quadratic(tick=fake_time),
         max_iter=3,
-        test_error=lambda x: fake_time(100) or 0.0,
+        errors=lambda x: fake_time(100) or loop.NO_ERRORS,
         callback=lambda row: fake_time(1000),
         **plan,
     )
     assert column(rows, "seconds") == seconds
+
+
+@pytest.mark.parametrize(
+    ("how", "epochs", "kept"),
+    [
+        (False, 6, 6),  # by the loss: the last parameters
+        (True, 4, 3),  # by the error; the last of the best ones
+        ("auto", 7, 5),  # until neither falls
+    ],
+    ids=str,
+)
+def test_what_stops_a_run_and_what_it_keeps(how, epochs, kept):
+    losses = [10.0, 9.0, 8.0, 8.0, 7.0, 7.0, 7.0, 7.0, 7.0]
+    found = [0.5, 0.4, 0.2, 0.2, 0.3, 0.1, 0.3, 0.3, 0.0]
+    outcome, rows = scripted(
+        losses,
+        early_stopping=how,
+        tol=0.01,
+        error_tol=0.01,
+        n_iter_no_change=2,
+        errors=lambda x: {"validation_error": found[int(x[0])], "test_error": None},
+    )
+    assert (outcome.epochs, outcome.reason, outcome.x[0]) == (epochs, "tol", kept)
+    assert outcome.loss == losses[kept]
+    assert len(rows) == epochs + 1
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def test_sweep_against_the_twin(setting, dtype, threads):
     np.testing.assert_allclose(computed, outputs, rtol=tol, atol=10 * tol)
     weight = problem.samples.weight
     weight = np.ones(n) if weight is None else weight
-    if setting["loss"] == "softmax":
+    if network.loss == "softmax":
         expected = (weight * (outputs.argmax(1) != problem.samples.y)).sum()
-    elif setting["loss"] == "binary":
+    elif network.loss == "binary":
         expected = (weight * ((outputs > 0.5) != problem.samples.y).any(1)).sum()
     else:
         expected = (weight * ((outputs - problem.samples.y) ** 2).sum(1)).sum()

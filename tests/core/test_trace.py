@@ -31,7 +31,8 @@ def test_the_trace_has_the_delay_of_every_update(threads):
     minimize(execution, x, Schedule("svrg", max_iter=3, inner_steps=1500, learning_rate=1e-3), record)
     content = json.loads(json.dumps(record.as_dict()))
     assert set(content) == {"config", "environment", "epochs", "delay_histogram"}
-    keys = {"epoch", "seconds", "loss", "train_error", "test_error", "gradient_norm_squared", "sample_gradients"}
+    keys = {"epoch", "seconds", "loss", "gradient_norm_squared", "sample_gradients"}
+    keys |= {f"{samples}_error" for samples in ("train", "validation", "test")}
     histogram = content["delay_histogram"]
     assert sum(histogram) == 3 * 1500
     assert len(histogram) - 1 == max(row["delay"]["max"] for row in content["epochs"])

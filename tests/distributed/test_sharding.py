@@ -63,3 +63,30 @@ def test_shards_of_their_own(ranks):
     serial = AsySVRGClassifier((9,), **settings, n_jobs=1).fit(np.r_[X[100:], first.X], np.r_[y[100:], first.y])
     expected = np.concatenate([a.ravel() for a in (*serial.coefs_, *serial.intercepts_)])
     np.testing.assert_allclose(told[0]["dealt"], expected, atol=1e-12)
+
+
+def test_automatic_early_stopping_needs_equal_samples_or_a_validation_set(ranks):
+    told = ranks(
+        """
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(20_000, 3))
+        y = (X[:, 0] > 0).astype(int)
+        mine = slice(10_000 * (RANK > 1), 10_000 * (1 + (RANK > 1)))
+        ends = {"max_iter": 1, "inner_steps": 10, "random_state": None, "backend": "mpi"}
+        last = {"X_val": X[-100:], "y_val": y[-100:]} if RANK == 0 else {}
+        found = []
+        for rows, more in [(slice(None), {}), (mine, {}), (mine, last), (slice(10_000), last), (slice(9000), {})]:
+            config = AsySVRGClassifier((9,), **ends).fit(X[rows], y[rows], **more).history_["config"]
+            found.append([config["early_stopping"], config["samples"], config["plan"]["early_stopping"]])
+        tell(found=found)
+        """,
+        3,
+    )
+    assert told[0]["found"] == [
+        [True, 18_000, "20,000 samples, at least 10,000"],
+        [False, 20_000, "ranks have samples of their own, and no X_val is given"],
+        [True, 20_000, "20,000 samples, at least 10,000"],
+        [True, 10_000, "10,000 samples, at least 10,000"],
+        [False, 9000, "9,000 samples, fewer than 10,000"],
+    ]
+    assert all(one == told[0] for one in told)

@@ -15,7 +15,7 @@ DTYPES = [np.float64, np.float32]
 PROBLEMS = {
     "hidden": [(), (7,), (19, 6), (5, 40, 3)],
     "activation": list(ACTIVATION),
-    "loss": ["softmax", "binary", *LOSS],
+    "loss": ["softmax", "softmax, smoothed", "binary", "binary, smoothed", *LOSS],
     "form": ["dense", "zeros", "csr"],
     "weighted": [False, True],
 }
@@ -89,7 +89,9 @@ class Problem:
         if form != "dense":
             X *= rng.random((n, p)) < density
         self.widths = (p, *hidden, outputs)
-        self.network = Network(self.widths, activation, loss, dtype, tiles)
+        loss, _, is_smoothed = loss.partition(", ")
+        smoothing = 0.3 if is_smoothed else 0.0
+        self.network = Network(self.widths, activation, loss, dtype, tiles, smoothing)
         if loss == "softmax":
             y = rng.integers(outputs, size=n).astype(np.int32)
         elif loss == "binary":
@@ -106,7 +108,7 @@ class Problem:
             X = sparse.csr_array(X)
         self.samples = Samples(X, y, weight, skip_zeros=form == "zeros")
         self.alpha = alpha
-        self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight)
+        self.twin = Twin(self.widths, activation, loss, X, y, alpha, weight, smoothing)
         size = 0.15 if loss == "poisson" else 0.4  # its outputs are exponentials
         self.x = self.vector(size * rng.normal(size=self.network.size))
 

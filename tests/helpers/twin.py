@@ -48,7 +48,7 @@ def l2_of_coordinates(widths, alpha):
     return np.concatenate([np.r_[r, np.zeros(v)] for r, v in zip(rows, widths[1:], strict=True)])
 
 
-def losses_and_deltas(widths, activation, loss, x, X, y, weight=None):
+def losses_and_deltas(widths, activation, loss, smoothing, x, X, y, weight=None):
     """Loss and outputs of every sample; for each layer its inputs and the loss's derivatives by its sums z.
 
     Losses and derivatives count the sample's weight; the l2 term is not in them.
@@ -64,13 +64,15 @@ def losses_and_deltas(widths, activation, loss, x, X, y, weight=None):
     if loss == "softmax":
         log_p = z - z.max(1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
-        values = -log_p[np.arange(len(X)), y]
-        delta = np.exp(log_p) - np.eye(z.shape[1])[y]
+        target = (1 - smoothing) * np.eye(z.shape[1])[y] + smoothing / z.shape[1]
+        values = -(target * log_p).sum(1)
+        delta = np.exp(log_p) - target
         outputs = np.exp(log_p)
     elif loss == "binary":
-        values = (np.logaddexp(0, z) - y * z).sum(1)
+        target = (1 - smoothing) * y + smoothing / 2
+        values = (np.logaddexp(0, z) - target * z).sum(1)
         outputs = 1 / (1 + np.exp(-z))
-        delta = outputs - y
+        delta = outputs - target
     else:
         values, delta, outputs = LOSS[loss](z, y)
         values = values.sum(1)
@@ -85,9 +87,9 @@ def losses_and_deltas(widths, activation, loss, x, X, y, weight=None):
 class Twin:
     """f(x) of Eq. (1) with an l2 term, and Algorithm 1 on it with one thread."""
 
-    def __init__(self, widths, activation, loss, X, y, alpha=0.0, weight=None):
+    def __init__(self, widths, activation, loss, X, y, alpha=0.0, weight=None, smoothing=0.0):
         X = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=float)
-        self.setting, self.data = (widths, activation, loss), (X, y, weight)
+        self.setting, self.data = (widths, activation, loss, smoothing), (X, y, weight)
         self.decay = l2_of_coordinates(widths, alpha)
 
     def passed(self, x, index=slice(None)):

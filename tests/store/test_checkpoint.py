@@ -73,6 +73,7 @@ def assert_same(a, b):
         {"deflation": 2, "learning_rate_init": "auto", "solver": "svrg"},
         {"learning_rate_init": "auto", "decay": 0},
         {"early_stopping": True},
+        {"early_stopping": True, "learning_rate_init": "auto", "decay": 0, "tol": 1e-4},
         {"learning_rate_init": 200.0},  # rolls back
         {"max_iter": 40, "tol": 0.05, "n_iter_no_change": 2},
     ],
@@ -98,6 +99,30 @@ def test_a_line_to_zero_goes_on(tmp_path):
     whole = model(**options).fit(X, Y)
     model(tmp_path, **options).fit(X, Y, callback=lambda row: row["epoch"] == 2)
     assert_same(model(tmp_path, resume=True, **options).fit(X, Y), whole)
+
+
+def test_the_same_samples_are_held_out_without_an_int_as_seed(tmp_path):
+    """Here and in a warm start: otherwise samples that were trained on would choose the parameters."""
+    for random_state in (None, np.random.RandomState(5)):
+        folder = tmp_path / type(random_state).__name__
+        options = {"early_stopping": True, "random_state": None}
+        model(folder, max_iter=2, **options).fit(X, Y)
+        assert len(model(folder, resume=True, **options).fit(X, Y).history_["epochs"]) == 7
+
+
+def test_another_smoothing_is_refused(tmp_path):
+    model(tmp_path, max_iter=1).fit(X, Y)
+    with pytest.raises(ValueError, match=r"label_smoothing was 0.0, is 0\.1"):
+        model(tmp_path, resume=True, label_smoothing=0.1).fit(X, Y)
+
+
+def test_another_validation_set_is_refused(tmp_path):
+    options = {"early_stopping": True}
+    model(tmp_path, **options).fit(X, Y, X_val=X[:50], y_val=Y[:50])
+    with pytest.raises(ValueError, match=r"of another run \(X_val has other values\)"):
+        model(tmp_path, resume=True, **options).fit(X, Y, X_val=X[:50] + 1, y_val=Y[:50])
+    with pytest.raises(ValueError, match="n_samples was 300, is 27"):
+        model(tmp_path, resume=True, **options).fit(X, Y)
 
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(5)], ids=["none", "instance"])
@@ -299,7 +324,7 @@ def test_the_state_of_the_execution_is_checked_too(name, tmp_path, monkeypatch):
 
 def test_a_newer_version_says_so(started):
     rewritten(started / "checkpoint.npz", version=np.array(99))
-    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 4; a newer asysvrg"):
+    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 5; a newer asysvrg"):
         model(started, resume=True).fit(X, Y)
 
 
