@@ -71,7 +71,7 @@ typedef struct {
     int64_t d; /* length of x */
     int activation; /* enum asv_activation, hidden layers */
     int loss; /* enum asv_loss */
-    void *gemm; /* Fortran sgemm or dgemm */
+    void *gemm; /* Fortran sgemm or dgemm; or NULL, for outputs alone: products of few rows, without BLAS */
     int64_t tiles; /* from so many dense samples on, their products with W_0 are formed on tiles; 0: never */
 } asv_network;
 
