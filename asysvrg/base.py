@@ -25,6 +25,7 @@ from asysvrg.prediction import FORMS, Predicting
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
 
+
 class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEstimator):
     """A network and its training. The subclasses say what outputs and targets mean."""
 

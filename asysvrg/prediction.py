@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from asysvrg import inputs
 from asysvrg.core import cpu
-from asysvrg.core.network import BLOCK_ROWS, Network, Samples
+from asysvrg.core.network import FEW_ROWS, Network, Samples
 from asysvrg.plan import suits_threads
 
 FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
@@ -51,7 +51,7 @@ class Predicting:
         rows = samples.size
         density = X.nnz / X.shape[1] / rows if samples.skips_zeros else 1.0
         threads = min(cpu.count(self.n_jobs), rows) if suits_threads(rows, density * rows * network.size) else 1
-        if rows < BLOCK_ROWS:
+        if rows < FEW_ROWS:
             return network.outputs(samples, x, threads)
         with cpu.one_blas_thread():
             return network.outputs(samples, x, threads)
@@ -63,7 +63,8 @@ def viewed(network: Network, coefs: Sequence[Any], intercepts: Sequence[Any]) ->
     if type(raw) is not np.ndarray or raw.dtype != np.uint8 or raw.ndim != 1 or not raw.flags.c_contiguous:
         return None
     for layer, parts in enumerate(zip(coefs, intercepts, strict=True)):
-        for part, shape in zip(parts, (network.widths[layer : layer + 2], network.widths[layer + 1 : layer + 2])):
+        shapes = network.widths[layer : layer + 2], network.widths[layer + 1 : layer + 2]
+        for part, shape in zip(parts, shapes, strict=True):
             if type(part) is not np.ndarray or part.base is not raw or part.shape != shape:
                 return None
             at = part.__array_interface__["data"][0]

@@ -36,7 +36,7 @@ LAYERS = [
     {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
     | {"distributed.launch", "distributed.worker"},
     {"distributed.session", "plan"},
-    {"distributed.execution", "distributed.sharding"},
+    {"distributed.execution", "distributed.sharding", "prediction"},
     {"distributed.script"},
     {"training"},
     {"base"},

@@ -28,6 +28,7 @@ KINDS = {ASV_LABELS: "labels", ASV_INDICATORS: "indicators", ASV_REALS: "reals"}
 KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
 DEGREE_OF_LOSS = {name: asv_degree_of_loss(k) for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
+FEW_ROWS = 32  # dense samples from which BLAS gives outputs faster, its start included (bench/predict.py)
 HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and
 TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_kernels.py)
@@ -200,8 +201,8 @@ cdef class Network:
     def outputs(self, Samples samples not None, x, int threads):
         """What the network makes of each sample. One thread enters no OpenMP region.
 
-        Fewer than BLOCK_ROWS samples take no BLAS, whose threads the caller limits for others. Each of them gets the
-        same bits whatever other samples there are.
+        Fewer than FEW_ROWS samples take no BLAS, whose threads the caller limits for more. Each of them gets the same
+        bits whatever other samples there are.
 
         Parameters
         ----------
@@ -240,7 +241,7 @@ cdef class Network:
     cdef asv_network _for_outputs(self, Samples samples):
         cdef asv_network net = self.net
         net.tiles = 0  # what users see is as exact as float32 is
-        if samples.size < BLOCK_ROWS:
+        if samples.size < FEW_ROWS:
             net.gemm = NULL
         return net
 
