@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from asysvrg import inputs
 from asysvrg.core import cpu
-from asysvrg.core.network import FEW_ROWS, Network, Samples
+from asysvrg.core.network import FEW_ROWS, Network, Samples, start_of
 from asysvrg.plan import suits_threads
 
 FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
@@ -42,7 +42,8 @@ class Predicting:
         return inputs.canonical(X)
 
     def _outputs(self, X: Any) -> np.ndarray:
-        check_is_fitted(self, "coefs_")
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self, "coefs_")  # takes longer than one row through a small network
         network = self._network
         X = self._check_X(X, network.dtype)
         samples = Samples(X)
@@ -60,18 +61,18 @@ class Predicting:
 def viewed(network: Network, coefs: Sequence[Any], intercepts: Sequence[Any]) -> np.ndarray | None:
     """The vector that all these arrays are views of, as `fit` leaves them; None where one was replaced."""
     raw, start, end = getattr(coefs[0], "base", None), 0, 0
-    if type(raw) is not np.ndarray or raw.dtype != np.uint8 or raw.ndim != 1 or not raw.flags.c_contiguous:
+    if type(raw) is not np.ndarray or raw.itemsize != 1 or raw.ndim != 1 or not raw.flags.c_contiguous:
         return None
+    widths, dtype = network.widths, network.dtype
     for layer, parts in enumerate(zip(coefs, intercepts, strict=True)):
-        shapes = network.widths[layer : layer + 2], network.widths[layer + 1 : layer + 2]
-        for part, shape in zip(parts, shapes, strict=True):
+        for part, shape in zip(parts, (widths[layer : layer + 2], widths[layer + 1 : layer + 2]), strict=True):
             if type(part) is not np.ndarray or part.base is not raw or part.shape != shape:
                 return None
-            at = part.__array_interface__["data"][0]
-            if part.dtype != network.dtype or not part.flags.c_contiguous or (start and at != end):
+            if part.dtype != dtype or not part.flags.c_contiguous or (start and start_of(part) != end):
                 return None
-            start, end = start or at, at + part.nbytes
-    first = start - raw.__array_interface__["data"][0]
-    if start % LINE or first + (end - start) + LINE > raw.size or end - start != network.size * network.dtype.itemsize:
+            start = start or start_of(part)
+            end = start_of(part) + part.nbytes
+    first, size = start - start_of(raw), network.size * dtype.itemsize
+    if start % LINE or first + size + LINE > raw.size or end - start != size:
         return None
-    return raw[first : first + (end - start)].view(network.dtype)
+    return raw[first : first + size].view(dtype)

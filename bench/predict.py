@@ -43,7 +43,7 @@ def fitted(kind, shape, dtype=np.float32, **options):
     y = np.arange(60) % outputs if kind in (AsySVRGClassifier, MLPClassifier) else X[:, 0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return kind((hidden,), max_iter=1, **options).fit(X, y)
+        return kind(hidden_layer_sizes=(hidden,), max_iter=1, **options).fit(X, y)
 
 
 def _burn():
@@ -145,7 +145,7 @@ def threads(seconds):
 
 
 def few(seconds):
-    """Microseconds of the loops for few rows, with one row less than FEW_ROWS, and of BLAS and its limit with FEW_ROWS."""
+    """Microseconds of the loops, with one row less than FEW_ROWS, and of BLAS and its limit, with FEW_ROWS."""
     print("| network | loops, us | BLAS, us |\n|---|---|---|")
     for name, shape in SHAPES.items():
         turns = in_turns(Raw(shape, FEW_ROWS - 1).run, Raw(shape, FEW_ROWS).run_limited, seconds=seconds)

@@ -4,7 +4,7 @@ from asysvrg.core._csrc cimport asv_control, asv_kernels, asv_network, asv_sampl
 
 
 cdef void *address(array, dtype, shape) except? NULL
-cdef uintptr_t start_of(array) except? 0
+cpdef uintptr_t start_of(array) except? 0
 cdef const asv_kernels *kernels_of(dtype) except NULL
 cdef void start_control(asv_control *control, double deadline)
 

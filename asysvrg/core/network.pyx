@@ -58,7 +58,7 @@ cdef void *address(array, dtype, shape) except? NULL:
     return <void *>start_of(array)
 
 
-cdef uintptr_t start_of(array) except? 0:
+cpdef uintptr_t start_of(array) except? 0:
     """Where a contiguous array starts. (NumPy's `ctypes.data` takes several times as long.)"""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
