@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share: `fit`, `partial_fit`, the raw outputs of the network."""
+"""What the classifier and the regressor share of training: `fit` and `partial_fit`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from asysvrg import ensemble, inputs
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
 from asysvrg.core.loop import Outcome
-from asysvrg.core.network import BLOCK_ROWS, Network, Samples, aligned_zeros
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
@@ -23,13 +23,12 @@ from asysvrg.distributed.backend import MPI
 from asysvrg.method import Choice, chosen_by_validation
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
+from asysvrg.prediction import FORMS, Predicting
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
 
-FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
 
-
-class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
+class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEstimator):
     """A network and its training. The subclasses say what outputs and targets mean."""
 
     _loss: str
@@ -231,14 +230,6 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
             given |= asdict(MPI() if self.backend == "mpi" else self.backend) | {"backend": "mpi"}
         return {name: _plain(value) for name, value in given.items()}
 
-    def _vector(self) -> np.ndarray:
-        """A copy of the parameters in one vector: arrays from a pickle are not aligned as the kernels need."""
-        network = self._network
-        x = network.vector()
-        for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
-            into[0][:], into[1][:] = values
-        return x
-
     def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
         weight = None
         if sample_weight is not None:
@@ -268,26 +259,6 @@ class _AsySVRG(Parameters, Persistent, CallbackSupportMixin, BaseEstimator):
         if len(y) != X.shape[0]:
             raise ValueError(f"{X_name} has {X.shape[0]} samples, {y_name} has {len(y)}")
         return Samples(X, y)
-
-    def _check_X(self, X: Any, dtype: Any) -> Any:
-        inputs.refuse_complex(X=X)
-        X = validate_data(self, X, reset=False, dtype=np.dtype(dtype), **FORMS)
-        return inputs.canonical(X)
-
-    def _outputs(self, X: Any) -> np.ndarray:
-        check_is_fitted(self, "coefs_")
-        network = self._network
-        X = self._check_X(X, network.dtype)
-        if hasattr(self, "estimators_"):
-            return np.mean([member._outputs(X) for member in self.estimators_], axis=0)
-        n = X.shape[0]
-        if n < BLOCK_ROWS and isinstance(X, np.ndarray):  # with fewer rows BLAS sums in another order
-            X = np.concatenate([X, np.zeros((BLOCK_ROWS - n, X.shape[1]), X.dtype)])
-        samples = Samples(X)
-        outputs = aligned_zeros((samples.size, self.n_outputs_), network.dtype)
-        with cpu.one_blas_thread():
-            network.sweep(samples, self._vector(), cpu.count(self.n_jobs), outputs=outputs)
-        return outputs[:n]
 
 
 def _one_epoch(settings: Settings, epoch: int) -> Settings:

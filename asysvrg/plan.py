@@ -16,8 +16,9 @@ from asysvrg.core.network import Network
 from asysvrg.method import Choice, Data, choose_method, chosen_by_validation
 from asysvrg.parameters import Settings
 
-# Threads; bench/bench_kernels.py measures where these numbers come from.
+# Threads; bench/bench_kernels.py measures where these numbers come from, bench/predict.py that of predictions.
 LEAST_WORK = {"shared": 500_000, "lockstep": 40_000}  # parameters x mini-batch x density that is worth several threads
+LEAST_PREDICTION = 50_000_000  # parameters x samples x density of a prediction that is
 LOCKSTEP_INPUTS = 80  # non-zero inputs of a sample from which lockstep is faster than threads that do not wait
 # Lockstep: multiplications above the first layer that take as long as to send a thread's deltas to another; and what
 # a sample takes besides, as a number of multiplications.
@@ -245,6 +246,11 @@ def _threads(
             "take another update, n_jobs=1, or, for all coordinates, execution='lockstep'"
         )
     return {"execution": execution, "threads": threads, "update": update}
+
+
+def suits_threads(rows: int, products: float) -> bool:
+    """Whether a prediction of so many products, zeros left out, is worth several threads, which divide the rows."""
+    return rows > 1 and products >= LEAST_PREDICTION
 
 
 def _recursive(settings: Settings, network: Network) -> Settings:

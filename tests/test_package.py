@@ -37,7 +37,7 @@ LAYERS = [
     | {"distributed.launch", "distributed.worker"},
     {"distributed.session", "method"},
     {"plan"},
-    {"distributed.execution", "distributed.sharding"},
+    {"distributed.execution", "distributed.sharding", "prediction"},
     {"distributed.script"},
     {"training", "ensemble"},
     {"base"},

@@ -171,6 +171,11 @@ cdef extern from "tiles.h":
     int asv_tiles_enable()
 
 
+cdef extern from "control.h":
+    double ASV_POLL_SECONDS
+    double asv_now() noexcept nogil
+
+
 cdef extern from "build.h":
     int asv_openmp_version()
     const char *asv_simd_level()

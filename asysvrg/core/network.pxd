@@ -4,9 +4,12 @@ from asysvrg.core._csrc cimport asv_control, asv_kernels, asv_network, asv_sampl
 
 
 cdef void *address(array, dtype, shape) except? NULL
-cdef uintptr_t start_of(array) except? 0
+cpdef uintptr_t start_of(array) except? 0
 cdef const asv_kernels *kernels_of(dtype) except NULL
 cdef void start_control(asv_control *control, double deadline)
+
+
+cdef class Samples
 
 
 cdef class Network:
@@ -20,6 +23,8 @@ cdef class Network:
     cdef readonly Py_ssize_t cache_width
     cdef readonly list slices
     cdef object _offsets
+    cdef asv_network _for_outputs(self, Samples samples)
+    cdef _check(self, Samples samples)
 
 
 cdef class Samples:

@@ -18,9 +18,9 @@ import numpy as np
 
 from asysvrg.core._csrc cimport (
     ASV_ACTIVATION_COUNT, ASV_BLOCK_ROWS, ASV_INDICATORS, ASV_INTERRUPTED, ASV_LABELS, ASV_LINE, ASV_LOSS_COUNT,
-    ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_degree_of_loss, asv_kernels, asv_kernels_f32,
-    asv_kernels_f64, asv_kind_of_loss, asv_loss_name, asv_openmp_version, asv_simd_level, asv_sweep, asv_thread_number,
-    asv_tiles_enable,
+    ASV_POLL_SECONDS, ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_degree_of_loss, asv_kernels,
+    asv_kernels_f32, asv_kernels_f64, asv_kind_of_loss, asv_loss_name, asv_network, asv_now, asv_openmp_version,
+    asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
 )
 
 # Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
@@ -30,6 +30,7 @@ KINDS = {ASV_LABELS: "labels", ASV_INDICATORS: "indicators", ASV_REALS: "reals"}
 KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
 DEGREE_OF_LOSS = {name: asv_degree_of_loss(k) for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
+FEW_ROWS = 32  # dense samples from which BLAS gives outputs faster, its start included (bench/predict.py)
 HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and
 TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_kernels.py)
@@ -59,7 +60,7 @@ cdef void *address(array, dtype, shape) except? NULL:
     return <void *>start_of(array)
 
 
-cdef uintptr_t start_of(array) except? 0:
+cpdef uintptr_t start_of(array) except? 0:
     """Where a contiguous array starts. (NumPy's `ctypes.data` takes several times as long.)"""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
@@ -226,6 +227,59 @@ cdef class Network:
             x[:] = values
         return x
 
+    def outputs(self, Samples samples not None, x, int threads):
+        """What the network makes of each sample. One thread enters no OpenMP region.
+
+        Fewer than FEW_ROWS samples take no BLAS, whose threads the caller limits for more. Each of them gets the same
+        bits whatever other samples there are.
+
+        Parameters
+        ----------
+        samples : Samples
+        x : array of shape (size,), from `aligned_zeros`
+        threads : int
+
+        Returns
+        -------
+        array of shape (n, outputs)
+        """
+        found = np.empty((samples.size, self.widths[len(self.widths) - 1]), self.dtype)
+        if threads > 1:
+            self.sweep(samples, x, threads, outputs=found)
+            return found
+        self._check(samples)
+        cdef asv_network net = self._for_outputs(samples)
+        cdef asv_sweep sweep
+        cdef asv_control control
+        cdef size_t size = self.kernels.sweep_scratch(&net, &samples.data)
+        scratch = aligned_zeros((size,), np.uint8)
+        cdef void *memory = address(scratch, np.uint8, (size,))
+        memset(&sweep, 0, sizeof(sweep))
+        sweep.net = &net
+        sweep.data = &samples.data
+        sweep.x = address(x, self.dtype, (self.size,))
+        sweep.outputs = address(found, self.dtype, found.shape)
+        start_control(&control, INFINITY)
+        control.next_poll = asv_now() + ASV_POLL_SECONDS  # a look at signals takes Python's lock, for which others wait
+        with nogil:
+            self.kernels.sweep(&sweep, 0, samples.data.n, memory, 0, &control)
+        if control.stop == ASV_INTERRUPTED:
+            reraise()
+        return found
+
+    cdef asv_network _for_outputs(self, Samples samples):
+        cdef asv_network net = self.net
+        net.tiles = 0  # what users see is as exact as float32 is
+        if samples.size < FEW_ROWS:
+            net.gemm = NULL
+        return net
+
+    cdef _check(self, Samples samples):
+        if samples.data.p != self.widths[0]:
+            raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
+        if samples.X.dtype != self.dtype:
+            raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
+
     def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
         """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.
 
@@ -249,10 +303,7 @@ cdef class Network:
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        if samples.data.p != self.widths[0]:
-            raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
-        if samples.X.dtype != self.dtype:
-            raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
+        self._check(samples)
         cdef int64_t n = samples.data.n, blocks = threads
         cdef int64_t first = 0 if rows is None else rows[0]
         cdef int64_t count = n if rows is None else rows[1] - rows[0]
@@ -261,8 +312,10 @@ cdef class Network:
         cdef int k
         cdef asv_control control
         cdef asv_network net = self.net
-        if outputs is not None:  # what users see is as exact as float32 is
-            net.tiles = 0
+        if outputs is not None:
+            net = self._for_outputs(samples)
+            if gradients is not None or cache is not None:
+                net.gemm = self.net.gemm
         cdef size_t stride = self.kernels.sweep_scratch(&net, &samples.data)
         scratch = aligned_zeros((threads, stride), np.uint8)
         sweeps = aligned_zeros((threads, sizeof(asv_sweep) + ASV_LINE), np.uint8)

@@ -32,6 +32,12 @@ static void sweep(problem *p, int64_t first, int64_t last) {
     p->kernels->sweep(&all, first, last, scratch, 0, &p->control);
     p->kernels->sweep(&loss, first, last, scratch, 0, &p->control);
     p->kernels->sweep(&predict, first, last, scratch, 0, &p->control);
+    asv_network without_blas = *net;
+    without_blas.gemm = NULL;
+    without_blas.tiles = 0;
+    predict.net = &without_blas;
+    scratch = array(p->kernels->sweep_scratch(&without_blas, &unlabelled), EXACT);
+    p->kernels->sweep(&predict, first, last, scratch, 0, &p->control);
     CHECK(all.evaluated == last - first && all.loss == loss.loss && isfinite(loss.loss), "%s", describe(p));
     no_nan(p, gradient, net->d);
     no_nan(p, outputs, N * OUTPUTS);
