@@ -164,9 +164,9 @@ class Parameters:
         "How threads share the inner loop",
         '"shared": each thread computes updates of its own and does not wait for others (Algorithm 1). "lockstep": all '
         "threads work on the same update of all coordinates, and wait for each other once or twice in it; no update is "
-        'late, and a number of threads gives the same bits each time. "auto": "lockstep" for updates of all '
-        "coordinates where samples have at least 80 non-zero inputs, at least half of the parameters are the first "
-        'layer\'s, and each thread has a core; else "shared". One thread is serial.',
+        'late, and a number of threads gives the same bits each time. "auto": "shared" if `coordinates`, `update` or '
+        "`max_delay` ask for it; else one thread trains, which never waits for another one's core, and whose result "
+        "is the same bits whatever `n_jobs` is.",
     )
     update: str = parameter(
         "auto",
@@ -276,9 +276,10 @@ class Parameters:
         None,
         kinds.as_given("int", type=int, metavar="N"),
         "Number of threads; -1 for every core that this process may use (affinity, cgroup quota)",
-        'With backend="mpi", of each rank.',
-        unset="every core, or one thread where there is too little work (batch_size x parameters x density of X below "
-        "500,000, or 40,000 in lockstep); one per rank",
+        "They train if `execution` or what it stands for asks for them, if there are several networks (`n_models`), and "
+        'they predict many rows. With backend="mpi", of each rank.',
+        unset="every core, or one thread where there is too little work for the threads that were asked for (batch_size "
+        "x parameters x density of X below 500,000, or 40,000 in lockstep); one per rank",
     )
     backend: Any = parameter(
         "threads",
@@ -293,8 +294,8 @@ class Parameters:
         None,
         kinds.as_given("int, RandomState instance or None"),
         "Initial parameters and all draws",
-        "With one thread, or in lockstep with a given number of threads, it determines the result. Otherwise the "
-        "threads' timing matters, too.",
+        "An int determines the result, bit by bit, unless threads that do not wait are asked for "
+        '(`execution="shared"`): then their timing matters, too. In lockstep their number does.',
         option=False,
     )
     verbose: bool = parameter(

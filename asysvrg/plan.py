@@ -19,7 +19,6 @@ from asysvrg.parameters import Settings
 # Threads; bench/bench_kernels.py measures where these numbers come from, bench/predict.py that of predictions.
 LEAST_WORK = {"shared": 500_000, "lockstep": 40_000}  # parameters x mini-batch x density that is worth several threads
 LEAST_PREDICTION = 50_000_000  # parameters x samples x density of a prediction that is
-LOCKSTEP_INPUTS = 80  # non-zero inputs of a sample from which lockstep is faster than threads that do not wait
 # Lockstep: multiplications above the first layer that take as long as to send a thread's deltas to another; and what
 # a sample takes besides, as a number of multiplications.
 SENT, EACH_SAMPLE = 75_000, 2000
@@ -131,7 +130,6 @@ def make_plan(
     network: Network,
     data: Data,
     *,
-    cores: int,
     n: int | None = None,
     early_stopping: Choice | None = None,
 ) -> Plan:
@@ -144,8 +142,6 @@ def make_plan(
         Its widths and precision count.
     data : Data
         Of X as the kernels get it, after scaling.
-    cores : int
-        Cores that this process may use.
     n : int, optional
         Number of samples of all ranks. Default: those of `data`.
     early_stopping : (bool, str), optional
@@ -173,7 +169,7 @@ def make_plan(
         store = storage(data, network, settings.cache_bytes)
         density = data.density if store.skips_zeros[0] else 1.0
         choices |= store._asdict()
-        choices |= _threads(settings, network, subset, batch_size, density, cores)
+        choices |= _threads(settings, network, subset, batch_size, density)
         choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
         execution, threads = choices["execution"][0], choices["threads"][0]
         choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
@@ -211,27 +207,22 @@ def _size(needed: float, allowed: float, fits: bool) -> str:
     return f"takes {needed / 2**20:,.1f} MB, {'within' if fits else 'more than'} {allowed / 2**20:,.1f} MB"
 
 
-def _threads(
-    settings: Settings, network: Network, subset: int, batch_size: int, density: float, cores: int
-) -> dict[str, Choice]:
-    """Threads, execution and memory mode."""
-    may = not subset and settings.execution != "shared" and settings.update in ("auto", "plain")
-    suits, why = _suits_lockstep(network, density, settings.threads, cores)
-    together = settings.execution == "lockstep" or (may and suits)
-    work, least = density * network.size * batch_size, LEAST_WORK["lockstep" if together else "shared"]
-    threads = settings.threads, "given"
-    if not settings.threads_chosen:
+def _threads(settings: Settings, network: Network, subset: int, batch_size: int, density: float) -> dict[str, Choice]:
+    """Threads, execution and memory mode.
+
+    Without a word of the user one thread trains: its result is the same bits whatever `n_jobs` is, and it never waits
+    for a thread that has lost its core.
+    """
+    execution, threads = _execution(settings, subset), (settings.threads, "given")
+    if execution[0] == "serial":
+        threads = 1, execution[1]
+    elif not settings.threads_chosen:
+        work, least = density * network.size * batch_size, LEAST_WORK[execution[0]]
         enough = work >= least
         reason = f"an update has {work:,.0f} products, {'at least' if enough else 'fewer than'} {least:,}"
         threads = settings.threads if enough else 1, reason
-    if threads[0] == 1:
+    if threads[0] == 1 and execution[0] != "serial":
         execution = "serial", "one thread"
-    elif settings.execution != "auto":
-        execution = settings.execution, "given"
-    elif may and (suits or settings.update == "plain"):
-        execution = "lockstep", why if suits else "update='plain'"
-    else:
-        execution = "shared", "updates of some coordinates" if subset else why if may else f"update={settings.update!r}"
     if settings.update != "auto":
         update = settings.update, "given"
     elif execution[0] != "shared":
@@ -246,6 +237,19 @@ def _threads(
             "take another update, n_jobs=1, or, for all coordinates, execution='lockstep'"
         )
     return {"execution": execution, "threads": threads, "update": update}
+
+
+def _execution(settings: Settings, subset: int) -> Choice:
+    """Who runs the inner loop, if there is more than one thread."""
+    if settings.execution != "auto":
+        return settings.execution, "given"
+    if subset:
+        return "shared", "updates of some coordinates"
+    if settings.update not in ("auto", "plain"):
+        return "shared", f"update={settings.update!r}"
+    if settings.max_delay is not None:
+        return "shared", f"max_delay={settings.max_delay}"
+    return "serial", "the same bits whatever n_jobs is; execution, update, max_delay or coordinates ask for threads"
 
 
 def suits_threads(rows: int, products: float) -> bool:
@@ -278,22 +282,6 @@ def _one_by_one(settings: Settings, execution: str) -> dict[str, Choice]:
         "lazy_rows": (False, why),
         "divide_samples": (execution == "lockstep", why),
     }
-
-
-def _suits_lockstep(network: Network, density: float, threads: int, cores: int) -> tuple[bool, str]:
-    """Whether lockstep is faster than threads that do not wait for each other.
-
-    In lockstep threads exchange the mini-batch's sums instead of x. That pays where a sum has many terms, and most of
-    x is the first layer. Each thread needs a core, since the others wait for it.
-    """
-    inputs, first = density * network.widths[0], network.slices[0][1].stop
-    if inputs < LOCKSTEP_INPUTS:
-        return False, f"samples have {inputs:.0f} non-zero inputs, fewer than {LOCKSTEP_INPUTS}"
-    if 2 * first < network.size:
-        return False, "less than half of the parameters are in the first layer"
-    if not 1 < threads <= cores:
-        return False, f"{threads} threads on {cores} cores"
-    return True, f"samples have {inputs:.0f} non-zero inputs, at least {LOCKSTEP_INPUTS}"
 
 
 def lazy_rows(subset: int, batch_size: int, density: float) -> Choice:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 
 from asysvrg.core.loop import Outcome, minimize
@@ -88,7 +87,7 @@ def prepare(
         scaling = choose(samples.X, samples.y if DEGREE_OF_LOSS[network.loss] else None, settings.alpha)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
     n = samples.size if placement is None else placement.n
-    plan = make_plan(settings, network, Data.of(X), cores=joblib.cpu_count(), n=n, early_stopping=early_stopping)
+    plan = make_plan(settings, network, Data.of(X), n=n, early_stopping=early_stopping)
     return Prepared(scaling, Samples(X, y, samples.weight, skip_zeros=plan.skips_zeros), plan)
 
 

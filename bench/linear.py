@@ -131,7 +131,7 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
     objective = problem.objective(np.float32, threads)
     steps = passes * objective.n // batch
     settings = check(AsySVRGClassifier((), batch_size=batch, learning_rate_init=rate, n_jobs=threads))
-    plan = make_plan(settings, objective.network, Data.of(problem.X), cores=len(os.sched_getaffinity(0)))
+    plan = make_plan(settings, objective.network, Data.of(problem.X))
     execution = SharedExecution(
         objective, batch_size=batch, seed=seed, sampling="importance", execution=plan.execution, update=plan.update,
         lazy_rows=plan.lazy_rows, divide_samples=plan.divide_samples,

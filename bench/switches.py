@@ -8,7 +8,6 @@ An edit whose line does not stand in its file exactly once is an error, and so i
 from __future__ import annotations
 
 import importlib
-import math
 import shutil
 import subprocess
 import sys
@@ -97,7 +96,7 @@ SWITCHES = {
         "csrc/kernels/batch.inc: mark_columns; linked lists instead", {"core.inner.CHAINED": True}
     ),
     "lazy rows": Switch("csrc/kernels/lazy.inc", {"plan.LAZY": -1.0}),
-    "lockstep": Switch("csrc/kernels/lockstep.inc", {"plan.LOCKSTEP_INPUTS": math.inf}),
+    "lockstep": Switch("csrc/kernels/lockstep.inc", settings={"execution": "lockstep"}, turns_on=True),
     "importance sampling: shuffle": Switch("asysvrg/core/importance.py", settings={"sampling": "shuffle"}),
     "importance sampling: replacement": Switch("asysvrg/core/importance.py", settings={"sampling": "replacement"}),
     "preconditioner": Switch("csrc/kernels/precondition.inc", settings={"deflation": 0}, tuned=PLAIN),

@@ -25,7 +25,7 @@ def plans(**settings):
     settings = check(AsySVRGClassifier(n_jobs=2, **settings))
     sets = Data(10_000, 784, 1_500_000, False), Data(6000, 20_000, 480_000, True)
     shapes = [Network((data.inputs, 100, 10), "relu", "softmax", np.float32) for data in sets]
-    return [plan.make_plan(settings, shape, data, cores=2) for shape, data in zip(shapes, sets, strict=True)]
+    return [plan.make_plan(settings, shape, data) for shape, data in zip(shapes, sets, strict=True)]
 
 
 def test_every_switch_changes_the_plan_or_an_edited_constant(switches):

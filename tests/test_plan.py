@@ -11,16 +11,16 @@ from scipy import sparse
 from asysvrg import MPI, AsySVRGClassifier
 from asysvrg.method import Data, chosen_by_validation
 from asysvrg.parameters import check
-from asysvrg.plan import DENSE, LAZY, LOCKSTEP_INPUTS, Plan, cache_hits, copy_bytes, make_plan, storage
+from asysvrg.plan import DENSE, LAZY, Plan, cache_hits, copy_bytes, make_plan, storage
 
 MB = 2**20
 
 
-def planned(n=10_000, inputs=50, hidden=(20,), *, density=1.0, sparse=False, cores=2, dtype=np.float32, **options):
+def planned(n=10_000, inputs=50, hidden=(20,), *, density=1.0, sparse=False, dtype=np.float32, **options):
     """The plan for data of a size, with 10 classes."""
     network = Network((inputs, *hidden, 10), "relu", "softmax", dtype)
     data = Data(n, inputs, round(density * n * inputs), sparse)
-    return make_plan(check(AsySVRGClassifier(hidden, **options)), network, data, cores=cores)
+    return make_plan(check(AsySVRGClassifier(hidden, **options)), network, data)
 
 
 def run_by(plan):
@@ -88,9 +88,9 @@ def test_mini_batch_and_steps(n, options, chosen):
 def test_samples_of_all_ranks_count():
     network = Network((50, 10), "relu", "softmax", np.float32)
     settings = check(AsySVRGClassifier((), backend=MPI()))
-    plan = make_plan(settings, network, Data(2000, 50, 100_000, False), cores=2, n=6000)
+    plan = make_plan(settings, network, Data(2000, 50, 100_000, False), n=6000)
     assert (plan.inner_steps, plan.most_growth) == (341, 3.0)
-    alone = make_plan(settings, network, Data(600, 50, 30_000, False), cores=2)
+    alone = make_plan(settings, network, Data(600, 50, 30_000, False))
     assert (alone.inner_steps, alone.most_growth) == (60, 1.0)
 
 
@@ -144,16 +144,15 @@ def test_samples_that_stand_for_all(n, options, evaluated):
     assert planned(n, **options).evaluated == evaluated
 
 
-def test_lockstep_is_for_many_inputs_in_the_first_layer_and_a_core_each():
-    inputs = LOCKSTEP_INPUTS
-    assert run_by(planned(inputs=inputs, n_jobs=2)) == (2, "lockstep", "plain")
-    assert run_by(planned(inputs=inputs, n_jobs=3)) == (3, "shared", "striped")  # more threads than cores
-    assert run_by(planned(inputs=inputs - 1, n_jobs=2)) == (2, "shared", "striped")
-    assert run_by(planned(inputs=2 * inputs, n_jobs=2, density=0.49, sparse=True)) == (2, "shared", "striped")
-    assert run_by(planned(inputs=inputs, n_jobs=2, hidden=(5, 200))) == (2, "shared", "striped")  # a large layer above
-    assert run_by(planned(inputs=inputs, n_jobs=2, coordinates=9)) == (2, "shared", "atomic")
-    assert run_by(planned(inputs=inputs, n_jobs=2, coordinates="lines:9")) == (2, "shared", "striped")
-    assert run_by(planned(inputs=inputs, n_jobs=2, coordinates=10**6)) == (2, "lockstep", "plain")  # all there are
+@pytest.mark.parametrize("n_jobs", [None, 1, 2, 8])
+@pytest.mark.parametrize(
+    "data", [{}, {"inputs": 784}, {"sparse": True, "density": 0.01}, {"hidden": (500, 500)}], ids=str
+)
+def test_one_thread_trains_unless_more_are_asked_for(data, n_jobs):
+    """So that the plan, and with it the result, does not depend on n_jobs."""
+    plan = planned(n_jobs=n_jobs, **data)
+    assert run_by(plan) == (1, "serial", "plain")
+    assert plan == planned(n_jobs=3, **data)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,11 @@ def test_lockstep_is_for_many_inputs_in_the_first_layer_and_a_core_each():
         ({"n_jobs": 3, "execution": "lockstep"}, (3, "lockstep", "plain")),
         ({"n_jobs": 2, "execution": "shared"}, (2, "shared", "striped")),
         ({"n_jobs": 2, "update": "atomic"}, (2, "shared", "atomic")),
-        ({"n_jobs": 3, "update": "plain"}, (3, "lockstep", "plain")),
+        ({"n_jobs": 3, "update": "plain"}, (1, "serial", "plain")),
+        ({"n_jobs": 2, "max_delay": 4}, (2, "shared", "striped")),
+        ({"n_jobs": 2, "coordinates": 9}, (2, "shared", "atomic")),
+        ({"n_jobs": 2, "coordinates": "lines:9"}, (2, "shared", "striped")),
+        ({"n_jobs": 2, "coordinates": 10**6}, (1, "serial", "plain")),  # all there are
         ({"backend": "mpi"}, (1, "distributed", "server")),
         ({"backend": "mpi", "n_jobs": 3}, (3, "distributed", "server")),
     ],
@@ -184,19 +187,20 @@ def test_plain_stores_of_several_threads_that_do_not_wait_are_refused(options):
 def test_little_work_is_for_one_thread_and_lockstep_is_worth_its_threads_sooner(monkeypatch):
     """n_jobs=None: parameters x mini-batch x density decides."""
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    assert run_by(planned(inputs=100, hidden=(50,), batch_size=10)) == (2, "lockstep", "plain")  # 55,600
-    assert run_by(planned(inputs=100, hidden=(2,), batch_size=10)) == (1, "serial", "plain")
+    lockstep, shared = {"execution": "lockstep"}, {"execution": "shared"}
+    assert run_by(planned(inputs=100, hidden=(50,), batch_size=10, **lockstep)) == (2, "lockstep", "plain")  # 55,600
+    assert run_by(planned(inputs=100, hidden=(2,), batch_size=10, **lockstep)) == (1, "serial", "plain")
     assert run_by(planned(inputs=100, hidden=(50,), batch_size=10, update="striped")) == (1, "serial", "striped")
-    assert run_by(planned(inputs=70, hidden=(50,), batch_size=10)) == (1, "serial", "plain")
-    assert run_by(planned(inputs=70, hidden=(50,), batch_size=200)) == (2, "shared", "striped")
-    assert run_by(planned(inputs=70, hidden=(50,), batch_size=200, density=0.1)) == (1, "serial", "plain")
+    assert run_by(planned(inputs=70, hidden=(50,), batch_size=10, **shared)) == (1, "serial", "plain")
+    assert run_by(planned(inputs=70, hidden=(50,), batch_size=200, **shared)) == (2, "shared", "striped")
+    assert run_by(planned(inputs=70, hidden=(50,), batch_size=200, density=0.1, **shared)) == (1, "serial", "plain")
 
 
 @pytest.mark.parametrize("options", [{"n_jobs": 2}, {}], ids=str)
 def test_zeros_of_dense_and_of_sparse_input_count_alike(options, monkeypatch):
     """784 columns of which 5% are non-zero, 10 hidden units."""
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    options |= {"inputs": 784, "hidden": (10,), "density": 0.05, "deflation": 0}
+    options |= {"inputs": 784, "hidden": (10,), "density": 0.05, "deflation": 0, "execution": "shared"}
     dense, csr = (planned(sparse=sparse, **options) for sparse in (False, True))
     assert dense == csr
     assert run_by(csr) == ((2, "shared", "striped") if options.get("n_jobs") else (1, "serial", "plain"))
