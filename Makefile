@@ -51,6 +51,9 @@ bench-peers: $(BENCH) ## seconds to an objective against every peer, with the se
 bench-tune: $(BENCH) ## look for those settings again; an hour
 	$(PY) bench/peers.py tune
 
+bench-panel: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench ## many kinds of data beside scikit-learn, PyTorch, LightGBM; ARGS="--quick" for a tenth of the rows
+	$(PY) bench/panel.py $(ARGS)
+
 bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster of namespaces on this machine, as root; writes docs/speedup.md
 	$(PY) bench/cluster/speedup.py $(ARGS)
 
@@ -72,8 +75,8 @@ clean: ## remove all build results and the virtual environment; keep results of 
 	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-cluster bench-ablation lint
-.PHONY: dist clean sanitize sanitize-memory sanitize-threads
+.PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-panel bench-cluster
+.PHONY: bench-ablation lint dist clean sanitize sanitize-memory sanitize-threads
 
 # ---- The environment. A stamp in it stands for each finished step; a change of pyproject.toml starts it again. ----
 

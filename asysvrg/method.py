@@ -25,7 +25,7 @@ LEAST_STEPS = 50  # of an epoch
 LARGE = 1000
 ONE_PASS = 10_000  # samples of which an epoch takes each once; of fewer it takes more, of more less ...
 MOST_PASSES = 2.0
-BATCHES = 600  # mini-batches that a pass has at least
+BATCHES = 1000  # mini-batches that a pass has at least
 BATCH_SIZES = 20, 50  # the smallest and the largest mini-batch
 EXACT, EVALUATED = 5_000, 0.2  # the loss is that of so many samples, or of this share of an epoch's draws
 

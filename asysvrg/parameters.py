@@ -100,7 +100,7 @@ class Parameters:
         kinds.integer(1),
         "Samples in a mini-batch",
         unset='20; for SGD with learning_rate_init="auto" from 20 to 50, so that a pass over the samples has at least '
-        "600 mini-batches",
+        "1,000 mini-batches",
     )
     sampling: str | None = parameter(
         None,

@@ -9,7 +9,7 @@ from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.preconditioner import LowRankPreconditioner
 
-BATCHES, ITERATIONS = 4, 6
+BATCHES, ITERATIONS = 12, 6
 STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences: small ones suffer from rounding, large ones from bias
 
 

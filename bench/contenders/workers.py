@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import subprocess
 import sys
 import warnings
-from typing import Any
+from typing import Any, Self
 
 from contenders.setting import Done, Meter, Problem, mnist_or_random
 
@@ -26,17 +27,17 @@ def family_of(contender: str) -> str:
     return next(family for family in FAMILIES if contender.startswith(family))
 
 
-class Worker:
-    """Runs the contenders of a family on the last `cores` cores that this process may use."""
+class Process:
+    """A process on the last `cores` cores that this one may use, which answers a line of JSON by another."""
 
-    def __init__(self, family: str, cores: int):
+    def __init__(self, command: list[str], cores: int):
         self.cores = cores
         own = sorted(os.sched_getaffinity(0))[-cores:]
         env = os.environ | dict.fromkeys(POOLS, str(cores)) | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
         if cores == 1:
             env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
         self.process = subprocess.Popen(
-            [sys.executable, os.path.join(os.path.dirname(__file__), "..", "peers.py"), "worker", family, str(cores)],
+            [sys.executable, *command],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -44,25 +45,41 @@ class Worker:
             preexec_fn=lambda: os.sched_setaffinity(0, own),
         )
 
-    def ask(self, contender: str, settings: dict[str, Any], **task: Any) -> list[dict[str, Any]]:
-        """Rows of a run, none if it does not run here; task: seed, limits (target -> seconds), most_updates."""
-        task["limits"] = list(task["limits"].items())
+    def answer(self, task: dict[str, Any], patience: float | None = None) -> Any:
+        """None if the process has ended; TimeoutError after so many seconds, and then the process is killed."""
         try:
-            self.process.stdin.write(json.dumps({"contender": contender, "settings": settings, **task}) + "\n")
+            self.process.stdin.write(json.dumps(task) + "\n")
             self.process.stdin.flush()
-            answer = self.process.stdout.readline()
+            if not select.select([self.process.stdout], [], [], patience)[0]:
+                self.process.kill()
+                raise TimeoutError(f"no answer after {patience:g} s")
+            line = self.process.stdout.readline()
         except BrokenPipeError:
-            answer = ""
-        if not answer:
-            raise RuntimeError(f"the process of {contender} ended; what it printed stands above")
-        return json.loads(answer)
+            line = ""
+        return json.loads(line) if line else None
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *how: object) -> None:
         self.process.stdin.close()
         self.process.wait()
+
+
+class Worker(Process):
+    """Runs the contenders of a family."""
+
+    def __init__(self, family: str, cores: int):
+        script = os.path.join(os.path.dirname(__file__), "..", "peers.py")
+        super().__init__([script, "worker", family, str(cores)], cores)
+
+    def ask(self, contender: str, settings: dict[str, Any], **task: Any) -> list[dict[str, Any]]:
+        """Rows of a run, none if it does not run here; task: seed, limits (target -> seconds), most_updates."""
+        task["limits"] = list(task["limits"].items())
+        answer = self.answer({"contender": contender, "settings": settings, **task})
+        if answer is None:
+            raise RuntimeError(f"the process of {contender} ended; what it printed stands above")
+        return answer
 
 
 def serve(family: str, cores: int) -> None:
