@@ -17,6 +17,7 @@ from asysvrg._version import __version__
 from asysvrg.config import show_config
 from asysvrg.distributed.backend import MPI
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.preprocessing import RobustClip
 from asysvrg.store.model import load
 
-__all__ = ["MPI", "AsySVRGClassifier", "AsySVRGRegressor", "__version__", "load", "show_config"]
+__all__ = ["MPI", "AsySVRGClassifier", "AsySVRGRegressor", "RobustClip", "__version__", "load", "show_config"]

@@ -1,0 +1,114 @@
+"""A transformer for tables: columns of about equal size, without far outliers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+LIMIT = 3.0  # what outliers tend to
+ROWS = 4096  # that are transformed at once, so that temporary arrays stay small
+KEPT = (np.float64, np.float32)  # types that stay; others become float64
+
+
+class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Scales each column by its quartiles, then bends outliers smoothly into (-3, 3).
+
+    First x <- (x - median) / (q75 - q25), where q25 and q75 are the quartiles of the column. Where they are equal,
+    x <- (x - median) * 2 / (max - min). A constant column becomes 0. Then x <- x / sqrt(1 + (x / 3)^2), which changes
+    values near 0 little and keeps their order. A few large values thus neither set the scale of a column nor drive the
+    network, which makes it better on tables than standardised columns.
+
+    NaN is ignored by `fit` and kept by `transform`. Sparse input is refused, as centring would fill it. float32 stays
+    float32.
+
+    Attributes
+    ----------
+    center_ : ndarray of shape (n_features_in_,), float64
+        Medians.
+    scale_ : ndarray of shape (n_features_in_,), float64
+        What columns are divided by; infinity for constant ones.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, if X had names
+
+    References
+    ----------
+    D. Holzmüller, L. Grinsztajn, I. Steinwart, "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular
+    Data", NeurIPS 2024 (RealMLP: robust scaling and smooth clipping).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from asysvrg import RobustClip
+    >>> X = np.array([[1.0], [2.0], [3.0], [4.0], [1e6]])
+    >>> RobustClip().fit_transform(X).ravel().round(2)
+    array([-0.95, -0.49,  0.  ,  0.49,  3.  ])
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = [np.dtype(kept).name for kept in KEPT]
+        return tags
+
+    def fit(self, X, y=None):
+        """Finds the median and the scale of each column.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        X = self._checked(X, reset=True)
+        self.center_, self.scale_ = np.array([_center_and_scale(column) for column in X.T]).T.copy()
+        return self
+
+    def transform(self, X):
+        """Scales and clips.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32 or float64
+        """
+        check_is_fitted(self)
+        X = self._checked(X, reset=False)
+        center, scale = self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
+        result, largest = np.empty(X.shape, dtype=X.dtype), np.finfo(X.dtype).max
+        for first in range(0, len(X), ROWS):
+            z = result[first : first + ROWS]
+            with np.errstate(over="ignore"):  # what overflows is an outlier
+                np.subtract(X[first : first + ROWS], center, out=z)
+                np.clip(z, -largest, largest, out=z)
+                z /= scale
+            np.clip(z, -1e9, 1e9, out=z)  # squares are finite, and the result is +-3 already
+            z /= np.sqrt(1 + (z / LIMIT) ** 2)
+        return result
+
+    def _checked(self, X: Any, *, reset: bool) -> np.ndarray:
+        if sparse.issparse(X):
+            raise ValueError(
+                "RobustClip takes dense input, since centring fills a sparse matrix: give X.toarray(), or scale sparse "
+                "columns with MaxAbsScaler"
+            )
+        return validate_data(self, X, reset=reset, dtype=KEPT, ensure_all_finite="allow-nan")
+
+
+def _center_and_scale(column: np.ndarray) -> tuple[float, float]:
+    """The median of a column and what it is divided by; NaN and infinity where there is no value."""
+    seen = column[~np.isnan(column)].astype(np.float64)
+    if not seen.size:
+        return np.nan, np.inf
+    low, q25, median, q75, high = np.quantile(seen, [0, 0.25, 0.5, 0.75, 1])
+    with np.errstate(over="ignore"):
+        return median, (q75 - q25) or (high - low) / 2 or np.inf
