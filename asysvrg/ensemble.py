@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from asysvrg.core import cpu
 from asysvrg.core.network import stopped_by
 
+LOOKS = 0.2  # seconds between two looks at signals
 # What an average has of its first network.
 SHARED = {"_network", "_loss", "coefs_", "intercepts_", "history_", "classes_", "n_outputs_", "_flat", "_stream"}
 
@@ -51,7 +52,7 @@ def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once:
 
     Ctrl-C stops all of them. Each then keeps its best parameters; those that had none yet are left out.
     """
-    event = threading.Event()
+    event, futures = threading.Event(), []
 
     def trained(number: int, member: Any) -> None:
         with stopped_by(event):
@@ -66,8 +67,11 @@ def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once:
                 for number, member in enumerate(members):
                     trained(number, member)
             else:
-                futures = [pool.submit(trained, *each) for each in enumerate(members)]
-                wait(futures, return_when=FIRST_EXCEPTION)
+                for each in enumerate(members):
+                    futures.append(pool.submit(trained, *each))
+                # In steps: a signal that another thread got does not wake this one.
+                while wait(futures, LOOKS, FIRST_EXCEPTION).not_done and not any(map(_failed, futures)):
+                    pass
         except KeyboardInterrupt:
             event.set()
         if pool is not None:
@@ -80,6 +84,10 @@ def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once:
     if not fitted:
         raise KeyboardInterrupt
     return fitted
+
+
+def _failed(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is not None
 
 
 class Told:

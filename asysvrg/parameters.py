@@ -276,10 +276,10 @@ class Parameters:
         None,
         kinds.as_given("int", type=int, metavar="N"),
         "Number of threads; -1 for every core that this process may use (affinity, cgroup quota)",
-        "They train if `execution` or what it stands for asks for them, if there are several networks (`n_models`), and "
-        'they predict many rows. With backend="mpi", of each rank.',
-        unset="every core, or one thread where there is too little work for the threads that were asked for (batch_size "
-        "x parameters x density of X below 500,000, or 40,000 in lockstep); one per rank",
+        "They train if `execution`, `update`, `max_delay` or `coordinates` ask for it, or several networks (`n_models`), "
+        'and they predict many rows. With backend="mpi", of each rank.',
+        unset="every core, or one thread where an update has too little work for several (batch_size x parameters x "
+        "density of X below 500,000, or 40,000 in lockstep); one per rank",
     )
     backend: Any = parameter(
         "threads",
