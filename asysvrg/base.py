@@ -20,7 +20,7 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
-from asysvrg.method import Choice, chosen_by_validation
+from asysvrg.method import Choice, chosen_by_validation, held_out
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
 from asysvrg.prediction import FORMS, Predicting
@@ -174,7 +174,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """Holds out samples to choose the parameters by, if possible: whether and why; the other samples; these."""
         if not isinstance(self.random_state, Integral):  # a warm start, or a resumed run, must hold out the same ones
             state = np.random.RandomState(0)
-        parts = inputs.hold_out(X, y, weight, settings.validation_fraction, state)
+        parts = inputs.hold_out(X, y, weight, held_out(settings, len(y)), state)
         if parts is not None:
             return chosen_by_validation(settings, len(y)), parts[0], inputs.prepared(*parts[1])
         why = f"validation_fraction={settings.validation_fraction} of {len(y):,} samples cannot be held out"

@@ -36,6 +36,7 @@ PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of t
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
 
 EARLY_STOPPING = 10_000  # samples from which "auto" is on, as scikit-learn's histogram boosting has it
+HELD_OUT = 10_000  # samples that "auto" holds out at most: more tell nothing new, and are missing in training
 
 Choice = tuple[Any, str]  # a value and the reason for it
 
@@ -156,6 +157,12 @@ def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle
     if large and obstacle:
         return False, obstacle
     return large, f"{n:,} samples, {'at least' if large else 'fewer than'} {EARLY_STOPPING:,}"
+
+
+def held_out(settings: Settings, n: int) -> float:
+    """The share of n samples that is held out."""
+    share = settings.validation_fraction
+    return min(share, HELD_OUT / n) if settings.early_stopping == "auto" else share
 
 
 def learning_rate(curvature: float, coordinates: int, size: int) -> float:

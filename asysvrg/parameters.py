@@ -203,7 +203,8 @@ class Parameters:
         kinds.flag_or("auto"),
         "Keep the parameters with the best validation score, the last ones where several are equal",
         "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
-        'not trained on. "auto": from 10,000 samples on, without `target_loss`. Training then goes on while either the '
+        'not trained on. "auto": from 10,000 samples on, without `target_loss`. It holds out at most 10,000, and of '
+        "epochs within one standard error of the lowest error it keeps the last. Training goes on while either the "
         "loss or the validation error falls by `tol`, since a falling learning rate often improves the score at the "
         "end; and no samples are held out where their copies do not fit into `cache_size`. True: the score alone "
         'decides when to stop. With backend="mpi" and no `X_val`, all ranks need the same samples; "auto" is '
@@ -276,8 +277,8 @@ class Parameters:
         None,
         kinds.as_given("int", type=int, metavar="N"),
         "Number of threads; -1 for every core that this process may use (affinity, cgroup quota)",
-        "They train if `execution`, `update`, `max_delay` or `coordinates` ask for it, or several networks (`n_models`), "
-        'and they predict many rows. With backend="mpi", of each rank.',
+        "They train if `execution`, `update`, `max_delay` or `coordinates` ask for it, or several networks, and they "
+        'predict many rows. With backend="mpi", of each rank.',
         unset="every core, or one thread where an update has too little work for several (batch_size x parameters x "
         "density of X below 500,000, or 40,000 in lockstep); one per rank",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asysvrg.core.loop import Outcome, minimize
-from asysvrg.core.network import DEGREE_OF_LOSS, Network, Samples
+from asysvrg.core.network import DEGREE_OF_LOSS, KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.scaling import NEUTRAL, Scaling, choose
@@ -208,7 +209,7 @@ def train(
         outcome = minimize(
             execution,
             x,
-            _schedule(settings, plan, rate * start.factor, seed, start.epoch, objective.unit),
+            _schedule(settings, network, plan, rate, start, seed=seed, unit=objective.unit, validation=validation),
             trace,
             errors=errors,
             callback=tell,
@@ -264,13 +265,29 @@ def _method(
     return method
 
 
-def _schedule(settings: Settings, plan: Plan, rate: float, seed: int, first: int, unit: float) -> Schedule:
+def _noise(error: float, validation: Samples, is_real: bool) -> float:
+    """Standard error of an error: of a mean of squared residuals, taken as normal, or of a share of samples."""
+    variance = 2 * error**2 if is_real else max(error * (1 - error), 0.0)
+    return math.sqrt(variance / validation.size)
+
+
+def _schedule(
+    settings: Settings,
+    network: Network,
+    plan: Plan,
+    rate: float,
+    start: Start,
+    *,
+    seed: int,
+    unit: float,
+    validation: Samples | None,
+) -> Schedule:
     return Schedule(
         solver=plan.solver,
         max_iter=settings.max_iter,
         inner_steps=plan.inner_steps,
         sgd_epochs=plan.sgd_epochs,
-        learning_rate=rate,
+        learning_rate=rate * start.factor,
         decay=plan.decay,
         evaluated=plan.evaluated,
         alpha_boost=plan.alpha_boost,
@@ -278,10 +295,11 @@ def _schedule(settings: Settings, plan: Plan, rate: float, seed: int, first: int
         n_iter_no_change=settings.n_iter_no_change,
         early_stopping=plan.early_stopping and settings.early_stopping,
         error_tol=settings.tol,
+        error_noise=lambda error: _noise(error, validation, KIND_OF_LOSS[network.loss] == "reals"),
         target_loss=settings.target_loss,
         max_time=settings.max_time,
         most_growth=plan.most_growth,
-        first=first,
+        first=start.epoch,
         seed=seed,
     )
 

@@ -208,8 +208,11 @@ class _Run:
     def record(self, epoch: int, snapshot: Snapshot, seconds: float, **more: Any) -> dict[str, Any]:
         schedule, error = self.schedule, more["validation_error"]
         value = error if schedule.early_stopping else snapshot.loss
-        if value <= self.best_value:
-            self.best, self.best_value, self.best_loss = snapshot.x, value, snapshot.loss
+        noise = 0.0
+        if schedule.early_stopping == "auto" and math.isfinite(self.best_value):
+            noise = schedule.error_noise(self.best_value)
+        if value <= self.best_value + noise:
+            self.best, self.best_value, self.best_loss = snapshot.x, min(value, self.best_value), snapshot.loss
         if schedule.early_stopping is not True and snapshot.loss < self.lowest - schedule.tol:
             self.last_gain, self.lowest = epoch, snapshot.loss
         if schedule.early_stopping and error < self.lowest_error - schedule.error_tol:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,9 @@ class Schedule:
         loss. "auto": stop when neither of them has fallen.
     error_tol : float
         `tol` of the error on the validation set.
+    error_noise : callable
+        Standard error of that error. With "auto", errors that exceed the lowest one by less count as equal to it: a
+        later epoch, whose rate is smaller, is then the better one.
     evaluated : int
         Samples of which the loss is taken where an epoch needs no gradient; 0 for all.
     target_loss : float
@@ -110,6 +114,7 @@ class Schedule:
     n_iter_no_change: int = 10
     early_stopping: bool | str = False
     error_tol: float = 0.0
+    error_noise: Callable[[float], float] = lambda error: 0.0
     evaluated: int = 0
     target_loss: float = -math.inf
     max_time: float = math.inf

@@ -167,6 +167,19 @@ def test_what_stops_a_run_and_what_it_keeps(how, epochs, kept):
     assert len(rows) == epochs + 1
 
 
+@pytest.mark.parametrize(("how", "kept"), [("auto", 3), (True, 1)], ids=str)
+def test_errors_that_differ_by_noise_are_equal_for_auto(how, kept):
+    """0.12 is within a standard error of 0.1, 0.03; 0.14 is not."""
+    found = [0.5, 0.1, 0.14, 0.12, 0.14]
+    outcome, _ = scripted(
+        [5.0, 4.0, 3.0, 2.0, 1.0],
+        early_stopping=how,
+        error_noise=lambda error: (error * (1 - error) / 100) ** 0.5,
+        errors=lambda x: {"validation_error": found[int(x[0])], "test_error": None},
+    )
+    assert outcome.x[0] == kept
+
+
 @pytest.mark.parametrize(
     ("plan", "cache", "counts"),
     [
