@@ -14,10 +14,20 @@ The paper's letters and the parameters' names:
 """
 
 from asysvrg._version import __version__
+from asysvrg.accurate import ACCURATE
 from asysvrg.config import show_config
 from asysvrg.distributed.backend import MPI
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store.model import load
 
-__all__ = ["MPI", "AsySVRGClassifier", "AsySVRGRegressor", "RobustClip", "__version__", "load", "show_config"]
+__all__ = [
+    "ACCURATE",
+    "MPI",
+    "AsySVRGClassifier",
+    "AsySVRGRegressor",
+    "RobustClip",
+    "__version__",
+    "load",
+    "show_config",
+]

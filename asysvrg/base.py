@@ -24,6 +24,7 @@ from asysvrg.method import Choice, chosen_by_validation, held_out
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
 from asysvrg.prediction import FORMS, Predicting
+from asysvrg.preprocessing import RobustClip
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
 
@@ -86,7 +87,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         check(self)
         X, y = self._validate(X, y, reset=True)
-        X_val = None if X_val is None else self._check_X(X_val, self.dtype)
+        X_val, X_test = (None if other is None else self._check_X(other, self.dtype) for other in (X_val, test[0]))
+        test = X_test, test[1]
         members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
 
         def train(number: int, member: Any) -> None:
@@ -247,7 +249,11 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         dtype = np.dtype(self.dtype if reset else self._network.dtype)
         X, y = validate_data(self, X, y, reset=reset, dtype=dtype, multi_output=True, y_numeric=False, **FORMS)
-        return inputs.canonical(X), y
+        if reset:
+            self.__dict__.pop("scaler_", None)
+            if self.scale is not None:
+                self.scaler_ = RobustClip().fit(X)
+        return self._scaled(inputs.canonical(X)), y
 
     def _others(self, X: Any, y: Any, X_name: str, y_name: str) -> Samples | None:
         """Samples beside those to train on."""

@@ -31,7 +31,7 @@ def members_of(model: Any) -> list[Any]:
     members = list(before) or [clone(model) for _ in seeds]
     at_once = networks_at_once(model)
     for i, (member, seed) in enumerate(zip(members, seeds, strict=True)):
-        own: dict[str, Any] = {"n_models": 1, "random_state": int(seed), "verbose": False}
+        own: dict[str, Any] = {"n_models": 1, "random_state": int(seed), "verbose": False, "scale": None}
         if model.backend == "threads":
             own["n_jobs"] = max(1, cpu.count(model.n_jobs) // at_once)
         if model.checkpoint_dir is not None:

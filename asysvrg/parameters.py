@@ -121,6 +121,14 @@ class Parameters:
         "scales inputs and targets internally where they are far from 1; the objective and the meaning of `coefs_` and "
         "`alpha` do not change.",
     )
+    scale: str | None = parameter(
+        None,
+        kinds.one_of(None, "robust-clip"),
+        "Transform of dense inputs, a part of the model: each column by its quartiles, outliers bent into (-3, 3)",
+        "It is `asysvrg.RobustClip`, fitted by `fit` and kept as `scaler_`. On tables it is often worth more than a "
+        "larger network. `coefs_` and `alpha` are then for scaled inputs. With MPI take the transformer in a pipeline.",
+        unset="inputs as they are",
+    )
     decay: float | str | None = parameter(
         None,
         kinds.or_word("linear", kinds.number(0)),
@@ -250,8 +258,8 @@ class Parameters:
     label_smoothing: float = parameter(
         0.0,
         kinds.number(0, 1, open_end=True),
-        "Share s of a label that is given to all classes alike (classifier only): targets are 1 - s + s / classes for "
-        "the label, s / classes for others",
+        "Share s of a label that is given to all classes alike (a regressor has none): targets are 1 - s + s / classes "
+        "for the label, s / classes for others",
         "Of an indicator matrix, ones become 1 - s / 2 and zeros s / 2. Wrong and rare labels then pull less, and "
         "probabilities are less extreme. The objective and the recorded loss are those of these targets; errors and "
         "scores are by the labels themselves.",
@@ -339,8 +347,10 @@ def check(estimator: Any) -> Settings:
         _check_threads(values, estimator)
     if values["loss"] != "squared_error" and is_classifier(estimator):
         raise ValueError(f"loss={values['loss']!r} is for regressors; a classifier's loss is cross-entropy")
-    if values["label_smoothing"] and not is_classifier(estimator):
-        raise ValueError(f"label_smoothing={values['label_smoothing']} is for classifiers; give a regressor 0")
+    if not is_classifier(estimator):
+        values["label_smoothing"] = 0.0  # there are no labels
+    if values["scale"] and isinstance(values["backend"], MPI):
+        raise ValueError("scale='robust-clip' needs all samples in one process: with MPI take RobustClip in a pipeline")
     if values["resume"] and values["checkpoint_dir"] is None:
         raise ValueError("resume=True, but there is no checkpoint_dir to resume from")
     one_by_rank = isinstance(values["backend"], MPI) and values["n_jobs"] is None  # a machine's cores are its ranks'

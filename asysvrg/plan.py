@@ -249,7 +249,7 @@ def _execution(settings: Settings, subset: int) -> Choice:
         return "shared", f"update={settings.update!r}"
     if settings.max_delay is not None:
         return "shared", f"max_delay={settings.max_delay}"
-    return "serial", "the same bits whatever n_jobs is; execution, update, max_delay or coordinates ask for threads"
+    return "serial", "the same bits whatever n_jobs is"
 
 
 def suits_threads(rows: int, products: float) -> bool:

@@ -39,7 +39,12 @@ class Predicting:
     def _check_X(self, X: Any, dtype: Any) -> Any:
         inputs.refuse_complex(X=X)
         X = validate_data(self, X, reset=False, dtype=np.dtype(dtype), **FORMS)
-        return inputs.canonical(X)
+        return self._scaled(inputs.canonical(X))
+
+    def _scaled(self, X: Any) -> Any:
+        """X as the network gets it."""
+        scaler = getattr(self, "scaler_", None)
+        return X if scaler is None else scaler.transform(X)
 
     def _outputs(self, X: Any) -> np.ndarray:
         if not hasattr(self, "coefs_"):

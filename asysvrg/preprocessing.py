@@ -95,6 +95,33 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             z /= np.sqrt(1 + (z / LIMIT) ** 2)
         return result
 
+    def to_lists(self) -> list[list[float | None]]:
+        """What a fit found, as JSON can hold it; None for the scale of a constant column."""
+        return [self.center_.tolist(), [scale if np.isfinite(scale) else None for scale in self.scale_.tolist()]]
+
+    @classmethod
+    def from_lists(cls, lists: Any, columns: int) -> RobustClip:
+        """The inverse of `to_lists`.
+
+        Raises
+        ------
+        ValueError
+            If these are not the numbers of so many columns.
+        """
+        scaler = cls()
+        if not isinstance(lists, list) or len(lists) != 2:
+            raise ValueError("a scaler is no pair of lists")
+        center, scale = (np.array([np.inf if x is None else x for x in part], dtype=np.float64) for part in lists)
+        if (
+            center.shape != (columns,)
+            or scale.shape != (columns,)
+            or not np.isfinite(center).all()
+            or (scale <= 0).any()
+        ):
+            raise ValueError(f"a scaler has not {columns} finite centers and positive scales")
+        scaler.center_, scaler.scale_, scaler.n_features_in_ = center, scale, columns
+        return scaler
+
     def _checked(self, X: Any, *, reset: bool) -> np.ndarray:
         if sparse.issparse(X):
             raise ValueError(

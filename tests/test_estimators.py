@@ -270,7 +270,7 @@ def test_numbers_from_numpy_are_numbers():
 
 def test_history_says_what_was_chosen():
     X, y = data(AsySVRGClassifier)
-    model = small(AsySVRGClassifier, (8,), n_jobs=2, batch_size=1000).fit(X, y)
+    model = small(AsySVRGClassifier, (8,), n_jobs=2, execution="shared", batch_size=1000).fit(X, y)
     config = model.history_["config"]
     assert set(model.get_params()) < set(config)
     assert (config["threads"], config["update"], config["batch_size"], config["inner_steps"]) == (2, "striped", 120, 1)

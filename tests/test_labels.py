@@ -161,8 +161,9 @@ def test_a_saved_model_goes_on_with_its_smoothing(tmp_path):
     assert again.set_params(label_smoothing=0).partial_fit(X, y).loss_ != model.partial_fit(X, y).loss_
 
 
-def test_smoothing_is_for_classifiers(no_training):
-    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 is for classifiers"):
-        AsySVRGRegressor(label_smoothing=0.1).fit(np.ones((3, 1)), [1.0, 2.0, 3.0])
+def test_targets_of_a_regressor_are_not_smoothed():
+    X = np.linspace(0, 1, 30)[:, None]
+    smooth, plain = (AsySVRGRegressor((3,), label_smoothing=s, random_state=0).fit(X, X[:, 0]) for s in (0.1, 0.0))
+    np.testing.assert_array_equal(smooth.predict(X), plain.predict(X))
     with pytest.raises(ValueError, match="does not go with loss 'huber'"):
         Network((3, 1), "relu", "huber", np.float64, smoothing=0.1)

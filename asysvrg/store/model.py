@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
 from asysvrg.distributed.backend import MPI
+from asysvrg.preprocessing import RobustClip
 from asysvrg.store import archive
 
 SKLEARN_ACTIVATIONS, SKLEARN_LOSSES = ("identity", "logistic", "tanh", "relu"), ("softmax", "binary", "squared_error")
@@ -62,6 +65,7 @@ class Persistent:
             "fitted": _fitted(self),
             "networks": [_fitted(member) for member in getattr(self, "estimators_", ())],
             "classes": _labels(self.classes_) if hasattr(self, "classes_") else None,
+            "scaler": self.scaler_.to_lists() if hasattr(self, "scaler_") else None,
             "feature_names": [str(name) for name in getattr(self, "feature_names_in_", [])] or None,
         }
         members = getattr(self, "estimators_", [self])
@@ -69,16 +73,22 @@ class Persistent:
         x = np.concatenate([part.ravel() for layer in layers for part in layer])
         archive.write(path, FORMAT, VERSION, values, {"x": x.astype(network.dtype, copy=False)})
 
-    def to_sklearn(self) -> MLPClassifier | MLPRegressor | VotingClassifier | VotingRegressor:
+    def to_sklearn(self) -> BaseEstimator:
         """Convert to a fitted `MLPClassifier` or `MLPRegressor` with the same predictions.
 
         For two classes scikit-learn has one logistic output. Its weights are the difference of this model's two.
-        Several networks (`n_models`) are a `VotingClassifier` or `VotingRegressor` of such models.
+        Several networks (`n_models`) are a `VotingClassifier` or `VotingRegressor` of such models. With `scale` it is a
+        pipeline that begins with `scaler_`.
         """
         check_is_fitted(self, "coefs_")
-        network = self._network
         if hasattr(self, "estimators_"):
-            return _voting(self, [member.to_sklearn() for member in self.estimators_])
+            model = _voting(self, [member.to_sklearn() for member in self.estimators_])
+        else:
+            model = self._mlp()
+        return make_pipeline(self.scaler_, model) if hasattr(self, "scaler_") else model
+
+    def _mlp(self) -> MLPClassifier | MLPRegressor:
+        network = self._network
         coefs, intercepts = [W.copy() for W in self.coefs_], [b.copy() for b in self.intercepts_]
         is_classifier = hasattr(self, "classes_")
         binary = is_classifier and network.loss == "softmax" and self.n_outputs_ == 2
@@ -115,7 +125,7 @@ class Persistent:
             net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
             net.load_state_dict(model.to_torch())
 
-        Of several networks (`n_models`) it is a list of state dicts.
+        Of several networks (`n_models`) it is a list of state dicts. With `scale` they take what `scaler_` makes of X.
         """
         check_is_fitted(self, "coefs_")
         if hasattr(self, "estimators_"):
@@ -188,13 +198,13 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
     if not several:
         return _one_model(values, x)
     members = [
-        _one_model(values | {"fitted": fitted}, part)
+        _one_model(values | {"fitted": fitted, "scaler": None}, part)
         for fitted, part in zip(several, np.split(x, len(several)), strict=True)
     ]
     model = _one_model(values, x[: len(x) // len(several)])
     model.coefs_, model.intercepts_, model.estimators_ = members[0].coefs_, members[0].intercepts_, members
     for member in members:
-        member.n_models = 1
+        member.set_params(n_models=1, scale=None)
     return model
 
 
@@ -228,6 +238,8 @@ def _one_model(values: dict[str, Any], x: np.ndarray) -> Any:
         model.classes_ = _classes(classes)
         if len(model.classes_) != model.n_outputs_:
             raise ValueError(f"{len(model.classes_)} classes for {model.n_outputs_} outputs")
+    if values.get("scaler") is not None:
+        model.scaler_ = RobustClip.from_lists(values["scaler"], network.widths[0])
     names = values["feature_names"]
     if names is not None:
         if not isinstance(names, list) or [type(n) for n in names] != [str] * network.widths[0]:

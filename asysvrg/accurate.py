@@ -1,0 +1,17 @@
+"""Settings for the best test score that is to be had in about a minute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Four networks of three layers, on columns without outliers, for twice the usual passes over all samples. Smooth labels
+# give fewer errors, and probabilities that are less certain.
+ACCURATE: dict[str, Any] = {
+    "hidden_layer_sizes": (256, 256, 256),
+    "n_models": 4,
+    "scale": "robust-clip",
+    "batch_size": 50,
+    "max_iter": 24,
+    "label_smoothing": 0.1,
+    "early_stopping": False,
+}
