@@ -57,8 +57,8 @@ def test_units_of_the_targets_do_not_matter(loss, hidden):
     small, large = (AsySVRGRegressor(hidden, loss=loss, **how).fit(X, unit * y) for unit in (1e3, 1e6))
     ratio = 1e3 ** (2 if loss == "squared_error" else 1)
     for one, other in zip(small.history_["epochs"], large.history_["epochs"], strict=True):
-        assert other["loss"] == pytest.approx(one["loss"] * ratio, rel=1e-2)
-        assert other["train_error"] == pytest.approx(one["train_error"], rel=1e-2)
+        assert other["loss"] == pytest.approx(one["loss"] * ratio, rel=3e-2)
+        assert other["train_error"] == pytest.approx(one["train_error"], rel=3e-2)
 
 
 def test_negative_counts_are_refused(no_training):
