@@ -1,7 +1,9 @@
 """What the defaults reach without tuning."""
 
+import numpy as np
 import pytest
-from sklearn.datasets import load_wine, make_friedman1
+from scipy import sparse
+from sklearn.datasets import load_wine, make_classification, make_friedman1
 from sklearn.model_selection import train_test_split
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, data
@@ -28,6 +30,21 @@ def test_loss_is_reported_in_the_units_of_the_targets():
     squares = sum((W**2).sum() for W in model.coefs_)
     expected = ((model.predict(X) - 1000 * y) ** 2).mean() / 2 + 0.05 * squares
     assert model.loss_ == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("n", [300, 10_000])
+def test_an_int_as_random_state_is_the_same_model_at_any_n_jobs(n, form):
+    """Bit by bit, with preconditioner, importance sampling and early stopping, too."""
+    X, y = make_classification(n, 30, n_informative=12, n_classes=4, random_state=0)
+    X = form(X * (abs(X) > 0.5))
+    fits = [
+        AsySVRGClassifier((20, 10), random_state=0, max_iter=3, n_jobs=jobs).fit(X, y) for jobs in (1, 2, 3, 8, None, 2)
+    ]
+    for other in fits[1:]:
+        for one, same in zip(fits[0].coefs_ + fits[0].intercepts_, other.coefs_ + other.intercepts_, strict=True):
+            np.testing.assert_array_equal(one, same)
+        np.testing.assert_array_equal(fits[0].predict_proba(X), other.predict_proba(X))
 
 
 def test_little_work_is_done_by_one_thread():

@@ -8,9 +8,9 @@ from libc.string cimport memset
 import numpy as np
 
 from asysvrg.core._csrc cimport (
-    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN, ASV_SERIAL,
-    ASV_POWERS, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels, asv_spread,
-    asv_team_size, asv_thread_number,
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN, ASV_POWERS,
+    ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels,
+    asv_spread, asv_team_size, asv_thread_number,
 )
 from asysvrg.core.network cimport Network, Samples, address, start_control
 
