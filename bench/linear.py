@@ -130,7 +130,10 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
     batch, rate, passes = how
     objective = problem.objective(np.float32, threads)
     steps = passes * objective.n // batch
-    settings = check(AsySVRGClassifier((), batch_size=batch, learning_rate_init=rate, n_jobs=threads))
+    how_run = "shared" if sparse.issparse(problem.X) else "lockstep"
+    settings = check(
+        AsySVRGClassifier((), batch_size=batch, learning_rate_init=rate, n_jobs=threads, execution=how_run)
+    )
     plan = make_plan(settings, objective.network, Data.of(problem.X))
     execution = SharedExecution(
         objective, batch_size=batch, seed=seed, sampling="importance", execution=plan.execution, update=plan.update,

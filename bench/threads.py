@@ -22,13 +22,14 @@ from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 STEADY = {"alpha": ALPHA, "batch_size": 10, "tol": 0.0, "inner_steps": 2000}
+TOGETHER = {"execution": "lockstep"}
 SHORTENED: dict[int, dict[str, Any]] = {
     50: {"learning_rate_init": 0.5, "batch_size": 50, "inner_steps": 600, "deflation": 4, "max_iter": 8},
     100: {"learning_rate_init": 0.8, "batch_size": 100, "inner_steps": 300, "deflation": 4, "max_iter": 8},
 }
 MODES: dict[str, dict[str, Any]] = {
-    "all": {"learning_rate_init": 0.1, "max_iter": 8},
-    **{f"all, mini-batches of {b}, shortened steps": how for b, how in SHORTENED.items()},
+    "all": {"learning_rate_init": 0.1, "max_iter": 8, **TOGETHER},
+    **{f"all, mini-batches of {b}, shortened steps": how | TOGETHER for b, how in SHORTENED.items()},
     "lines, mini-batches of 50": {
         "learning_rate_init": 1.0,
         "batch_size": 50,

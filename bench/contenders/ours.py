@@ -64,11 +64,11 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
 
 
 DIRECTIONS = {
-    "svrg all": {},
+    "svrg all": {"execution": "lockstep"},
     "svrg lines": {"coordinates": "lines:1000"},
     "svrg single": {"coordinates": 1000},
-    "sgd_svrg": {},
-    "sgd": {"solver": "sgd"},
+    "sgd_svrg": {"execution": "lockstep"},
+    "sgd": {"solver": "sgd", "execution": "lockstep"},
     "sgd lines": {"solver": "sgd", "coordinates": "lines:1000"},
 }
 
