@@ -36,6 +36,7 @@ PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of t
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
 
 EARLY_STOPPING = 10_000  # samples from which "auto" is on, as scikit-learn's histogram boosting has it
+FIRST_FALL = 0.25  # of the epochs
 HELD_OUT = 10_000  # samples that "auto" holds out at most: more tell nothing new, and are missing in training
 
 Choice = tuple[Any, str]  # a value and the reason for it
@@ -157,6 +158,18 @@ def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle
     if large and obstacle:
         return False, obstacle
     return large, f"{n:,} samples, {'at least' if large else 'fewer than'} {EARLY_STOPPING:,}"
+
+
+def restart(settings: Settings, early_stopping: bool, decay: Choice) -> Choice:
+    """The epoch from which the rate falls to 0 for the second time.
+
+    The first time is short. Where a longer run only fits the samples better, its parameters are the best ones.
+    """
+    if decay[0] != "linear" or decay[1] == "given":
+        return 0, "the rate does not fall to 0" if decay[0] != "linear" else "decay is given"
+    if not early_stopping:
+        return 0, "no validation set chooses"
+    return int(settings.max_iter * FIRST_FALL), "a validation set chooses between a short run and a longer one"
 
 
 def held_out(settings: Settings, n: int) -> float:

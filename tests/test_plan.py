@@ -136,6 +136,24 @@ def test_a_validation_set_chooses_among_many_samples(n, options, on, why):
 
 
 @pytest.mark.parametrize(
+    ("options", "epoch"),
+    [
+        ({}, 3),
+        ({"max_iter": 41}, 10),
+        ({"max_iter": 3}, 0),
+        ({"early_stopping": False}, 0),
+        ({"decay": "linear"}, 0),
+        ({"solver": "svrg"}, 0),
+        ({"n": 9999}, 0),
+        ({"n": 9999, "early_stopping": True}, 3),
+    ],
+    ids=str,
+)
+def test_where_a_validation_set_chooses_the_rate_falls_twice(options, epoch):
+    assert planned(**options).restart == epoch
+
+
+@pytest.mark.parametrize(
     ("n", "options", "evaluated"),
     [(5000, {}, 0), (5001, {}, 5000), (1_000_000, {}, 63_250), (10_000, {"target_loss": 0.1}, 0)],
     ids=str,
