@@ -25,6 +25,7 @@ LEAST_STEPS = 50  # of an epoch
 LARGE = 1000
 ONE_PASS = 10_000  # samples of which an epoch takes each once; of fewer it takes more, of more less ...
 MOST_PASSES = 2.0
+CONVEX = 0.5  # times as many without hidden layers
 BATCHES = 1000  # mini-batches that a pass has at least
 BATCH_SIZES = 20, 50  # the smallest and the largest mini-batch
 EXACT, EVALUATED = 5_000, 0.2  # the loss is that of so many samples, or of this share of an epoch's draws
@@ -69,7 +70,7 @@ def choose_method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
     solver = _choice(settings.solver, *_solver(settings, automatic, basis))
     sgd = automatic and not DIRECTIONS[solver[0]].needs_snapshot
     batch_size = _batch_size(settings, n, sgd, basis)
-    steps = _choice(settings.inner_steps, *_steps(n, batch_size[0], automatic, sgd))
+    steps = _choice(settings.inner_steps, *_steps(n, batch_size[0], automatic, sgd, bool(settings.hidden_layer_sizes)))
     limit = LARGE if sgd else SVRG_LARGE
     large = automatic and n >= limit
     size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {limit:,}" if automatic else basis
@@ -122,12 +123,12 @@ def _batch_size(settings: Settings, n: int, sgd: bool, basis: str) -> Choice:
     return (size, reason) if size <= n else (n, "there are no more samples")
 
 
-def _steps(n: int, batch_size: int, automatic: bool, sgd: bool) -> Choice:
+def _steps(n: int, batch_size: int, automatic: bool, sgd: bool, hidden: bool) -> Choice:
     if not automatic:
         return math.ceil(n / batch_size), "one pass over the samples"
     passes: float = PASSES
     if sgd:
-        passes = min((ONE_PASS / n) ** 0.25, MOST_PASSES)
+        passes = min((ONE_PASS / n) ** 0.25, MOST_PASSES) * (1 if hidden else CONVEX)
     steps = math.ceil(passes * n / batch_size)
     if steps < LEAST_STEPS:
         return LEAST_STEPS, "the least of an epoch"

@@ -142,7 +142,7 @@ class Parameters:
         kinds.integer(1),
         "Updates between two snapshots (m)",
         unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates; for '
-        "SGD then (10,000 / n)^(1/4) passes, at most 2",
+        "SGD then (10,000 / n)^(1/4) passes, at most 2, and half of that without hidden layers",
     )
     sgd_epochs: int | None = parameter(
         None,

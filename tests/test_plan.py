@@ -72,6 +72,7 @@ def test_faster_methods_are_for_large_sets_and_an_automatic_rate(n, options, cho
         (101, {}, (20, 50, 0)),
         (10_000, {}, (20, 500, 0)),  # one pass
         (160_000, {}, (50, 1600, 0)),  # half a pass
+        (160_000, {"hidden": ()}, (50, 800, 0)),
         (1_000_000, {"batch_size": 100}, (100, 3163, 0)),
         (101, {"learning_rate_init": 0.1}, (20, 6, 0)),  # one pass, rounded up
         (10, {"learning_rate_init": 0.1}, (10, 1, 0)),  # no more samples
