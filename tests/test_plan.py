@@ -90,9 +90,9 @@ def test_samples_of_all_ranks_count():
     network = Network((50, 10), "relu", "softmax", np.float32)
     settings = check(AsySVRGClassifier((), backend=MPI()))
     plan = make_plan(settings, network, Data(2000, 50, 100_000, False), n=6000)
-    assert (plan.inner_steps, plan.most_growth) == (341, 3.0)
+    assert (plan.inner_steps, plan.most_growth) == (171, 3.0)
     alone = make_plan(settings, network, Data(600, 50, 30_000, False))
-    assert (alone.inner_steps, alone.most_growth) == (60, 1.0)
+    assert (alone.inner_steps, alone.most_growth) == (50, 1.0)
 
 
 @pytest.mark.parametrize(
