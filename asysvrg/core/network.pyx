@@ -30,7 +30,7 @@ KINDS = {ASV_LABELS: "labels", ASV_INDICATORS: "indicators", ASV_REALS: "reals"}
 KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
 DEGREE_OF_LOSS = {name: asv_degree_of_loss(k) for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
-FEW_ROWS = 32  # dense samples from which BLAS gives outputs faster, its start included (bench/predict.py)
+FEW_ROWS = 128  # dense samples from which BLAS gives outputs faster, its start included (bench/predict.py)
 HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and
 TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_kernels.py)
