@@ -9,9 +9,6 @@ cdef const asv_kernels *kernels_of(dtype) except NULL
 cdef void start_control(asv_control *control, double deadline)
 
 
-cdef class Samples
-
-
 cdef class Network:
     cdef asv_network net
     cdef const asv_kernels *kernels
@@ -23,8 +20,6 @@ cdef class Network:
     cdef readonly Py_ssize_t cache_width
     cdef readonly list slices
     cdef object _offsets
-    cdef asv_network _for_outputs(self, Samples samples)
-    cdef _check(self, Samples samples)
 
 
 cdef class Samples:

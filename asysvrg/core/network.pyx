@@ -228,10 +228,10 @@ cdef class Network:
         return x
 
     def outputs(self, Samples samples not None, x, int threads):
-        """What the network makes of each sample. One thread enters no OpenMP region.
+        """What the network makes of each sample.
 
-        Fewer than FEW_ROWS samples take no BLAS, whose threads the caller limits for more. Each of them gets the same
-        bits whatever other samples there are.
+        Fewer than FEW_ROWS samples take no BLAS; for more, the caller limits BLAS to one thread. Each of these few gets
+        the same bits whatever other samples there are.
 
         Parameters
         ----------
@@ -244,41 +244,8 @@ cdef class Network:
         array of shape (n, outputs)
         """
         found = np.empty((samples.size, self.widths[len(self.widths) - 1]), self.dtype)
-        if threads > 1:
-            self.sweep(samples, x, threads, outputs=found)
-            return found
-        self._check(samples)
-        cdef asv_network net = self._for_outputs(samples)
-        cdef asv_sweep sweep
-        cdef asv_control control
-        cdef size_t size = self.kernels.sweep_scratch(&net, &samples.data)
-        scratch = aligned_zeros((size,), np.uint8)
-        cdef void *memory = address(scratch, np.uint8, (size,))
-        memset(&sweep, 0, sizeof(sweep))
-        sweep.net = &net
-        sweep.data = &samples.data
-        sweep.x = address(x, self.dtype, (self.size,))
-        sweep.outputs = address(found, self.dtype, found.shape)
-        start_control(&control, INFINITY)
-        control.next_poll = asv_now() + ASV_POLL_SECONDS  # a look at signals takes Python's lock, for which others wait
-        with nogil:
-            self.kernels.sweep(&sweep, 0, samples.data.n, memory, 0, &control)
-        if control.stop == ASV_INTERRUPTED:
-            reraise()
+        self.sweep(samples, x, threads, outputs=found)
         return found
-
-    cdef asv_network _for_outputs(self, Samples samples):
-        cdef asv_network net = self.net
-        net.tiles = 0  # what users see is as exact as float32 is
-        if samples.size < FEW_ROWS:
-            net.gemm = NULL
-        return net
-
-    cdef _check(self, Samples samples):
-        if samples.data.p != self.widths[0]:
-            raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
-        if samples.X.dtype != self.dtype:
-            raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
 
     def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
         """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.
@@ -303,7 +270,10 @@ cdef class Network:
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        self._check(samples)
+        if samples.data.p != self.widths[0]:
+            raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
+        if samples.X.dtype != self.dtype:
+            raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
         cdef int64_t n = samples.data.n, blocks = threads
         cdef int64_t first = 0 if rows is None else rows[0]
         cdef int64_t count = n if rows is None else rows[1] - rows[0]
@@ -313,9 +283,9 @@ cdef class Network:
         cdef asv_control control
         cdef asv_network net = self.net
         if outputs is not None:
-            net = self._for_outputs(samples)
-            if gradients is not None or cache is not None:
-                net.gemm = self.net.gemm
+            net.tiles = 0  # what users see is as exact as float32 is
+            if gradients is None and cache is None and n < FEW_ROWS:
+                net.gemm = NULL
         cdef size_t stride = self.kernels.sweep_scratch(&net, &samples.data)
         scratch = aligned_zeros((threads, stride), np.uint8)
         sweeps = aligned_zeros((threads, sizeof(asv_sweep) + ASV_LINE), np.uint8)
@@ -337,6 +307,8 @@ cdef class Network:
             sweep.cache = kept
             sweep.outputs = out
         start_control(&control, INFINITY)
+        if outputs is not None:  # a look at signals takes Python's lock, for which others wait
+            control.next_poll = asv_now() + ASV_POLL_SECONDS
         for k in prange(threads, num_threads=threads, schedule="static", chunksize=1, nogil=True):
             self.kernels.sweep(
                 <asv_sweep *>(sweep_memory + k * sweep_stride), first + count * k // blocks,
