@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from asysvrg.core import cpu
 from asysvrg.core.network import stopped_by
 
 LOOKS = 0.2  # seconds between two looks at signals
-# What an average has of its first network.
+# Attributes that a model of several networks takes from its first network.
 SHARED = {"_network", "_loss", "coefs_", "intercepts_", "history_", "classes_", "n_outputs_", "_flat", "_stream"}
 
 
 def members_of(model: Any) -> list[Any]:
-    """Unfitted copies of an estimator, one for each of its networks; those of the fit before with `warm_start`."""
+    """Copies of an estimator, one for each of its networks. With `warm_start` they are those of the fit before."""
     seeds = check_random_state(model.random_state).randint(np.iinfo(np.int32).max, size=model.n_models)
     before = getattr(model, "estimators_", []) if model.warm_start else []
     if before and len(before) != model.n_models:
@@ -43,24 +43,28 @@ def members_of(model: Any) -> list[Any]:
 
 
 def networks_at_once(model: Any) -> int:
-    """How many networks train at the same time: one on each core; of ranks, one after the other."""
+    """How many networks train at the same time: one on each core. The ranks of an MPI job train one at a time."""
     return min(model.n_models, cpu.count(model.n_jobs)) if model.backend == "threads" else 1
 
 
 def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once: int) -> list[Any]:
-    """Calls `train` with each member and its number, by so many threads; returns those that are fitted.
+    """Calls `train` with each member and its number, `at_once` at the same time; returns the fitted members.
 
-    Ctrl-C stops all of them. Each then keeps its best parameters; those that had none yet are left out.
+    Ctrl-C stops all of them. A member that has recorded parameters by then keeps its best ones and counts as fitted.
     """
     event, futures = threading.Event(), []
 
     def trained(number: int, member: Any) -> None:
-        with stopped_by(event):
-            train(number, member)
+        try:
+            with stopped_by(event):
+                train(number, member)
+        except BaseException:
+            event.set()  # the others' work is in vain
+            raise
         if member.stopped_ == "interrupted":
             event.set()
 
-    # One after the other they run in the caller's thread: ranks, and signals, need it.
+    # Networks that train one after the other use the caller's own thread: MPI and Python's signal handlers need that.
     with ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
         try:
             if pool is None:
@@ -69,8 +73,8 @@ def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once:
             else:
                 for each in enumerate(members):
                     futures.append(pool.submit(trained, *each))
-                # In steps: a signal that another thread got does not wake this one.
-                while wait(futures, LOOKS, FIRST_EXCEPTION).not_done and not any(map(_failed, futures)):
+                # In steps, since a signal that another thread receives does not wake this one.
+                while wait(futures, LOOKS, FIRST_EXCEPTION).not_done and not event.is_set():
                     pass
         except KeyboardInterrupt:
             event.set()
@@ -86,18 +90,14 @@ def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once:
     return fitted
 
 
-def _failed(future: Future) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is not None
-
-
 class Told:
-    """A callback for all networks, called by one thread at a time. A true answer stops all of them."""
+    """The user's callback, shared by all networks. One thread calls it at a time; a true answer stops all networks."""
 
     def __init__(self, function: Callable[[dict[str, Any]], Any]):
         self.function, self.lock, self.stop = function, threading.Lock(), False
 
     def of(self, number: int) -> Callable[[dict[str, Any]], bool]:
-        """The callback of one network, whose rows say its number."""
+        """The callback for one network. It adds the network's number to each row."""
 
         def tell(row: dict[str, Any]) -> bool:
             with self.lock:
@@ -108,7 +108,7 @@ class Told:
 
 
 def take_over(model: Any, members: Sequence[Any]) -> None:
-    """Makes trained members an estimator's."""
+    """Stores the trained members in the estimator, and sets its fitted attributes from theirs."""
     model.estimators_ = list(members)
     for name in SHARED & vars(members[0]).keys():
         setattr(model, name, vars(members[0])[name])

@@ -100,17 +100,15 @@ def number(
     low: float | None = None,
     high: float | None = None,
     *,
-    open_ends: bool = False,
-    open_end: bool = False,
+    ends: str = "both",
     finite: bool = True,
 ) -> Kind:
-    """A float from `low` to `high`, without both with `open_ends`, without `high` with `open_end`.
+    """A float from `low` to `high`, of which `ends` are included: "both", "left" or "neither".
 
     Infinity is allowed with `finite=False`.
     """
 
     def check(value: Any, name: str) -> float:
-        ends = "neither" if open_ends else "left" if open_end else "both"
         check_scalar(value, name, Real, min_val=low, max_val=high, include_boundaries=ends)
         if math.isnan(value) or (finite and math.isinf(value)):
             raise ValueError(f"{name} is {value}; a finite number is expected")

@@ -1,6 +1,6 @@
 """The choices of a plan that change the result: direction, rates, mini-batches, passes, preconditioner.
 
-bench/panel.py measures where the numbers come from.
+bench/panel.py measures what the numbers below lead to.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ MOST_GROWTH = 3.0  # of the rate while the loss falls, for large sets
 RANK = 4  # of the preconditioner, for large sets
 LEAST_STEPS = 50  # of an epoch
 
-# SGD whose rate falls to 0. Sets of fewer samples than LARGE are fitted in a few epochs anyway; faster methods would
-# only overfit them.
-LARGE = 1000
-ONE_PASS = 10_000  # samples of which an epoch takes each once; of fewer it takes more, of more less ...
-MOST_PASSES = 2.0
-CONVEX = 0.5  # times as many without hidden layers
-BATCHES = 1000  # mini-batches that a pass has at least
-BATCH_SIZES = 20, 50  # the smallest and the largest mini-batch
-EXACT, EVALUATED = 5_000, 0.2  # the loss is that of so many samples, or of this share of an epoch's draws
+# SGD whose rate falls to 0.
+LARGE = 1000  # samples from which a set is large; on smaller ones, faster methods only overfit
+ONE_PASS = 10_000  # samples with which an epoch is one pass; with fewer samples it is longer, with more it is shorter
+MOST_PASSES = 2.0  # in an epoch
+CONVEX = 0.5  # factor of the number of passes if there are no hidden layers
+BATCHES = 1000  # mini-batches in a pass, if they then have a size between the following two
+BATCH_SIZES = 20, 50
+# The recorded loss is that of EXACT samples, or of this share of an epoch's draws if that is more.
+EXACT, EVALUATED = 5_000, 0.2
 
 # SVRG.
-SVRG_LARGE = 5000
+SVRG_LARGE = 5000  # samples from which a set is large
 SGD_EPOCHS = 2  # before it
 PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
 
 EARLY_STOPPING = 10_000  # samples from which "auto" is on, as scikit-learn's histogram boosting has it
-FIRST_FALL = 0.25  # of the epochs
-HELD_OUT = 10_000  # samples that "auto" holds out at most: more tell nothing new, and are missing in training
+FIRST_FALL = 0.25  # share of the epochs after which the rate reaches 0 for the first time
+HELD_OUT = 10_000  # the most samples that "auto" holds out: more would hardly make the choice better
 
 Choice = tuple[Any, str]  # a value and the reason for it
 
@@ -147,7 +147,7 @@ def _evaluated(settings: Settings, n: int, draws: int) -> Choice:
 def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle: str = "") -> Choice:
     """Whether a validation set chooses the parameters.
 
-    copied: bytes that holding out samples takes. obstacle: what else keeps "auto" from that.
+    copied: bytes of the copies of X that holding out samples needs. obstacle: another reason why "auto" cannot.
     """
     if settings.early_stopping != "auto":
         return settings.early_stopping, "given"
@@ -162,9 +162,9 @@ def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle
 
 
 def restart(settings: Settings, early_stopping: bool, decay: Choice) -> Choice:
-    """The epoch from which the rate falls to 0 for the second time.
+    """The epoch in which the rate, after it has reached 0, begins to fall a second time.
 
-    The first time is short. Where a longer run only fits the samples better, its parameters are the best ones.
+    The first fall is short. If a longer run would overfit, its parameters have the lowest validation error.
     """
     if decay[0] != "linear" or decay[1] == "given":
         return 0, "the rate does not fall to 0" if decay[0] != "linear" else "decay is given"

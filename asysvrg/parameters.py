@@ -115,7 +115,7 @@ class Parameters:
     )
     learning_rate_init: float | str = parameter(
         "auto",
-        kinds.or_word("auto", kinds.number(0, open_ends=True)),
+        kinds.or_word("auto", kinds.number(0, ends="neither")),
         "Learning rate: eta of SVRG, which is constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD",
         '"auto" measures the curvature of mini-batches at the start, and raises the rate while the loss falls. It also '
         "scales inputs and targets internally where they are far from 1; the objective and the meaning of `coefs_` and "
@@ -221,7 +221,7 @@ class Parameters:
     )
     validation_fraction: float = parameter(
         0.1,
-        kinds.number(0, 1, open_ends=True),
+        kinds.number(0, 1, ends="neither"),
         "Share of the samples held out for `early_stopping` where no validation set is given",
         "Of each class the same share. A class that has too few samples for that stays in the training set.",
     )
@@ -258,7 +258,7 @@ class Parameters:
     )
     label_smoothing: float = parameter(
         0.0,
-        kinds.number(0, 1, open_end=True),
+        kinds.number(0, 1, ends="left"),
         "Share s of a label that is given to all classes alike (a regressor has none): targets are 1 - s + s / classes "
         "for the label, s / classes for others",
         "Of an indicator matrix, ones become 1 - s / 2 and zeros s / 2. Wrong and rare labels then pull less, and "

@@ -11,14 +11,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from asysvrg import inputs
 from asysvrg.core import cpu
 from asysvrg.core.network import FEW_ROWS, Network, Samples, start_of
+from asysvrg.parameters import CACHE_LINE
 from asysvrg.plan import suits_threads
 
 FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
-LINE = 64  # bytes of a cache line: where the kernels' vectors start, and what they have spare behind them
 
 
 class Predicting:
-    """Mixin of the estimators: the outputs of the fitted network. Parameters are read from `coefs_` in each call."""
+    """Mixin of the estimators that computes the outputs of the fitted network.
+
+    Each call reads the parameters from `coefs_` and `intercepts_`, so that changes of these arrays count.
+    """
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
@@ -80,6 +83,7 @@ def viewed(network: Network, coefs: Sequence[Any], intercepts: Sequence[Any]) ->
             start = start or start_of(part)
             end = start_of(part) + part.nbytes
     first, size = start - start_of(raw), network.size * dtype.itemsize
-    if start % LINE or first + size + LINE > raw.size or end - start != size:
+    # Kernels take vectors that start on a cache line and have as much spare behind them (`aligned_zeros`).
+    if start % CACHE_LINE or first + size + CACHE_LINE > raw.size or end - start != size:
         return None
     return raw[first : first + size].view(dtype)

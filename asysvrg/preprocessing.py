@@ -17,10 +17,10 @@ KEPT = (np.float64, np.float32)  # types that stay; others become float64
 class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Scales each column by its quartiles, then bends outliers smoothly into (-3, 3).
 
-    First x <- (x - median) / (q75 - q25), where q25 and q75 are the quartiles of the column. Where they are equal,
-    x <- (x - median) * 2 / (max - min). A constant column becomes 0. Then x <- x / sqrt(1 + (x / 3)^2), which changes
-    values near 0 little and keeps their order. A few large values thus neither set the scale of a column nor drive the
-    network, which makes it better on tables than standardised columns.
+    First x <- (x - median) / (q75 - q25), where q25 and q75 are the quartiles of the column. If the two are equal, it
+    is x <- (x - median) * 2 / (max - min) instead. A constant column becomes 0. Then x <- x / sqrt(1 + (x / 3)^2),
+    which hardly changes values near 0 and keeps the order of all values. So a few large values neither set the scale of
+    a column nor dominate the network. On tables this often gives a better score than standardised columns.
 
     NaN is ignored by `fit` and kept by `transform`. Sparse input is refused, as centring would fill it. float32 stays
     float32.

@@ -91,7 +91,7 @@ def score_of(found: np.ndarray, y: np.ndarray) -> float:
 
 
 class Ours:
-    """Defaults; a course of one row. Of a short fit, the mean over some repetitions."""
+    """The package with its defaults. Its course has one row. A short fit is repeated, and the row has mean times."""
 
     needs = "asysvrg"
 

@@ -10,13 +10,13 @@ core.network.FEW_ROWS comes from.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
+from ablation import busy_cores
 from asysvrg.core.network import FEW_ROWS, Samples
 from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -44,26 +44,6 @@ def fitted(kind, shape, dtype=np.float32, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return kind(hidden_layer_sizes=(hidden,), max_iter=1, **options).fit(X, y)
-
-
-def _burn():
-    while True:
-        sum(range(10_000))
-
-
-@contextmanager
-def busy():
-    """One busy process on each core."""
-    processes = [multiprocessing.get_context("spawn").Process(target=_burn, daemon=True) for _ in range(cpu.count(-1))]
-    for process in processes:
-        process.start()
-    time.sleep(1)
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
 
 
 def in_turns(*calls, seconds=SECONDS):
@@ -97,7 +77,7 @@ def beside_sklearn(seconds):
     for name, shape in SHAPES.items():
         both = fitted(AsySVRGClassifier, shape), fitted(MLPClassifier, shape)
         reg = fitted(AsySVRGRegressor, shape), fitted(MLPRegressor, shape)
-        for around in nullcontext, busy:
+        for around in nullcontext, busy_cores:
             for rows in 1, 100, 10_000:
                 if rows * shape[0] > 2e7:
                     continue
@@ -109,7 +89,7 @@ def beside_sklearn(seconds):
                 with around():
                     for what, pair, Z in cases:
                         calls = [getattr(model, what.split()[0].rstrip(",")) for model in pair]
-                        title = f"{name}, {what}, {rows:,}, {'busy' if around is busy else 'quiet'}"
+                        title = f"{name}, {what}, {rows:,}, {'busy' if around is busy_cores else 'quiet'}"
                         line(title, *(partial(call, Z) for call in calls), seconds)
 
 

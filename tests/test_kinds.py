@@ -14,7 +14,7 @@ from asysvrg.kinds import parameter
 class Table:
     size: int = parameter(3, kinds.integer(1), "Size of `it_all`", "A number that " + "is long " * 20)
     _: KW_ONLY
-    it_all: float | None = parameter(None, kinds.number(0, 1, open_ends=True), "All", unset="`none`")
+    it_all: float | None = parameter(None, kinds.number(0, 1, ends="neither"), "All", unset="`none`")
     hidden: str = parameter("a", kinds.one_of("a", None, "b"), "Not on the command line", option=False)
     rate: float | str = parameter(0.5, kinds.or_word("auto", kinds.number(0, finite=False)), "Rate")
     is_on: bool = parameter(False, kinds.flag(), "Whether")

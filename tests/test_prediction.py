@@ -141,7 +141,7 @@ def test_few_rows_look_at_no_thread_pool(form, monkeypatch):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts this process's threads in /proc")
 def test_one_row_starts_no_thread(tmp_path):
-    """In a process that only predicts; OpenBLAS starts its threads when it is loaded."""
+    """In a new process that only predicts. OpenBLAS's own threads, which it starts when it is loaded, do not count."""
     X, y = data(ESTIMATORS[0])
     small(ESTIMATORS[0], (8,)).fit(X, y).save(tmp_path / "model.npz")
     result = python(

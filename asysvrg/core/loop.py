@@ -49,7 +49,7 @@ class Execution(Protocol):
         ...
 
     def evaluate(self, x: np.ndarray, samples: int) -> Snapshot:
-        """Loss and error at x of about so many samples, evenly spread, and no gradient; 0 for all samples."""
+        """Loss and error at x, without the gradient, from about `samples` samples, or from all if that is 0."""
         ...
 
     def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:

@@ -10,7 +10,7 @@ from scipy.linalg import get_blas_funcs
 
 from asysvrg.core.network import KIND_OF_LOSS, Network, Samples, aligned_zeros
 
-EVALUATED = 1024  # samples side by side of those that stand for all
+EVALUATED = 1024  # samples in each of the blocks that stand for all samples
 ROWS = 64  # rows of a weight matrix that a temporary array holds at once
 
 
@@ -99,9 +99,10 @@ class Objective:
         return self.assembled(x, self._mu, loss, errors, cache)
 
     def evaluated(self, x: np.ndarray, samples: int) -> Snapshot:
-        """Loss and error at x without the gradient, of about so many samples, evenly spread; 0 for all.
+        """Loss and error at x, without the gradient. With `samples` = 0 they are those of all samples.
 
-        They are the same samples each time.
+        Otherwise they are computed from about that many samples: from blocks that are evenly spread over the data, and
+        that are the same in each call.
         """
         size = self.samples.size
         count = -(-samples // EVALUATED)

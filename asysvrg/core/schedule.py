@@ -42,7 +42,7 @@ class Epoch:
 
     @property
     def rates(self) -> np.ndarray:
-        """The learning rate of each iteration: those at the middle of each step of the line."""
+        """The learning rate of each iteration. On a falling line it is the one in the middle of the iteration."""
         if self.eta_end is None:
             return np.full(self.steps, self.eta)
         return self.eta + (self.eta_end - self.eta) * ((np.arange(self.steps) + 0.5) / self.steps)
@@ -75,24 +75,24 @@ class Schedule:
     learning_rate : float
         eta, constant; alpha of eta_s = alpha / (1 + s)^decay for directions whose rate decays.
     decay : float or "linear"
-        beta of the same, by epoch; or a straight line to 0 at the end of the last epoch, whatever the direction, by
-        iteration.
+        A number is beta of the same formula. With "linear" the rate falls in a straight line, from iteration to
+        iteration and for each direction, to 0 at the end of the last epoch.
     restart : int
-        With "linear": the epoch before which the rate falls to 0 for the first time, and from which it does so again.
+        With "linear": the epoch at whose start the rate has fallen to 0 and begins anew. 0: it falls once.
     alpha_boost : float
         Factor of the l2 term in epoch 0, see `l2_factor`.
     tol, n_iter_no_change : float, int
         Stop when the loss has not fallen by `tol` below its best in that many epochs. With tol 0 never.
     early_stopping : bool or "auto"
-        Return the parameters with the lowest error on the validation set. True: stop by this error in place of the
-        loss. "auto": stop when neither of them has fallen.
+        If not False, the result is the parameters with the lowest error on the validation set. True: the run stops if
+        that error no longer falls. "auto": it stops if neither the error nor the loss falls any longer.
     error_tol : float
         `tol` of the error on the validation set.
     error_noise : callable
-        What that error may differ by for no reason. With "auto", errors that exceed the lowest one by less count as
-        equal to it: a later epoch, whose rate is smaller, is then the better one.
+        How much that error varies by chance, from its value. With "auto", an error that exceeds the lowest one by less
+        counts as equal to it, and of equal epochs the last one is kept, because its rate is smaller.
     evaluated : int
-        Samples of which the loss is taken where an epoch needs no gradient; 0 for all.
+        In epochs that need no full gradient: how many samples the recorded loss is computed from; 0 for all.
     target_loss : float
         Stop at a loss of at most this.
     max_time : float

@@ -64,7 +64,7 @@ class SharedExecution:
         return self._objective.snapshot(x, keep_cache=keep_cache)
 
     def evaluate(self, x: np.ndarray, samples: int) -> Snapshot:
-        """Loss and error of about so many samples, 0 for all."""
+        """Loss and error at x from about `samples` samples, or from all if that is 0."""
         return self._objective.evaluated(x, samples)
 
     def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:

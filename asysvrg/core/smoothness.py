@@ -61,11 +61,9 @@ def _without_empty_columns(
     X: sparse.csr_matrix, network: Network, alpha: np.ndarray, x: np.ndarray
 ) -> tuple[sparse.csr_matrix, Network, np.ndarray, np.ndarray]:
     """The same problem without the rows of W_0 that these samples leave alone: of them only alpha is left."""
-    used = np.unique(X.indices)
-    widths = (max(used.size, 1), *network.widths[1:])
+    used = np.unique(X.indices) if X.nnz else np.zeros(1, dtype=int)
+    widths = (used.size, *network.widths[1:])
     part = Network(widths, network.activation, network.loss, network.dtype, smoothing=network.smoothing)
-    if not used.size:
-        used = np.zeros(1, dtype=int)
     penalty = np.broadcast_to(alpha, network.widths[0] + len(network.widths) - 2)
     penalty = np.concatenate([penalty[used], penalty[network.widths[0] :]])
     (W_0, _), *_ = network.layers(x)

@@ -47,12 +47,10 @@ class ParameterShard:
         self.x, self.snapshot, self.epoch, self.codec = x, snapshot, epoch, codec
         self.steps, self.rates, self.applied = len(rates), rates, 0
         self.delays = np.zeros(self.steps, dtype=np.int32)
-        minus = (-rates).tolist()
         self.has = bytearray(self.steps)  # by iteration: whether it was applied
-        axpy = get_blas_funcs("axpy", (x,))
-        self.subtract = lambda v: axpy(
-            v, x, x.size, minus[self.applied]
-        )  # keyword arguments would double the time of the call
+        axpy, minus = get_blas_funcs("axpy", (x,)), (-rates).tolist()
+        # Keyword arguments would double the time of the call.
+        self.subtract = lambda v: axpy(v, x, x.size, minus[self.applied])
 
     @property
     def complete(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from asysvrg import AsySVRGClassifier
 from asysvrg.core import loop
 from asysvrg.core.trace import Clock
+from asysvrg.method import BATCH_SIZES
 from contenders.setting import ALPHA, Meter, Problem, Settings
 
 
@@ -47,7 +48,7 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
         # Mini-batches go through the samples as the peers' do, those with longer gradients more often.
         how |= {"tol": 0.0, "max_iter": 100_000, "hidden_layer_sizes": hidden, "sampling": "importance"}
     model = AsySVRGClassifier(**(how | {"n_jobs": cores} | settings))
-    batch = model.batch_size or 20
+    batch = model.batch_size or BATCH_SIZES[0]  # of a run with a target for the loss
     steps = model.inner_steps or math.ceil(problem.n / batch) * (2 if defaults else 1)
     _Clock.at = {0.0: 0.0}
     ahead = 0.0
