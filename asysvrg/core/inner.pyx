@@ -111,7 +111,7 @@ cdef class InnerLoop:
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         inner.preconditioner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
         inner.preconditioner.fixed = inner.preconditioner.basis + len(network.slices)
-        self._counters = aligned_zeros((ASV_COUNTER_STRIDE * (3 + (parts + threads if together else 0)),), np.int64)
+        self._counters = aligned_zeros((ASV_COUNTER_STRIDE * (4 + parts + threads if together else 3),), np.int64)
         inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.inner_scratch(inner)
         self._scratch = aligned_zeros((parts if together else threads, self.stride), np.uint8)
