@@ -25,6 +25,7 @@ LEAST_STEPS = 50  # of an epoch
 LARGE = 1000
 ONE_PASS = 10_000  # samples of which an epoch takes each once; of fewer it takes more, of more less ...
 MOST_PASSES = 2.0
+CONVEX = 0.5  # times as many without hidden layers
 BATCHES = 1000  # mini-batches that a pass has at least
 BATCH_SIZES = 20, 50  # the smallest and the largest mini-batch
 EXACT, EVALUATED = 5_000, 0.2  # the loss is that of so many samples, or of this share of an epoch's draws
@@ -36,6 +37,7 @@ PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of t
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
 
 EARLY_STOPPING = 10_000  # samples from which "auto" is on, as scikit-learn's histogram boosting has it
+FIRST_FALL = 0.25  # of the epochs
 HELD_OUT = 10_000  # samples that "auto" holds out at most: more tell nothing new, and are missing in training
 
 Choice = tuple[Any, str]  # a value and the reason for it
@@ -68,7 +70,7 @@ def choose_method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
     solver = _choice(settings.solver, *_solver(settings, automatic, basis))
     sgd = automatic and not DIRECTIONS[solver[0]].needs_snapshot
     batch_size = _batch_size(settings, n, sgd, basis)
-    steps = _choice(settings.inner_steps, *_steps(n, batch_size[0], automatic, sgd))
+    steps = _choice(settings.inner_steps, *_steps(n, batch_size[0], automatic, sgd, bool(settings.hidden_layer_sizes)))
     limit = LARGE if sgd else SVRG_LARGE
     large = automatic and n >= limit
     size = f"{basis} and {n:,} samples, {'at least' if large else 'fewer than'} {limit:,}" if automatic else basis
@@ -121,12 +123,12 @@ def _batch_size(settings: Settings, n: int, sgd: bool, basis: str) -> Choice:
     return (size, reason) if size <= n else (n, "there are no more samples")
 
 
-def _steps(n: int, batch_size: int, automatic: bool, sgd: bool) -> Choice:
+def _steps(n: int, batch_size: int, automatic: bool, sgd: bool, hidden: bool) -> Choice:
     if not automatic:
         return math.ceil(n / batch_size), "one pass over the samples"
     passes: float = PASSES
     if sgd:
-        passes = min((ONE_PASS / n) ** 0.25, MOST_PASSES)
+        passes = min((ONE_PASS / n) ** 0.25, MOST_PASSES) * (1 if hidden else CONVEX)
     steps = math.ceil(passes * n / batch_size)
     if steps < LEAST_STEPS:
         return LEAST_STEPS, "the least of an epoch"
@@ -157,6 +159,18 @@ def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle
     if large and obstacle:
         return False, obstacle
     return large, f"{n:,} samples, {'at least' if large else 'fewer than'} {EARLY_STOPPING:,}"
+
+
+def restart(settings: Settings, early_stopping: bool, decay: Choice) -> Choice:
+    """The epoch from which the rate falls to 0 for the second time.
+
+    The first time is short. Where a longer run only fits the samples better, its parameters are the best ones.
+    """
+    if decay[0] != "linear" or decay[1] == "given":
+        return 0, "the rate does not fall to 0" if decay[0] != "linear" else "decay is given"
+    if not early_stopping:
+        return 0, "no validation set chooses"
+    return int(settings.max_iter * FIRST_FALL), "a validation set chooses between a short run and a longer one"
 
 
 def held_out(settings: Settings, n: int) -> float:

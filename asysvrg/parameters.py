@@ -142,7 +142,7 @@ class Parameters:
         kinds.integer(1),
         "Updates between two snapshots (m)",
         unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates; for '
-        "SGD then (10,000 / n)^(1/4) passes, at most 2",
+        "SGD then (10,000 / n)^(1/4) passes, at most 2, and half of that without hidden layers",
     )
     sgd_epochs: int | None = parameter(
         None,
@@ -212,7 +212,8 @@ class Parameters:
         "Keep the parameters with the best validation score, the last ones where several are equal",
         "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
         'not trained on. "auto": from 10,000 samples on, without `target_loss`. It holds out at most 10,000, and of '
-        "epochs within one standard error of the lowest error it keeps the last. Training goes on while either the "
+        "epochs within half a standard error of the lowest error it keeps the last. With the default `decay` the rate "
+        "falls to 0 twice, in the first quarter of the epochs and in the others. Training goes on while either the "
         "loss or the validation error falls by `tol`, since a falling learning rate often improves the score at the "
         "end; and no samples are held out where their copies do not fit into `cache_size`. True: the score alone "
         'decides when to stop. With backend="mpi" and no `X_val`, all ranks need the same samples; "auto" is '

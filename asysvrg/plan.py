@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import Network
-from asysvrg.method import Choice, Data, choose_method, chosen_by_validation
+from asysvrg.method import Choice, Data, choose_method, chosen_by_validation, restart
 from asysvrg.parameters import Settings
 
 # Threads; bench/bench_kernels.py measures where these numbers come from, bench/predict.py that of predictions.
@@ -57,6 +57,8 @@ class Plan:
         m.
     decay : float or "linear"
         How the learning rate falls.
+    restart : int
+        The epoch from which the rate falls to 0 for the second time; 0 for once.
     sampling : {"replacement", "shuffle", "importance"}
     learning_rate : float or None
         None: from the curvature at the start.
@@ -90,6 +92,7 @@ class Plan:
     batch_size: int
     inner_steps: int
     decay: float | str
+    restart: int
     sampling: str
     learning_rate: float | None
     most_growth: float
@@ -163,6 +166,7 @@ def make_plan(
         settings = _recursive(settings, network)
         choices = choose_method(settings, data, n)
     choices["early_stopping"] = early_stopping or chosen_by_validation(settings, n)
+    choices["restart"] = restart(settings, choices["early_stopping"][0], choices["decay"])
     batch_size = choices["batch_size"][0]
     if settings.backend == "threads":
         subset = settings.coordinates if settings.coordinates < network.size else 0

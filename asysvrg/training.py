@@ -254,7 +254,7 @@ def _method(
     """What a resumed run must have in common with the one before, besides data and network."""
     given = ("alpha", "coordinates", "block")
     chosen = ("solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation")
-    chosen += ("early_stopping",)
+    chosen += ("early_stopping", "restart")
     method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}
     method |= {name: getattr(plan, name) for name in chosen}
     method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
@@ -266,9 +266,12 @@ def _method(
 
 
 def _noise(error: float, validation: Samples, is_real: bool) -> float:
-    """Standard error of an error: of a mean of squared residuals, taken as normal, or of a share of samples."""
+    """Half the standard error of an error: of a mean of squared residuals, taken as normal, or of a share of samples.
+
+    Half of it, since errors of one run on the same samples differ by less than those on other samples.
+    """
     variance = 2 * error**2 if is_real else max(error * (1 - error), 0.0)
-    return math.sqrt(variance / validation.size)
+    return math.sqrt(variance / validation.size) / 2
 
 
 def _schedule(
@@ -289,6 +292,7 @@ def _schedule(
         sgd_epochs=plan.sgd_epochs,
         learning_rate=rate * start.factor,
         decay=plan.decay,
+        restart=plan.restart,
         evaluated=plan.evaluated,
         alpha_boost=plan.alpha_boost,
         tol=settings.tol * unit,

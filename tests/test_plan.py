@@ -72,6 +72,7 @@ def test_faster_methods_are_for_large_sets_and_an_automatic_rate(n, options, cho
         (101, {}, (20, 50, 0)),
         (10_000, {}, (20, 500, 0)),  # one pass
         (160_000, {}, (50, 1600, 0)),  # half a pass
+        (160_000, {"hidden": ()}, (50, 800, 0)),
         (1_000_000, {"batch_size": 100}, (100, 3163, 0)),
         (101, {"learning_rate_init": 0.1}, (20, 6, 0)),  # one pass, rounded up
         (10, {"learning_rate_init": 0.1}, (10, 1, 0)),  # no more samples
@@ -89,9 +90,9 @@ def test_samples_of_all_ranks_count():
     network = Network((50, 10), "relu", "softmax", np.float32)
     settings = check(AsySVRGClassifier((), backend=MPI()))
     plan = make_plan(settings, network, Data(2000, 50, 100_000, False), n=6000)
-    assert (plan.inner_steps, plan.most_growth) == (341, 3.0)
+    assert (plan.inner_steps, plan.most_growth) == (171, 3.0)
     alone = make_plan(settings, network, Data(600, 50, 30_000, False))
-    assert (alone.inner_steps, alone.most_growth) == (60, 1.0)
+    assert (alone.inner_steps, alone.most_growth) == (50, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,24 @@ def test_a_validation_set_chooses_among_many_samples(n, options, on, why):
         found = chosen_by_validation(settings, n, copied, "" if "copy" in obstacle else obstacle)
         automatic = on and why != "given"
         assert found == ((False, obstacle) if automatic and obstacle else (on, why))
+
+
+@pytest.mark.parametrize(
+    ("options", "epoch"),
+    [
+        ({}, 3),
+        ({"max_iter": 41}, 10),
+        ({"max_iter": 3}, 0),
+        ({"early_stopping": False}, 0),
+        ({"decay": "linear"}, 0),
+        ({"solver": "svrg"}, 0),
+        ({"n": 9999}, 0),
+        ({"n": 9999, "early_stopping": True}, 3),
+    ],
+    ids=str,
+)
+def test_where_a_validation_set_chooses_the_rate_falls_twice(options, epoch):
+    assert planned(**options).restart == epoch
 
 
 @pytest.mark.parametrize(

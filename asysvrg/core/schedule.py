@@ -77,6 +77,8 @@ class Schedule:
     decay : float or "linear"
         beta of the same, by epoch; or a straight line to 0 at the end of the last epoch, whatever the direction, by
         iteration.
+    restart : int
+        With "linear": the epoch before which the rate falls to 0 for the first time, and from which it does so again.
     alpha_boost : float
         Factor of the l2 term in epoch 0, see `l2_factor`.
     tol, n_iter_no_change : float, int
@@ -87,8 +89,8 @@ class Schedule:
     error_tol : float
         `tol` of the error on the validation set.
     error_noise : callable
-        Standard error of that error. With "auto", errors that exceed the lowest one by less count as equal to it: a
-        later epoch, whose rate is smaller, is then the better one.
+        What that error may differ by for no reason. With "auto", errors that exceed the lowest one by less count as
+        equal to it: a later epoch, whose rate is smaller, is then the better one.
     evaluated : int
         Samples of which the loss is taken where an epoch needs no gradient; 0 for all.
     target_loss : float
@@ -109,6 +111,7 @@ class Schedule:
     sgd_epochs: int = 0
     learning_rate: float = 0.1
     decay: float | str = 0.0
+    restart: int = 0
     alpha_boost: float = 1.0
     tol: float = 0.0
     n_iter_no_change: int = 10
@@ -126,10 +129,11 @@ class Schedule:
         """The direction of an epoch's updates."""
         return DIRECTIONS["sgd" if epoch < self.sgd_epochs else self.solver]
 
-    def eta(self, epoch: int) -> float:
-        """The learning rate at the start of an epoch, without growth and roll-backs."""
+    def eta(self, epoch: int, passed: float = 0.0) -> float:
+        """The learning rate after a share of an epoch has passed, without growth and roll-backs."""
         if self.decay == "linear":
-            return self.learning_rate * (1 - epoch / self.max_iter)
+            first, last = (0, self.restart) if epoch < self.restart else (self.restart, self.max_iter)
+            return self.learning_rate * (last - epoch - passed) / (last - first)
         if not self.direction(epoch).decays:
             return self.learning_rate
         return self.learning_rate / (1 + epoch) ** self.decay
@@ -149,5 +153,5 @@ class Schedule:
             steps=self.steps(number),
             l2_factor=l2_factor(number, self.alpha_boost),
             deadline=deadline,
-            eta_end=factor * self.eta(number + 1) if self.decay == "linear" else None,
+            eta_end=factor * self.eta(number, 1.0) if self.decay == "linear" else None,
         )

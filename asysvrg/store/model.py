@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
@@ -85,7 +83,11 @@ class Persistent:
             model = _voting(self, [member.to_sklearn() for member in self.estimators_])
         else:
             model = self._mlp()
-        return make_pipeline(self.scaler_, model) if hasattr(self, "scaler_") else model
+        if not hasattr(self, "scaler_"):
+            return model
+        from sklearn.pipeline import make_pipeline  # here, since importing it takes long
+
+        return make_pipeline(self.scaler_, model)
 
     def _mlp(self) -> MLPClassifier | MLPRegressor:
         network = self._network
@@ -173,8 +175,10 @@ def _fitted(model: Any) -> dict[str, Any]:
     return {name: getattr(model, name) for name in FITTED if hasattr(model, name)}
 
 
-def _voting(model: Any, members: list[Any]) -> VotingClassifier | VotingRegressor:
+def _voting(model: Any, members: list[Any]) -> BaseEstimator:
     """The average of scikit-learn's models."""
+    from sklearn.ensemble import VotingClassifier, VotingRegressor  # here, since importing it takes half a second
+
     named = [(f"network {i}", member) for i, member in enumerate(members)]
     if hasattr(model, "classes_"):
         if model._network.loss != "softmax":

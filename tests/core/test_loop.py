@@ -234,6 +234,12 @@ def test_a_line_falls_to_zero_from_update_to_update(solver):
     np.testing.assert_array_equal(Schedule("svrg", max_iter=4, inner_steps=3).epoch(2).rates, [0.1] * 3)
 
 
+def test_a_line_that_falls_to_zero_twice():
+    schedule = Schedule("sgd", max_iter=4, inner_steps=2, learning_rate=1.0, decay="linear", restart=1)
+    rates = [schedule.epoch(number).rates.tolist() for number in range(4)]
+    np.testing.assert_allclose(rates, [[3 / 4, 1 / 4], *(np.arange(11, 0, -2) / 12).reshape(3, 2)])
+
+
 def test_a_loss_without_a_gradient_is_of_some_samples_until_the_last_epoch():
     execution = Quadratic()
     asked = []
