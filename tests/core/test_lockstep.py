@@ -122,7 +122,7 @@ def test_any_n_jobs_gives_the_same_bits(busy, form):
     for n_jobs in (1, 2, 3, 8):
         how = {"execution": "lockstep", "n_jobs": n_jobs, "random_state": 0, "max_iter": 3, "early_stopping": True}
         model = asysvrg.AsySVRGClassifier((20, 9), **how).fit(sparse.csr_array(X) if form == "csr" else X, y)
-        losses = [row[name] for row in model.trace_.epochs for name in ("loss", "train_error", "test_error")]
+        losses = [row[name] for row in model.history_["epochs"] for name in ("loss", "test_error")]
         found.append(np.concatenate([*(W.ravel() for W in model.coefs_), *model.intercepts_, losses]))
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
