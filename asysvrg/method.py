@@ -170,6 +170,8 @@ def restart(settings: Settings, early_stopping: bool, decay: Choice) -> Choice:
         return 0, "the rate does not fall to 0" if decay[0] != "linear" else "decay is given"
     if not early_stopping:
         return 0, "no validation set chooses"
+    if not settings.hidden_layer_sizes:
+        return 0, "no hidden layers"  # little is fitted too well
     return int(settings.max_iter * FIRST_FALL), "a validation set chooses between a short run and a longer one"
 
 
