@@ -213,7 +213,7 @@ def _threads(settings: Settings, network: Network, subset: int, batch_size: int,
     """Threads, execution and memory mode.
 
     Without a word of the user one thread trains: its result is the same bits whatever `n_jobs` is, and it never waits
-    for a thread that has lost its core.
+    for a thread that has lost its core. That holds in lockstep, too, whose parts do not depend on the threads.
     """
     execution, threads = _execution(settings, subset), (settings.threads, "given")
     work, parts = density * network.size * batch_size, (1, "not in lockstep")

@@ -67,7 +67,7 @@ def test_inner_loop(shape, form, direction, rank, coordinates):
     expected = problem.twin.epoch(kind, problem.x, 12, 0.05, batch, count, block, seed=7, epoch=3, bases=bases)
     assert np.abs(expected - problem.x).max() > 1e-4
     for mode in ["plain", "atomic"] if count else MODES:
-        how_many = ({"threads": 3, "parts": 3} if mode == "lockstep" else {}) | {"rank": pairs[0][0].shape[1] if rank else 0}
+        how_many = {"threads": 3 if mode == "lockstep" else 1, "rank": pairs[0][0].shape[1] if rank else 0}
         loop = problem.inner_loop(count, block, batch=batch, **how_many, **MODES[mode])
         x = problem.vector(problem.x)
         loop.run(x, 12, eta=0.05, **how)

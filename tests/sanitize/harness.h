@@ -255,8 +255,7 @@ static void make_list(problem *p) {
 static void make_lockstep(problem *p) {
     int64_t parts = p->is.parts, *cuts = array((size_t)(parts + 1) * sizeof(int64_t), EXACT);
     for (int64_t k = 0; k <= parts; k++) cuts[k] = P * k / parts;
-    p->inner.lockstep =
-        (asv_lockstep){.parts = parts, .cuts = cuts, .pace = array(sizeof(asv_lockstep_pace), EXACT)};
+    p->inner.lockstep = (asv_lockstep){.parts = parts, .cuts = cuts, .pace = array(sizeof(asv_lockstep_pace), EXACT)};
     if (p->is.form == DENSE) return;
     int32_t *split = array((size_t)(parts - 1) * N * sizeof(int32_t), EXACT);
     for (int64_t k = 1; k < parts; k++)
