@@ -38,7 +38,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.non_deterministic = self.n_jobs != 1
+        waits = self.execution != "shared" and self.update in ("auto", "plain") and self.max_delay is None
+        tags.non_deterministic = not waits or self.coordinates != "all" or self.backend != "threads"
         return tags
 
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None):

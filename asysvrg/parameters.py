@@ -171,8 +171,8 @@ class Parameters:
         kinds.one_of("auto", "shared", "lockstep"),
         "How threads share the inner loop",
         '"shared": each thread computes updates of its own and does not wait for others (Algorithm 1). "lockstep": all '
-        "threads work on the same update of all coordinates, and wait for each other once or twice in it; no update is "
-        'late, and a number of threads gives the same bits each time. "auto": "shared" if `coordinates`, `update` or '
+        "threads work on the same update of all coordinates, whose parts they take as long as they have a core; no "
+        'update is late, and any number of threads gives the same bits. "auto": "shared" if `coordinates`, `update` or '
         "`max_delay` ask for it; else one thread trains, which never waits for another one's core, and whose result "
         "is the same bits whatever `n_jobs` is.",
     )
@@ -289,7 +289,7 @@ class Parameters:
         "They train if `execution`, `update`, `max_delay` or `coordinates` ask for it, or several networks, and they "
         'predict many rows. With backend="mpi", of each rank.',
         unset="every core, or one thread where an update has too little work for several (batch_size x parameters x "
-        "density of X below 500,000, or 40,000 in lockstep); one per rank",
+        "density of X below 500,000, or 200,000 in lockstep); one per rank",
     )
     backend: Any = parameter(
         "threads",
@@ -305,7 +305,7 @@ class Parameters:
         kinds.as_given("int, RandomState instance or None"),
         "Initial parameters and all draws",
         "An int determines the result, bit by bit, unless threads that do not wait are asked for "
-        '(`execution="shared"`): then their timing matters, too. In lockstep their number does.',
+        '(`execution="shared"`): then their timing matters, too.',
         option=False,
     )
     verbose: bool = parameter(
@@ -356,10 +356,11 @@ def check(estimator: Any) -> Settings:
         raise ValueError("resume=True, but there is no checkpoint_dir to resume from")
     one_by_rank = isinstance(values["backend"], MPI) and values["n_jobs"] is None  # a machine's cores are its ranks'
     values["coordinates"], in_lines = values["coordinates"]
+    most = cpu.count(-1) if values["execution"] == "lockstep" else math.inf  # more would wait for each other's cores
     derived = {
         "block": CACHE_LINE // values["dtype"].itemsize if in_lines else 1,
         "cache_bytes": values["cache_size"] * 2**20,
-        "threads": 1 if one_by_rank else cpu.count(values["n_jobs"]),
+        "threads": min(1 if one_by_rank else cpu.count(values["n_jobs"]), most),
         "threads_chosen": one_by_rank or values["n_jobs"] is not None,
     }
     values["target_loss"] = -math.inf if values["target_loss"] is None else values["target_loss"]

@@ -6,7 +6,6 @@ the size of inputs and targets, and `core.smoothness` at the curvature.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
@@ -17,11 +16,12 @@ from asysvrg.method import Choice, Data, choose_method, chosen_by_validation, re
 from asysvrg.parameters import Settings
 
 # Threads; bench/bench_kernels.py measures where these numbers come from, bench/predict.py that of predictions.
-LEAST_WORK = {"shared": 500_000, "lockstep": 40_000}  # parameters x mini-batch x density that is worth several threads
+LEAST_WORK = {"shared": 500_000, "lockstep": 200_000}  # parameters x mini-batch x density that is worth several threads
 LEAST_PREDICTION = 50_000_000  # parameters x samples x density of a prediction that is
-# Lockstep: multiplications above the first layer that take as long as to send a thread's deltas to another; and what
-# a sample takes besides, as a number of multiplications.
-SENT, EACH_SAMPLE = 75_000, 2000
+# Lockstep: the least samples of a mini-batch, and the least products, that a third part is worth; and the most parts.
+PART_SAMPLES, PART_WORK, MOST_PARTS = 50, 2_000_000, 16
+# A sweep in lockstep: the least samples of a part, the most numbers in all parts' gradients, and the most parts.
+SWEEP_SAMPLES, SWEEP_NUMBERS, MOST_SWEEP_PARTS = 512, 2**23, 8
 
 # Memory and sparsity.
 DENSE = 0.4  # density from which BLAS is faster than skipping zeros
@@ -79,8 +79,8 @@ class Plan:
         Whether the activations and deltas of each sample at the snapshot are kept.
     lazy_rows : bool
         Whether updates of rows of the first layer wait until a mini-batch has a non-zero input there.
-    divide_samples : bool
-        Lockstep: whether threads divide the samples of a mini-batch above the first layer, or each computes all.
+    parts : int
+        Lockstep: what an update is divided into, from the problem alone, and the most threads that can share it.
     reasons : dict of str
         Why, by the names above.
     """
@@ -104,7 +104,7 @@ class Plan:
     skips_zeros: bool
     snapshot_cache: bool
     lazy_rows: bool
-    divide_samples: bool
+    parts: int
     reasons: dict[str, str] = field(compare=False)
 
     def values(self) -> dict[str, Any]:
@@ -175,10 +175,8 @@ def make_plan(
         choices |= store._asdict()
         choices |= _threads(settings, network, subset, batch_size, density)
         choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
-        execution, threads = choices["execution"][0], choices["threads"][0]
-        choices["divide_samples"] = divide_samples(network, batch_size, execution, threads)
         if DIRECTIONS[settings.solver].recursive:
-            choices |= _one_by_one(settings, execution)
+            choices |= _one_by_one(settings)
     else:
         choices |= _ranks(settings)
     names = [each.name for each in fields(Plan) if each.name != "reasons"]
@@ -215,17 +213,22 @@ def _threads(settings: Settings, network: Network, subset: int, batch_size: int,
     """Threads, execution and memory mode.
 
     Without a word of the user one thread trains: its result is the same bits whatever `n_jobs` is, and it never waits
-    for a thread that has lost its core.
+    for a thread that has lost its core. That holds in lockstep, too, whose parts do not depend on the threads.
     """
     execution, threads = _execution(settings, subset), (settings.threads, "given")
+    work, parts = density * network.size * batch_size, (1, "not in lockstep")
     if execution[0] == "serial":
         threads = 1, execution[1]
     elif not settings.threads_chosen:
-        work, least = density * network.size * batch_size, LEAST_WORK[execution[0]]
+        least = LEAST_WORK[execution[0]]
         enough = work >= least
         reason = f"an update has {work:,.0f} products, {'at least' if enough else 'fewer than'} {least:,}"
         threads = settings.threads if enough else 1, reason
-    if threads[0] == 1 and execution[0] != "serial":
+    if execution[0] == "lockstep":
+        parts = lockstep_parts(batch_size, work)
+        if threads[0] > parts[0]:
+            threads = parts[0], "as many as parts"
+    elif threads[0] == 1 and execution[0] != "serial":
         execution = "serial", "one thread"
     if settings.update != "auto":
         update = settings.update, "given"
@@ -240,7 +243,7 @@ def _threads(settings: Settings, network: Network, subset: int, batch_size: int,
             f"update='plain' loses updates where {threads[0]} threads do not wait for each other: "
             "take another update, n_jobs=1, or, for all coordinates, execution='lockstep'"
         )
-    return {"execution": execution, "threads": threads, "update": update}
+    return {"execution": execution, "threads": threads, "update": update, "parts": parts}
 
 
 def _execution(settings: Settings, subset: int) -> Choice:
@@ -278,13 +281,12 @@ def _recursive(settings: Settings, network: Network) -> Settings:
     return replace(settings, deflation=0, update="plain")
 
 
-def _one_by_one(settings: Settings, execution: str) -> dict[str, Choice]:
+def _one_by_one(settings: Settings) -> dict[str, Choice]:
     """What follows from updates that each need the one before."""
     why = f"solver={settings.solver!r} needs the update before"
     return {
         "snapshot_cache": (False, f"solver={settings.solver!r} evaluates at the iterate before"),
         "lazy_rows": (False, why),
-        "divide_samples": (execution == "lockstep", why),
     }
 
 
@@ -296,15 +298,15 @@ def lazy_rows(subset: int, batch_size: int, density: float) -> Choice:
     return filled < LAZY, f"a mini-batch has {filled:.2g} non-zeros for each input; the limit is {LAZY}"
 
 
-def divide_samples(network: Network, batch_size: int, execution: str, threads: int) -> Choice:
-    """Whether threads in lockstep divide the samples of a mini-batch above the first layer."""
-    if execution != "lockstep":
-        return False, "not in lockstep"
-    above = sum(wide * out for wide, out in itertools.pairwise(network.widths[1:]))
-    products = batch_size * (EACH_SAMPLE + above)
-    saved = products * (threads - 1) // threads
-    reason = f"it saves {saved:,} products per update, and sending deltas costs as much as {SENT:,}"
-    return products * (threads - 1) >= SENT * threads, reason
+def lockstep_parts(batch_size: int, work: float) -> Choice:
+    """What an update in lockstep is divided into. Few parts cost one thread least; more are for more threads."""
+    parts = max(2, min(batch_size // PART_SAMPLES, int(work // PART_WORK), MOST_PARTS))
+    return parts, f"a mini-batch has {batch_size:,} samples, and an update {work:,.0f} products"
+
+
+def sweep_parts(n: int, size: int) -> int:
+    """What a sweep over n samples in lockstep is divided into; each part has a gradient of its own."""
+    return max(1, min(n // SWEEP_SAMPLES, max(2, SWEEP_NUMBERS // size), MOST_SWEEP_PARTS))
 
 
 def _ranks(settings: Settings) -> dict[str, Choice]:
@@ -317,7 +319,7 @@ def _ranks(settings: Settings) -> dict[str, Choice]:
         "skips_zeros": (False, by_worker),
         "snapshot_cache": (False, by_worker),
         "lazy_rows": (False, unused),
-        "divide_samples": (False, unused),
+        "parts": (1, unused),
     }
 
 

@@ -23,7 +23,7 @@ from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.distributed.sharding import Sharding
 from asysvrg.method import Choice, Data, learning_rate
 from asysvrg.parameters import Settings
-from asysvrg.plan import Plan, make_plan
+from asysvrg.plan import Plan, make_plan, sweep_parts
 from asysvrg.report.progress import progress_bar
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
@@ -156,9 +156,7 @@ def train(
     objective = _objective(settings, network, scaled, plan, scaling, placement)
     preconditioner = None
     if plan.deflation:
-        preconditioner = LowRankPreconditioner(
-            network, scaled, plan.deflation, seed, first=not plan.lazy_rows, threads=plan.threads
-        )
+        preconditioner = LowRankPreconditioner(network, scaled, plan.deflation, seed, first=not plan.lazy_rows)
     if session is None:
         execution = SharedExecution(
             objective,
@@ -172,7 +170,7 @@ def train(
             update=plan.update,
             max_delay=settings.max_delay,
             lazy_rows=plan.lazy_rows,
-            divide_samples=plan.divide_samples,
+            parts=plan.parts,
         )
     else:
         execution, plan = lead(session, plan, objective, scaling, max_delay=settings.max_delay, seed=seed)
@@ -237,6 +235,7 @@ def _objective(
         samples,
         alpha=scaling.l2(settings.alpha, network),
         threads=plan.threads,
+        parts=sweep_parts(samples.size, network.size) if plan.execution == "lockstep" else None,
         cache=plan.snapshot_cache,
         unit=unit,
         n=None if placement is None else placement.n,

@@ -30,7 +30,7 @@ from asysvrg.core.trace import environment
 
 RESULTS = ROOT / "bench" / "results" / "ablation.json"
 BUSY = ("table, 4 classes", "mushrooms (CSR)", "MNIST")
-BUSY_EPOCHS = 1  # of a fit beside busy processes; lockstep is many times slower there
+BUSY_EPOCHS = 1  # of a fit beside busy processes
 QUIET, ATTEMPTS, LONGEST_WAIT = 0.15, 4, 30.0  # cores that others may use; times that a pair is taken; seconds
 LONG_ENOUGH, MOST_TIMES = 0.15, 6  # seconds of fits on a set for each seed; and of how many at most
 SHORT = 0.1  # seconds in which the processor's time, in ticks of 10 ms, says nothing

@@ -97,30 +97,18 @@ def test_tiles(measure, monkeypatch, batch, inputs, hidden, density):
 
 @pytest.mark.skipif(len(THREADS) == 1, reason="one core")
 @pytest.mark.parametrize(
-    ("inputs", "density"), [(32, 1.0), (64, 1.0), (128, 1.0), (384, 1.0), (784, 0.2), (20_000, 0.004)]
+    ("inputs", "density", "hidden"), [(28, 1.0, 64), (384, 1.0, 50), (784, 0.2, 100), (784, 1.0, 100)]
 )
-@pytest.mark.parametrize("batch", [10, 50])
-def test_lockstep(measure, batch, inputs, density):
-    """Lockstep, in units of the time of threads that do not wait: below 1, lockstep is faster. Earns
-    plan.LOCKSTEP_INPUTS."""
-    problem = Problem(*random_samples(4000, inputs, density), hidden=50)
-    how = {"coordinates": "all", "batch": batch, "eta": 0, "threads": 2}
-    lockstep, striped = (Inner(problem, 300, mode=mode, **how) for mode in ["lockstep", "striped"])
-    _, ratio = measure(lockstep.run, against=striped.run, rounds=15, threads=2)
-    measure.note(lockstep_over_striped=ratio)
-
-
-@pytest.mark.skipif(len(THREADS) == 1, reason="one core")
-@pytest.mark.parametrize(("outputs", "batch"), [(10, 10), (10, 25), (10, 50), (10, 100), (100, 2), (100, 8), (100, 32)])
-def test_dividing_samples(measure, outputs, batch):
-    """Threads in lockstep that divide samples, in units of the time where each takes all: below 1, dividing is faster.
-    Earns plan.SENT and plan.EACH_SAMPLE."""
-    problem, loops = Problem(*random_samples(4000, 784, 0.2, outputs=outputs)), []
-    for divide in [True, False]:
-        how = {"batch": batch, "eta": 0, "threads": 2, "divide_samples": divide}
-        loops.append(Inner(problem, 300, coordinates="all", mode="lockstep", **how))
-    _, ratio = measure(loops[0].run, against=loops[1].run, rounds=25, threads=2)
-    measure.note(divided_over_each=ratio)
+@pytest.mark.parametrize("batch", [20, 50, 100, 200])
+@pytest.mark.parametrize(("parts", "threads"), [(2, 2), (4, 2), (8, 2), (2, 1), (4, 1), (8, 1)])
+def test_lockstep(measure, parts, threads, batch, inputs, density, hidden):
+    """Lockstep, in units of the time of a serial loop. Earns plan.LEAST_WORK["lockstep"], plan.PART_SAMPLES and
+    plan.PART_WORK."""
+    problem = Problem(*random_samples(4000, inputs, density), hidden=hidden)
+    how = {"coordinates": "all", "batch": batch, "eta": 0}
+    lockstep = Inner(problem, 300, mode="lockstep", parts=parts, threads=threads, **how)
+    _, ratio = measure(lockstep.run, against=Inner(problem, 300, **how).run, rounds=15)
+    measure.note(lockstep_over_serial=ratio)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.8, 1.6])

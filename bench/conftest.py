@@ -63,16 +63,16 @@ class Inner:
         *,
         batch=BATCH,
         lazy_rows=None,
-        divide_samples=None,
+        parts=None,
     ):
         self.problem, self.steps, self.epoch = problem, steps, 0
         subset = {"coordinates": 0 if coordinates == "all" else 1000, "block": LINE if coordinates == "lines" else 1}
         if lazy_rows is None:
             lazy_rows = plan.lazy_rows(subset["coordinates"], batch, problem.density)[0]
-        if divide_samples is None:
-            divide_samples = plan.divide_samples(problem.network, batch, MODES[mode]["execution"], threads)[0]
+        if parts is None:
+            parts = plan.lockstep_parts(batch, problem.density * problem.network.size * batch)[0]
         how = {"alpha": ALPHA, "batch_size": batch, "seed": 0, "threads": threads} | MODES[mode]
-        how |= {"lazy_rows": lazy_rows, "divide_samples": divide_samples}
+        how |= {"lazy_rows": lazy_rows, "parts": parts}
         self.loop = InnerLoop(problem.network, problem.samples, **subset, **how)
         kind = direction.removesuffix("-uncached")
         self.settings = {"direction": kind, "mu": problem.mu, "x_snap": problem.start}

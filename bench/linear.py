@@ -137,7 +137,7 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
     plan = make_plan(settings, objective.network, Data.of(problem.X))
     execution = SharedExecution(
         objective, batch_size=batch, seed=seed, sampling="importance", execution=plan.execution, update=plan.update,
-        lazy_rows=plan.lazy_rows, divide_samples=plan.divide_samples,
+        lazy_rows=plan.lazy_rows, parts=plan.parts,
     )  # fmt: skip
     x = objective.network.vector()
 

@@ -32,7 +32,23 @@ static inline void asv_spread(int32_t *cores, int64_t *arrivals, int64_t thread,
     CPU_SET(core, &one);
     if (sched_setaffinity(0, sizeof(one), &one) == 0) sched_setaffinity(0, sizeof(allowed), &allowed);
 }
+
+static inline int64_t asv_core(void) { return sched_getcpu(); }
+
+/* If this thread is on `core`, which another one needs, it moves to the k-th of the others, round and round. */
+static inline void asv_leave(int64_t core, int64_t k) {
+    cpu_set_t allowed, one;
+    if (core < 0 || sched_getcpu() != core || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+    int64_t others = CPU_COUNT(&allowed) - (CPU_ISSET(core, &allowed) != 0), at = 0;
+    if (others == 0) return;
+    for (k %= others; !CPU_ISSET(at, &allowed) || at == core || k-- > 0;) at++;
+    CPU_ZERO(&one);
+    CPU_SET(at, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) == 0) sched_setaffinity(0, sizeof(allowed), &allowed);
+}
 #else
+static inline int64_t asv_core(void) { return -1; }
+static inline void asv_leave(int64_t core, int64_t k) {}
 static inline void asv_spread(int32_t *cores, int64_t *arrivals, int64_t thread, int64_t threads) {}
 #endif
 

@@ -161,8 +161,8 @@ typedef struct {
     const void *const *basis; /* L: U_l, (1 + width[l]) x rank, the bias's row first; NULL: not this layer */
     const void *transposed; /* U_0' without the bias's column, rank x width[0], where there is U_0 */
     const void *const *fixed; /* L: U_l' (mu + alpha x~), rank x width[l + 1] */
-    void *shift; /* threads x rank rows of layer 1's units: what `settle` adds to b_0 and W_0 is U_0 times a thread's
-                    rows, which are the same for all of them; or NULL: U_0 U_0' v is subtracted at once */
+    void *shift; /* parts (else 1) x rank rows of layer 1's units: what `settle` adds to b_0 and W_0 is U_0 times a
+                    part's rows, which are the same for all of them; or NULL: U_0 U_0' v is subtracted at once */
 } asv_preconditioner;
 
 /* Rows of W_0 whose dense updates wait until they are needed (kernels/lazy.inc). */
@@ -179,11 +179,21 @@ typedef struct {
     int holds_basis; /* whether the row of U_0 stands behind each row, within its last line */
 } asv_padded;
 
+/* What threads in lockstep have found out about their speed, kept from epoch to epoch by thread 0; zero at first. */
+typedef struct {
+    double alone; /* iterations per nanosecond while the others rested; 0: unknown */
+    int64_t known_until; /* when that is out of date */
+    int64_t rest; /* how long the last rest was */
+    int64_t left; /* of it, when the epoch ended; 0: nobody rests */
+    int64_t time, count; /* nanoseconds and iterations since the last decision */
+} asv_lockstep_pace;
+
 /* Threads that share each update (kernels/lockstep.inc). */
 typedef struct {
-    const int64_t *cuts; /* threads + 1: thread k owns rows cuts[k] .. cuts[k + 1] - 1 of W_0 */
-    const int32_t *split; /* CSR, (threads - 1) x n: how many of each sample's entries are below the cuts within */
-    int divides_samples; /* whether threads divide a mini-batch's samples, or each takes all of them */
+    int64_t parts; /* of an iteration */
+    const int64_t *cuts; /* parts + 1: part k has rows cuts[k] .. cuts[k + 1] - 1 of W_0 */
+    const int32_t *split; /* CSR, (parts - 1) x n: how many of each sample's entries are below the cuts within */
+    asv_lockstep_pace *pace;
 } asv_lockstep;
 
 typedef struct {
@@ -200,8 +210,7 @@ typedef struct {
     int64_t threads;
     int64_t max_delay; /* Delta of Assumption 4; negative: unbounded */
     int64_t *counters; /* ASV_SHARED: updates claimed at [0], completed at [ASV_COUNTER_STRIDE], iterations handed out
-                          at [2 ASV_COUNTER_STRIDE]. ASV_LOCKSTEP: arrivals at [0], 1 + the iteration that is not to
-                          be carried out any more at [ASV_COUNTER_STRIDE] */
+                          at [2 ASV_COUNTER_STRIDE]. ASV_LOCKSTEP: kernels/lockstep.inc */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
     asv_control *control;
 } asv_inner;

@@ -11,7 +11,7 @@ from scipy import sparse
 from asysvrg import MPI, AsySVRGClassifier
 from asysvrg.method import Data, chosen_by_validation
 from asysvrg.parameters import check
-from asysvrg.plan import DENSE, LAZY, Plan, cache_hits, copy_bytes, make_plan, storage
+from asysvrg.plan import DENSE, LAZY, Plan, cache_hits, copy_bytes, make_plan, storage, sweep_parts
 
 MB = 2**20
 
@@ -179,9 +179,9 @@ def test_one_thread_trains_unless_more_are_asked_for(data, n_jobs):
     ("options", "chosen"),
     [
         ({"n_jobs": 1}, (1, "serial", "plain")),
-        ({"n_jobs": 1, "execution": "lockstep"}, (1, "serial", "plain")),
+        ({"n_jobs": 1, "execution": "lockstep"}, (1, "lockstep", "plain")),
         ({"n_jobs": 1, "update": "striped"}, (1, "serial", "striped")),
-        ({"n_jobs": 3, "execution": "lockstep"}, (3, "lockstep", "plain")),
+        ({"n_jobs": 3, "execution": "lockstep"}, (2, "lockstep", "plain")),
         ({"n_jobs": 2, "execution": "shared"}, (2, "shared", "striped")),
         ({"n_jobs": 2, "update": "atomic"}, (2, "shared", "atomic")),
         ({"n_jobs": 3, "update": "plain"}, (1, "serial", "plain")),
@@ -194,7 +194,9 @@ def test_one_thread_trains_unless_more_are_asked_for(data, n_jobs):
     ],
     ids=str,
 )
-def test_what_is_given_is_taken(options, chosen):
+def test_what_is_given_is_taken(options, chosen, monkeypatch):
+    """In lockstep as many as there are parts, and cores."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     assert run_by(planned(inputs=200, **options)) == chosen
 
 
@@ -208,8 +210,8 @@ def test_little_work_is_for_one_thread_and_lockstep_is_worth_its_threads_sooner(
     """n_jobs=None: parameters x mini-batch x density decides."""
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     lockstep, shared = {"execution": "lockstep"}, {"execution": "shared"}
-    assert run_by(planned(inputs=100, hidden=(50,), batch_size=10, **lockstep)) == (2, "lockstep", "plain")  # 55,600
-    assert run_by(planned(inputs=100, hidden=(2,), batch_size=10, **lockstep)) == (1, "serial", "plain")
+    assert run_by(planned(inputs=100, hidden=(50,), batch_size=40, **lockstep)) == (2, "lockstep", "plain")  # 222,400
+    assert run_by(planned(inputs=100, hidden=(50,), batch_size=30, **lockstep)) == (1, "lockstep", "plain")
     assert run_by(planned(inputs=100, hidden=(50,), batch_size=10, update="striped")) == (1, "serial", "striped")
     assert run_by(planned(inputs=70, hidden=(50,), batch_size=10, **shared)) == (1, "serial", "plain")
     assert run_by(planned(inputs=70, hidden=(50,), batch_size=200, **shared)) == (2, "shared", "striped")
@@ -268,17 +270,23 @@ def test_rows_are_lazy_where_a_mini_batch_leaves_most_of_them_out():
     assert not planned(batch_size=1, inputs=1000).lazy_rows
 
 
-def test_samples_are_divided_where_they_are_much_work():
-    def divides(hidden, batch_size, threads, **options):
-        plan = planned(inputs=500, hidden=hidden, batch_size=batch_size, n_jobs=threads, **options)
-        return plan.divide_samples
+def test_parts_of_lockstep_follow_from_the_problem():
+    def parts(batch_size, **options):
+        plan = planned(inputs=500, hidden=(100,), batch_size=batch_size, execution="lockstep", **options)  # 51,110
+        return plan.parts
 
-    assert not divides((100,), 10, 2, execution="lockstep")
-    assert divides((100,), 100, 2, execution="lockstep")
-    assert divides((100, 100), 20, 2, execution="lockstep")
-    assert not divides((), 10, 2, execution="lockstep")
-    assert not divides((100,), 10_000, 1, execution="lockstep")
-    assert not divides((100,), 10_000, 2, update="striped")
+    assert parts(1) == parts(149) == 2
+    assert parts(150) == 3
+    assert parts(400) == 8
+    assert parts(400, density=0.1) == 2  # few products
+    assert parts(10_000) == 16
+    assert all(parts(400, n_jobs=n_jobs) == 8 for n_jobs in (1, 2, 3))
+    assert planned(update="striped", n_jobs=2).parts == 1
+
+
+def test_parts_of_sweeps_follow_from_the_problem():
+    assert [sweep_parts(n, 1000) for n in (1, 1023, 1024, 2000, 10**6)] == [1, 1, 2, 3, 8]
+    assert [sweep_parts(10**6, size) for size in (2**21, 2**23, 10**8)] == [4, 2, 2]
 
 
 def test_workers_say_how_they_store_their_samples():
@@ -306,10 +314,9 @@ def test_share_of_draws_that_a_worker_finds_in_its_cache(workers, passes):
 
 
 def test_page_is_planned_one_after_the_other():
-    """One thread, or lockstep that divides samples; without preconditioner, snapshot cache and lazy rows."""
+    """One thread, or lockstep; without preconditioner, snapshot cache and lazy rows."""
     plan = planned(solver="page", n_jobs=2, inputs=200, execution="lockstep")
     assert run_by(plan) == (2, "lockstep", "plain")
-    assert plan.divide_samples
     assert run_by(planned(solver="page", n_jobs=2)) == (1, "serial", "plain")
     plan = planned(solver="page", n_jobs=1, density=0.001, sparse=True)
     assert run_by(plan) == (1, "serial", "plain")

@@ -118,10 +118,14 @@ cdef extern from "types.h":
         void *rows
         int holds_basis
 
+    ctypedef struct asv_lockstep_pace:
+        double alone
+
     ctypedef struct asv_lockstep:
+        int64_t parts
         const int64_t *cuts
         const int32_t *split
-        int divides_samples
+        asv_lockstep_pace *pace
 
     ctypedef struct asv_inner:
         asv_objective f

@@ -1,5 +1,5 @@
 # cython: language_level=3, cdivision=True
-"""What an iteration works on: its mini-batch, its coordinates, and each thread's columns in lockstep."""
+"""What an iteration works on: its mini-batch, its coordinates, and each part's columns in lockstep."""
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
@@ -13,14 +13,14 @@ ROW_COST = 3  # samples with an entry in a column whose products take as long as
 
 
 def divide(Samples samples not None, int batch_size, int parts):
-    """Divides the columns of the input among threads in lockstep, so that all have about as much to do.
+    """Divides the columns of the input among the parts of lockstep, so that all have about as much to do.
 
     Returns
     -------
     cuts : int64 array of shape (parts + 1,)
-        Thread k has columns cuts[k] .. cuts[k + 1] - 1.
+        Part k has columns cuts[k] .. cuts[k + 1] - 1.
     split : int32 array of shape (parts - 1, n), or None where zeros are not skipped
-        For each thread but the first: how many entries of each sample are in front of its columns.
+        For each part but the first: how many entries of each sample are in front of its columns.
     """
     cdef int64_t n = samples.data.n, p = samples.data.p, i, k, low, high, middle
     cdef const asv_samples *data = &samples.data

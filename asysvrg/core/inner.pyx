@@ -10,7 +10,7 @@ import numpy as np
 from asysvrg.core._csrc cimport (
     ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN, ASV_POWERS,
     ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels,
-    asv_spread, asv_team_size, asv_thread_number,
+    asv_lockstep_pace, asv_spread, asv_team_size, asv_thread_number,
 )
 from asysvrg.core.network cimport Network, Samples, address, start_control
 
@@ -56,12 +56,14 @@ cdef class InnerLoop:
     lazy_rows : bool, default=False
         Whether rows of the first layer wait while the mini-batches have no entry in their column
         (csrc/kernels/lazy.inc).
-    divide_samples : bool, default=False
-        Whether threads in lockstep divide a mini-batch's samples above the first layer, or each takes all of them.
+    parts : int, default=1
+        Lockstep: what an iteration is divided into, and the most threads that can share it. The result depends on their
+        number, and not on that of the threads.
     """
 
     cdef asv_inner inner
     cdef asv_control control
+    cdef asv_lockstep_pace pace
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
@@ -70,10 +72,10 @@ cdef class InnerLoop:
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
                  seed, threads, coordinates=0, block=1, max_delay=None, replacement=True, rank=0, lazy_rows=False,
-                 divide_samples=False):
-        if threads < 1 or batch_size < 1 or coordinates < 0 or block < 1:
-            raise ValueError(f"threads, batch_size and block must be positive and coordinates not negative, "
-                             f"got {threads}, {batch_size}, {block}, {coordinates}")
+                 parts=1):
+        if min(threads, batch_size, block, parts) < 1 or coordinates < 0:
+            raise ValueError(f"threads, batch_size, block and parts must be positive and coordinates not negative, "
+                             f"got {threads}, {batch_size}, {block}, {parts}, {coordinates}")
         if execution == "serial" and threads > 1:
             raise ValueError(f"execution='serial' is for one thread, got {threads}")
         subset = coordinates if coordinates < network.size else 0
@@ -88,6 +90,7 @@ cdef class InnerLoop:
             raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
         self.network, self.samples = network, samples
         memset(&self.inner, 0, sizeof(self.inner))
+        memset(&self.pace, 0, sizeof(self.pace))
         cdef asv_inner *inner = &self.inner
         inner.f.net, inner.f.data = &network.net, &samples.data
         shape = (network.widths[0] + len(network.widths) - 2,)
@@ -96,20 +99,22 @@ cdef class InnerLoop:
         inner.f.alpha = <const double *>address(self._scaled_alpha, np.float64, shape)
         inner.draws.seed, inner.draws.b, inner.draws.replacement = seed, batch_size, replacement
         inner.rule.subset, inner.rule.block, inner.rule.memory = subset, block, UPDATES[update]
+        together = execution == "lockstep"
         inner.execution, inner.threads = EXECUTIONS[execution], threads
+        inner.lockstep.parts = parts if together else 1
         inner.max_delay = -1 if max_delay is None else max_delay
         inner.preconditioner.rank, inner.control = rank, &self.control
         self._make_locks()
         self._make_rows(lazy_rows)
-        self._make_division(divide_samples)
+        self._make_division()
         self._parts = self._transposed = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         inner.preconditioner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
         inner.preconditioner.fixed = inner.preconditioner.basis + len(network.slices)
-        self._counters = aligned_zeros((3 * ASV_COUNTER_STRIDE,), np.int64)
+        self._counters = aligned_zeros((ASV_COUNTER_STRIDE * (4 + parts + threads if together else 3),), np.int64)
         inner.counters = <int64_t *>address(self._counters, np.int64, self._counters.shape)
         self.stride = network.kernels.inner_scratch(inner)
-        self._scratch = aligned_zeros((threads, self.stride), np.uint8)
+        self._scratch = aligned_zeros((parts if together else threads, self.stride), np.uint8)
         self._cores = aligned_zeros((threads,), np.int32)
 
     cdef _make_locks(self):
@@ -135,20 +140,21 @@ cdef class InnerLoop:
         if inner.rule.subset or inner.rule.memory != ASV_PLAIN:
             return
         if inner.preconditioner.rank and self._same_alpha():
-            self._shift = aligned_zeros((inner.threads, inner.preconditioner.rank, pitch), self.network.dtype)
+            self._shift = aligned_zeros((inner.lockstep.parts, inner.preconditioner.rank, pitch), self.network.dtype)
         if self.samples.skips_zeros and not lazy_rows and pitch > self.network.widths[1]:
             self._padded = aligned_zeros((p, pitch), self.network.dtype)
 
-    cdef _make_division(self, divide_samples):
-        """Which columns each thread in lockstep owns."""
+    cdef _make_division(self):
+        """Which columns each part in lockstep has."""
         cdef asv_inner *inner = &self.inner
+        cdef int64_t parts = inner.lockstep.parts
         self._division = (None, None)
         if inner.execution != ASV_LOCKSTEP:
             return
-        inner.lockstep.divides_samples = divide_samples
-        self._division = cuts, split = divide(self.samples, inner.draws.b, inner.threads)
-        inner.lockstep.cuts = <const int64_t *>address(cuts, np.int64, (inner.threads + 1,))
-        inner.lockstep.split = <const int32_t *>address(split, np.int32, (inner.threads - 1, self.samples.size))
+        self._division = cuts, split = divide(self.samples, inner.draws.b, parts)
+        inner.lockstep.cuts = <const int64_t *>address(cuts, np.int64, (parts + 1,))
+        inner.lockstep.split = <const int32_t *>address(split, np.int32, (parts - 1, self.samples.size))
+        inner.lockstep.pace = &self.pace
 
     def _same_alpha(self):
         """Whether all rows of the first layer's matrix have the same alpha."""
@@ -221,10 +227,9 @@ cdef class InnerLoop:
             raise ValueError("update='plain' loses updates with more than one thread")
         if direction == "page":
             if inner.rule.subset or inner.rule.memory != ASV_PLAIN or inner.lazy.done != NULL \
-                    or inner.preconditioner.rank or inner.execution == ASV_LOCKSTEP \
-                    and inner.threads > 1 and not inner.lockstep.divides_samples:
+                    or inner.preconditioner.rank:
                 raise ValueError("direction='page' updates all coordinates one after the other, by plain stores, "
-                                 "without a preconditioner or lazy rows; lockstep divides the samples")
+                                 "without a preconditioner or lazy rows")
             x_snap, cache = self.network.vector(x_snap), None
         delays = np.full(steps, -1, dtype=np.int32)
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws)

@@ -247,7 +247,8 @@ cdef class Network:
         self.sweep(samples, x, threads, outputs=found)
         return found
 
-    def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None):
+    def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None,
+              parts=None):
         """Sums the loss over samples, all or some; where arrays are given, also gradient, snapshot cache and outputs.
 
         Parameters
@@ -255,13 +256,15 @@ cdef class Network:
         samples : Samples
         x : array of shape (size,), from `aligned_zeros`
         threads : int
-            Blocks of samples are divided among them beforehand, so that results depend on the number only.
-        gradients : array of shape (threads, size), optional
-            Overwritten: each thread's sum of the weighted gradients of the loss, without l2.
+        gradients : array of shape (parts, size), optional
+            Overwritten: each part's sum of the weighted gradients of the loss, without l2.
         cache : array of shape (n, cache_width), optional
         outputs : array of shape (n, outputs), optional
         rows : (first, last), optional
             Samples first .. last - 1 only.
+        parts : int, optional
+            What the samples are divided into. Results depend on their number, and not on that of the threads.
+            Default: threads.
 
         Returns
         -------
@@ -274,7 +277,7 @@ cdef class Network:
             raise ValueError(f"the network takes {self.widths[0]} inputs, the samples have {samples.data.p}")
         if samples.X.dtype != self.dtype:
             raise TypeError(f"the network computes in {self.dtype}, the samples are {samples.X.dtype}")
-        cdef int64_t n = samples.data.n, blocks = threads
+        cdef int64_t n = samples.data.n, blocks = parts or threads
         cdef int64_t first = 0 if rows is None else rows[0]
         cdef int64_t count = n if rows is None else rows[1] - rows[0]
         if first < 0 or count < 0 or first + count > n:
@@ -288,17 +291,17 @@ cdef class Network:
                 net.gemm = NULL
         cdef size_t stride = self.kernels.sweep_scratch(&net, &samples.data)
         scratch = aligned_zeros((threads, stride), np.uint8)
-        sweeps = aligned_zeros((threads, sizeof(asv_sweep) + ASV_LINE), np.uint8)
+        sweeps = aligned_zeros((blocks, sizeof(asv_sweep) + ASV_LINE), np.uint8)
         cdef char *memory = <char *>address(scratch, np.uint8, (threads, stride))
-        cdef char *gradient = <char *>address(gradients, self.dtype, (threads, self.size))
+        cdef char *gradient = <char *>address(gradients, self.dtype, (blocks, self.size))
         cdef size_t gradient_stride = self.size * self.dtype.itemsize
         cdef size_t sweep_stride = sizeof(asv_sweep) + ASV_LINE
-        cdef char *sweep_memory = <char *>address(sweeps, np.uint8, (threads, sweep_stride))
+        cdef char *sweep_memory = <char *>address(sweeps, np.uint8, (blocks, sweep_stride))
         cdef asv_sweep *sweep
         cdef const void *parameters = address(x, self.dtype, (self.size,))
         cdef void *kept = address(cache, self.dtype, (n, self.cache_width))
         cdef void *out = address(outputs, self.dtype, (n, self.widths[len(self.widths) - 1]))
-        for k in range(threads):
+        for k in range(blocks):
             sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
             sweep.net = &net
             sweep.data = &samples.data
@@ -309,16 +312,16 @@ cdef class Network:
         start_control(&control, INFINITY)
         if outputs is not None:  # a look at signals takes Python's lock, for which others wait
             control.next_poll = asv_now() + ASV_POLL_SECONDS
-        for k in prange(threads, num_threads=threads, schedule="static", chunksize=1, nogil=True):
+        for k in prange(blocks, num_threads=threads, schedule="dynamic", chunksize=1, nogil=True):
             self.kernels.sweep(
                 <asv_sweep *>(sweep_memory + k * sweep_stride), first + count * k // blocks,
                 first + count * (k + 1) // blocks,
-                memory + k * stride, asv_thread_number(), &control,
+                memory + asv_thread_number() * stride, asv_thread_number(), &control,
             )
         if control.stop == ASV_INTERRUPTED:
             reraise()
         loss = errors = 0.0
-        for k in range(threads):
+        for k in range(blocks):
             sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
             loss += sweep.loss
             errors += sweep.errors

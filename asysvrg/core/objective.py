@@ -53,6 +53,8 @@ class Objective:
     alpha : float or array of shape (inputs + layers - 1,)
         Weight of the l2 term: one number; or one for each row of the first layer's matrix and for each further layer.
     threads : int
+    parts : int, optional
+        What sweeps are divided into. Default: threads.
     cache : bool, default=False
         Whether snapshots keep a cache when they are asked to.
     unit : float, default=1
@@ -75,6 +77,7 @@ class Objective:
         *,
         alpha: float | np.ndarray,
         threads: int,
+        parts: int | None = None,
         cache: bool = False,
         unit: float = 1.0,
         n: int | None = None,
@@ -82,11 +85,12 @@ class Objective:
     ):
         self.network, self.samples = network, samples
         self.alpha, self.threads, self.unit = alpha, threads, unit
+        self._parts = parts or threads
         self.alphas = list(self._columns())
         self._axpy = get_blas_funcs("axpy", dtype=network.dtype)
         self.n, self.d, self._spread = n or samples.size, network.size, spread
         self._keeps_cache, self._cache = cache, None
-        self._gradients = aligned_zeros((threads, self.d), network.dtype)
+        self._gradients = aligned_zeros((self._parts, self.d), network.dtype)
         self._mu = self._gradients[0]
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
@@ -111,7 +115,7 @@ class Objective:
             blocks = [(0, size)]
         loss = errors = weight = 0.0
         for first, last in blocks:
-            sums = self.network.sweep(self.samples, x, self.threads, rows=(first, last))
+            sums = self.network.sweep(self.samples, x, self.threads, rows=(first, last), parts=self._parts)
             loss, errors = loss + sums[0], errors + sums[1]
             given = self.samples.weight
             weight += last - first if given is None else float(given[first:last].sum(dtype=np.float64))
@@ -132,7 +136,7 @@ class Objective:
 
     def _sweep(self, x: np.ndarray, cache: np.ndarray | None = None) -> tuple[float, float]:
         """Sums the gradient over the samples into `_mu`; returns the sums of loss and errors."""
-        sums = self.network.sweep(self.samples, x, self.threads, self._gradients, cache)
+        sums = self.network.sweep(self.samples, x, self.threads, self._gradients, cache, parts=self._parts)
         with np.errstate(over="ignore", invalid="ignore"):
             for part in self._gradients[1:]:
                 self._mu += part
@@ -186,7 +190,7 @@ class Objective:
 
     def error(self, x: np.ndarray, samples: Samples) -> float:
         """Error on other samples (1 - score)."""
-        _, errors = self.network.sweep(samples, x, self.threads)
+        _, errors = self.network.sweep(samples, x, self.threads, parts=self._parts)
         return self._relative_error(samples, errors, samples.size)
 
     def _relative_error(self, samples: Samples, errors: float, n: int, spread: float | None = None) -> float:

@@ -37,8 +37,6 @@ class LowRankPreconditioner:
         Determines these samples.
     first : bool, default=True
         Whether the first layer has a preconditioner.
-    threads : int, default=1
-        For `update`.
 
     Attributes
     ----------
@@ -48,10 +46,8 @@ class LowRankPreconditioner:
         The bases of all layers above the first, one after the other.
     """
 
-    def __init__(
-        self, network: Network, samples: Samples, rank: int, seed: int, *, first: bool = True, threads: int = 1
-    ):
-        self.network, self.rank, self._threads = network, rank, threads
+    def __init__(self, network: Network, samples: Samples, rank: int, seed: int, *, first: bool = True):
+        self.network, self.rank = network, rank
         self._some = _some(samples, seed)
         weight = np.ones(self._some.size) if samples.weight is None else self._some.weight
         self._root_weight = np.sqrt(weight).astype(network.dtype)[:, None]
@@ -77,7 +73,7 @@ class LowRankPreconditioner:
             return
         self._epoch = epoch
         activations = aligned_zeros((self._some.size, self.network.cache_width), self.network.dtype)
-        self.network.sweep(self._some, x, self._threads, cache=activations)
+        self.network.sweep(self._some, x, 1, cache=activations)
         ends = np.cumsum((0, *self.network.widths[1:-1]))
         for layer, (low, high) in enumerate(itertools.pairwise(ends), start=1):
             self._set_basis(activations[:, low:high], self.bases[layer])

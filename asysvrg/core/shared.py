@@ -30,7 +30,7 @@ class SharedExecution:
         How mini-batches are drawn.
     preconditioner : LowRankPreconditioner, optional
     **options
-        Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, divide_samples.
+        Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, parts.
     """
 
     def __init__(

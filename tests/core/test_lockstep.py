@@ -13,6 +13,7 @@ import pytest
 from asysvrg.core.draws import divide
 from helpers.combinations import combinations
 from helpers.problems import DTYPES, TOLERANCE, Problem, at_snapshot, shortened
+from scipy import sparse
 
 import asysvrg
 from asysvrg.core import draws
@@ -24,10 +25,24 @@ forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])
 threads = pytest.mark.parametrize("threads", [1, 2, 5, 16])
 
 
-@pytest.fixture(params=[False, True], ids=["each", "divided"])
+TESTS = Path(__file__).parents[1]
+PATHS = {"PYTHONPATH": os.pathsep.join([str(Path(asysvrg.__file__).parents[1]), str(TESTS)])}
+
+
+@pytest.fixture(params=[1, 2, 5, 16])
 def lockstep(request):
-    """Each thread takes all samples through the upper layers; or they divide them."""
-    return {"execution": "lockstep", "divide_samples": request.param}
+    """Into how many parts an iteration is divided."""
+    return {"execution": "lockstep", "parts": request.param}
+
+
+@pytest.fixture
+def busy():
+    """A busy neighbour on each core."""
+    children = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    yield
+    for child in children:
+        child.kill()
+        child.wait()
 
 
 @combinations(
@@ -39,7 +54,7 @@ def lockstep(request):
     threads=[1, 2, 5, 16],
 )
 def test_lockstep_against_the_twin(lockstep, rank, hidden, dtype, form, direction, threads):
-    """With more threads than samples in a mini-batch, or units in a layer, some have nothing to do there."""
+    """With more parts than samples in a mini-batch, or units in a layer, some have nothing to do there."""
     problem = Problem(hidden=hidden, dtype=dtype, form=form, weighted=True, n=60, p=9)
     how = at_snapshot(problem, direction)
     bases, pairs = shortened(problem, rank, how["direction"]) if rank else (None, None)
@@ -78,17 +93,68 @@ def test_lazy_rows(lockstep, alpha, threads):
     np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-9)
 
 
-@forms
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_results_are_bit_repeatable(lockstep, dtype, form):
-    problem = Problem(hidden=(40,), form=form, dtype=dtype, n=300, p=50, density=0.3)
+@pytest.mark.parametrize("neighbours", [False, True], ids=["alone", "beside others"])
+@combinations(hidden=[(), (40,), (30, 20)], dtype=DTYPES, form=["dense", "zeros", "csr"], rank=[0, 3])
+def test_any_number_of_threads_gives_the_same_bits(lockstep, hidden, dtype, form, rank, neighbours, request):
+    """And each of them the same gradient norms: samples are in the list twice, and so in a mini-batch."""
+    if neighbours:
+        request.getfixturevalue("busy")
+    problem = Problem(hidden=hidden, form=form, dtype=dtype, n=300, p=50, density=0.3)
     how, results = at_snapshot(problem, "svrg"), []
-    for _ in range(3):
-        x = problem.vector(problem.x)
-        problem.inner_loop(**lockstep, threads=3, batch=20).run(x, 200, eta=0.05, epoch=3, **how)
-        results.append(x)
-    np.testing.assert_array_equal(results[0], results[1])
-    np.testing.assert_array_equal(results[0], results[2])
+    pairs = shortened(problem, rank, "svrg")[1] if rank else None
+    for threads in (1, 2, 3, 8, 2):
+        importance, x = Importance(300, problem.x.dtype, 0), problem.vector(problem.x)
+        importance.norms[:] = np.linspace(0.01, 2, 300)
+        loop = problem.inner_loop(**lockstep, threads=threads, batch=20, rank=rank, replacement=False)
+        loop.run(x, 50, eta=0.05, epoch=3, preconditioner=pairs, draws=importance.draws(3), **how)
+        results.append(np.concatenate([x, importance.norms]))
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+def test_any_n_jobs_gives_the_same_bits(busy, form):
+    """With several parts of a sweep, and a validation set."""
+    rng = np.random.default_rng(0)
+    X = rng.random((2500, 60)).astype(np.float32) * (rng.random((2500, 60)) < 0.2)
+    y = (X @ rng.normal(size=(60, 3))).argmax(1)
+    found = []
+    for n_jobs in (1, 2, 3, 8):
+        how = {"execution": "lockstep", "n_jobs": n_jobs, "random_state": 0, "max_iter": 3, "early_stopping": True}
+        model = asysvrg.AsySVRGClassifier((20, 9), **how).fit(sparse.csr_array(X) if form == "csr" else X, y)
+        losses = [row[name] for row in model.history_["epochs"] for name in ("loss", "test_error")]
+        found.append(np.concatenate([*(W.ravel() for W in model.coefs_), *model.intercepts_, losses]))
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+LATE = """
+import os, statistics, time
+import numpy as np
+from helpers.problems import Problem, at_snapshot
+problem = Problem(hidden=(100,), n=500, p=300, dtype=np.float32)
+how, steps, times, found = at_snapshot(problem, "sgd"), 4000, {1: [], 2: []}, {}
+loops = {threads: problem.inner_loop(execution="lockstep", parts=2, threads=threads, batch=50) for threads in times}
+for threads in (2, 1, 2, 1, 2, 1, 2):
+    x, began = problem.vector(problem.x), time.perf_counter()
+    loops[threads].run(x, steps, eta=0.01, epoch=3, **how)
+    times[threads].append(time.perf_counter() - began)
+    assert (found.setdefault(threads, x) == x).all()
+    for task in os.listdir("/proc/self/task"):  # from the second time on the other thread has a tenth of a core
+        if int(task) != os.getpid():
+            os.setpriority(os.PRIO_PROCESS, int(task), 10)
+assert (found[1] == found[2]).all()
+alone, together = statistics.median(times[1]), statistics.median(times[2][1:])
+print(alone, together)
+assert together < 2.5 * alone + 0.1, times
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no Linux")
+def test_nobody_waits_for_a_thread_without_a_core(busy):
+    """It would be a hundred times slower."""
+    env = os.environ | PATHS | {"OPENBLAS_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", LATE], cwd=TESTS, env=env, check=True, timeout=120)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 8, 40])
@@ -113,8 +179,6 @@ def test_columns_are_divided_by_their_work(form, parts):
     assert shares.max() <= work.sum() / parts + work.max()
 
 
-TESTS = Path(__file__).parents[1]
-PATHS = {"PYTHONPATH": os.pathsep.join([str(Path(asysvrg.__file__).parents[1]), str(TESTS)])}
 FEWER = """
 import numpy as np
 import asysvrg
@@ -122,9 +186,9 @@ from helpers.problems import Problem, at_snapshot
 problem = Problem(hidden=(19, 6), form="zeros", n=60, p=9)
 how = at_snapshot(problem, "svrg")
 expected = problem.twin.epoch("svrg", problem.x, 25, 0.02, 4, 0, 1, seed=7, epoch=3)
-for divide_samples in (False, True):
+for parts in (1, 4, 7):
     x = problem.vector(problem.x)
-    loop = problem.inner_loop(execution="lockstep", divide_samples=divide_samples, threads=5)
+    loop = problem.inner_loop(execution="lockstep", parts=parts, threads=5)
     loop.run(x, 25, eta=0.02, epoch=3, **how)
     np.testing.assert_allclose(x, expected, rtol=1e-10, atol=1e-10)
 """

@@ -56,9 +56,14 @@ def test_sweep_against_the_twin(setting, dtype, threads):
     assert errors == pytest.approx(expected, rel=10 * tol)
 
 
-@pytest.mark.parametrize("threads", [2, 5])
-def test_sweeps_are_bit_repeatable_for_a_number_of_threads(threads):
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_sweeps_depend_on_the_number_of_parts_alone(parts):
     problem = Problem(dtype=np.float32, n=1000)
-    first, second = problem.snapshot(problem.x, threads), problem.snapshot(problem.x, threads)
-    assert first[0] == second[0]
-    np.testing.assert_array_equal(first[1], second[1])
+    results = []
+    for threads in (1, 2, 3, 8):
+        gradients = aligned_zeros((parts, problem.network.size), np.float32)
+        sums = problem.network.sweep(problem.samples, problem.x, threads, gradients, parts=parts)
+        results.append((*sums, gradients))
+    for other in results[1:]:
+        assert other[:2] == results[0][:2]
+        np.testing.assert_array_equal(other[2], results[0][2])

@@ -61,7 +61,9 @@ def test_lazy_rows_below_shortened_layers(direction):
             loop.run(x, 100, preconditioner=wrong, **how)
 
 
-@pytest.mark.parametrize("loop", [{}, {"update": "striped"}, {"execution": "lockstep", "threads": 2}], ids=str)
+@pytest.mark.parametrize(
+    "loop", [{}, {"update": "striped"}, {"execution": "lockstep", "threads": 2, "parts": 2}], ids=str
+)
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("hidden", [(), (7, 6)], ids=str)
 def test_shortened_steps_with_a_large_l2_term(hidden, same, loop):

@@ -16,7 +16,7 @@ THREADS = [1, 2, 4, 8, 16]
 MODES = {
     "atomic": {"execution": "shared", "update": "atomic"},
     "striped": {"execution": "shared", "update": "striped"},
-    "lockstep": {"execution": "lockstep", "update": "plain", "divide_samples": True},
+    "lockstep": {"execution": "lockstep", "update": "plain", "parts": 4},
 }
 
 

@@ -61,7 +61,7 @@ MODES = {  # how threads update: execution and memory mode
     "plain": {},
     "atomic": {"update": "atomic"},
     "striped": {"update": "striped"},
-    "lockstep": {"execution": "lockstep"},
+    "lockstep": {"execution": "lockstep", "parts": 3},
 }
 
 

@@ -92,7 +92,7 @@ typedef struct {
     int depth;   /* hidden layers: 0, 1 or 2 */
     int activation, loss, form, weighted, direction, cached, execution, memory;
     int64_t subset, block, max_delay, threads;
-    int tiles, divides_samples;
+    int tiles, parts; /* of an iteration in lockstep */
 } setting;
 
 /* More than one sweep's block of samples, more than one stripe of coordinates, rows longer than four cache lines,
@@ -231,7 +231,7 @@ static void make_preconditioner(problem *p) {
     *U = (asv_preconditioner){RANK, (const void *const *)basis, transposed, (const void *const *)fixed, NULL};
     int64_t v = p->net.width[1], pitch = p->net.unit[2] - p->net.unit[1];
     if (goes_in_order(p) && !p->inner.lazy.done)
-        U->shift = array((size_t)(p->is.threads * RANK * pitch) * p->real, EXACT);
+        U->shift = array((size_t)((p->is.parts ? p->is.parts : 1) * RANK * pitch) * p->real, EXACT);
     p->inner.padded.holds_basis = p->inner.padded.rows && v + RANK <= pitch;
     for (int64_t i = 0; i < P && p->inner.padded.holds_basis; i++)
         for (int64_t k = 0; k < RANK; k++)
@@ -251,14 +251,14 @@ static void make_list(problem *p) {
     draws->norms = norms;
 }
 
-/* The columns of each thread in lockstep, and where they begin in each sample's entries. */
+/* The columns of each part in lockstep, and where they begin in each sample's entries. */
 static void make_lockstep(problem *p) {
-    int64_t threads = p->is.threads, *cuts = array((size_t)(threads + 1) * sizeof(int64_t), EXACT);
-    for (int64_t k = 0; k <= threads; k++) cuts[k] = P * k / threads;
-    p->inner.lockstep = (asv_lockstep){.cuts = cuts, .divides_samples = p->is.divides_samples};
+    int64_t parts = p->is.parts, *cuts = array((size_t)(parts + 1) * sizeof(int64_t), EXACT);
+    for (int64_t k = 0; k <= parts; k++) cuts[k] = P * k / parts;
+    p->inner.lockstep = (asv_lockstep){.parts = parts, .cuts = cuts, .pace = array(sizeof(asv_lockstep_pace), EXACT)};
     if (p->is.form == DENSE) return;
-    int32_t *split = array((size_t)(threads - 1) * N * sizeof(int32_t), EXACT);
-    for (int64_t k = 1; k < threads; k++)
+    int32_t *split = array((size_t)(parts - 1) * N * sizeof(int32_t), EXACT);
+    for (int64_t k = 1; k < parts; k++)
         for (int64_t i = 0; i < N; i++) {
             int64_t at = p->data.start[i];
             while (at < p->data.start[i + 1] && p->data.columns[at] < cuts[k]) at++;
@@ -303,7 +303,7 @@ static void make_inner(problem *p, int64_t steps) {
         .execution = p->is.execution,
         .threads = p->is.threads,
         .max_delay = p->is.max_delay,
-        .counters = array(3 * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
+        .counters = array((size_t)(4 + p->is.parts + p->is.threads) * ASV_COUNTER_STRIDE * sizeof(int64_t), EXACT),
         .delays = delays,
         .control = &p->control,
     };
@@ -328,9 +328,9 @@ static const char *describe(const problem *p) {
     const setting *s = &p->is;
     snprintf(text, sizeof(text),
              "float%d, %d hidden layers, activation %d, loss %d, form %d, weighted %d, direction %d, cached %d, "
-             "execution %d, memory %d, subset %d, block %d, max_delay %d, tiles %d, divides_samples %d",
+             "execution %d, memory %d, subset %d, block %d, max_delay %d, tiles %d, parts %d",
              s->precise ? 64 : 32, s->depth, s->activation, s->loss, s->form, s->weighted, s->direction, s->cached,
-             s->execution, s->memory, (int)s->subset, (int)s->block, (int)s->max_delay, s->tiles, s->divides_samples);
+             s->execution, s->memory, (int)s->subset, (int)s->block, (int)s->max_delay, s->tiles, s->parts);
     return text;
 }
 

@@ -46,10 +46,10 @@ static void sweep(problem *p, int64_t first, int64_t last) {
             put(p, (void *)p->inner.direction.mu, k, get(p, p->inner.direction.mu, k) + get(p, gradient, k) / N);
 }
 
-/* By one thread: fewer than columns were divided among. */
+/* By one thread, which does all parts. */
 static void iterate(const problem *p, int64_t steps, void *scratch) {
     if (p->is.execution == ASV_LOCKSTEP)
-        p->kernels->run_lockstep(&p->inner, steps, scratch, 0, 0, 1);
+        p->kernels->run_lockstep(&p->inner, steps, scratch, p->kernels->inner_scratch(&p->inner), 0, 1);
     else
         p->kernels->run_shared(&p->inner, steps, scratch, 0);
 }
@@ -82,7 +82,7 @@ static void run(setting is) {
     p.control.poll = poll;
     sweep(&p, 0, N - 1);
     sweep(&p, N - 1, N);
-    void *scratch = array(p.kernels->inner_scratch(&p.inner), EXACT);
+    void *scratch = array(p.kernels->inner_scratch(&p.inner) * (size_t)(is.parts ? is.parts : 1), EXACT);
     move_rows(&p, 0);
     iterate(&p, STEPS, scratch);
     move_rows(&p, 1);
@@ -106,7 +106,7 @@ static void run(setting is) {
     /* A stopped loop touches nothing. */
     p.control.deadline = 0;
     p.inner.delays[0] = -1;
-    memset(p.inner.counters, 0, 3 * ASV_COUNTER_STRIDE * sizeof(int64_t));
+    memset(p.inner.counters, 0, (size_t)(4 + is.parts + is.threads) * ASV_COUNTER_STRIDE * sizeof(int64_t));
     iterate(&p, 1, scratch);
     CHECK(p.inner.delays[0] == -1 && p.control.stop == ASV_OUT_OF_TIME, "%s", describe(&p));
     p.kernels->atomic_subtract(p.inner.x, p.net.d - 1, 1);
@@ -148,8 +148,8 @@ int main(void) {
                         .block = coordinates[c].block,
                         .max_delay = count % 7 ? -1 : 0,
                         .tiles = count / 2 % 2,
-                        .divides_samples = lockstep && (page || count % 11 < 5),
-                        .threads = mode == ASV_PLAIN ? 1 : 2, /* 2: with a private copy of the upper layers */
+                        .parts = lockstep ? 1 + count % 4 : 0,
+                        .threads = mode == ASV_PLAIN ? 1 : 2, /* 2: with a private copy of x^ */
                     });
                     count++;
                 }

@@ -70,7 +70,7 @@ static void run(setting is) {
     }
     move_rows(&p, 0);
     size_t stride = p.kernels->inner_scratch(&p.inner);
-    char *all = array(THREADS * stride, EXACT);
+    char *all = array((size_t)(THREADS + is.parts) * stride, EXACT);
     worker workers[THREADS];
     pthread_t handles[THREADS];
     pthread_barrier_init(&start, NULL, THREADS);
@@ -105,7 +105,7 @@ int main(int count_of_arguments, char **arguments) {
     enum { MODES = sizeof(modes) / sizeof(modes[0]) };
     int count = 0;
     for (int i = 0; i < 2 * 3 * 3; i++)
-        for (int m = 0; m < (lockstep ? 2 : MODES); m++, count++)
+        for (int m = 0; m < (lockstep ? 2 : MODES); m++, count++) /* with a part for each thread, or more parts */
             run((setting){
                 .precise = i & 1,
                 .depth = i / 2 % 3,
@@ -121,7 +121,7 @@ int main(int count_of_arguments, char **arguments) {
                 .max_delay = count % 5 ? -1 : 2,
                 .threads = THREADS,
                 .tiles = count / 2 % 2,
-                .divides_samples = lockstep && m,
+                .parts = lockstep ? THREADS + 3 * m : 0,
             });
     printf("threads: %d settings, %d steps by %d threads each; no update lost\n", count, STEPS, THREADS);
     return 0;
