@@ -54,6 +54,11 @@ static inline void asv_count_set(int64_t *counter, int64_t value) {
     __atomic_store_n(counter, value, __ATOMIC_RELEASE);
 }
 
+/* Raises `counter` from `value` to the next number, unless another thread has. Returns whether it did. */
+static inline int asv_take(int64_t *counter, int64_t value) {
+    return __atomic_compare_exchange_n(counter, &value, value + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 /* Takes the next number of `counter` unless it is more than `most` above `base`. Returns it, or -1. */
 static inline int64_t asv_claim(int64_t *counter, int64_t base, int64_t most) {
     if (most < 0) return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);

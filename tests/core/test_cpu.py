@@ -39,7 +39,7 @@ def test_fit_in_a_forked_child_of_a_parallel_parent():
         warnings.simplefilter("ignore")
         X, y = load_iris(return_X_y=True)
         how = {"learning_rate_init": 0.05, "batch_size": 10, "max_iter": 30, "n_jobs": 4, "random_state": 0}
-        how["execution"] = "lockstep"
+        how["execution"] = "shared"
         model = AsySVRGClassifier((8,), **how).fit(X, y)
         assert model.history_["config"]["threads"] == 4
         child = os.fork()
