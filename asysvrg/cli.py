@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from scipy import sparse
 
 from asysvrg import data, options
 from asysvrg.config import show_config
+from asysvrg.data import targets
 from asysvrg.distributed import launch, mpi, script, session
 from asysvrg.distributed.protocol import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
@@ -29,6 +29,7 @@ from asysvrg.report import plots
 from asysvrg.report.progress import table
 from asysvrg.store.files import replacing, write_json
 from asysvrg.store.model import load
+from asysvrg.store.schema import Schema
 
 LOST, INTERRUPTED, TERMINATED = 3, 130, 143  # exit codes
 
@@ -60,14 +61,18 @@ def train(args: argparse.Namespace) -> int:
         if shows:
             _check_outputs(args)
         parameters = options.estimator_parameters(args)
-        names = ("data_home", "train_size", "test_size", "target", "seed")
-        sets = data.load(args.data, **{name: getattr(args, name) for name in names})
-        task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
-        kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
-        model = kind(**parameters)
+        sizes = {name: getattr(args, name) for name in ("train_size", "test_size", "seed")}
+        sets = data.load(args.data, data_home=args.data_home, **sizes, **options.reading(args))
+        task = args.task or targets.task_of(sets.y_train)
+        model = (AsySVRGClassifier if task == "classification" else AsySVRGRegressor)(**parameters)
+        (X, y), test = (
+            (_named(X, sets.schema), None if y is None else targets.for_task(y, task))
+            for X, y in ((sets.X_train, sets.y_train), (sets.X_test, sets.y_test))
+        )
         if args.dry_run:
-            return _say_plan(model._plan(sets.X_train, sets.y_train))
-        model._fit(sets.X_train, sets.y_train, test=(sets.X_test, sets.y_test))  # the test set decides nothing
+            return _say_plan(model._plan(X, y))
+        model._fit(X, y, test=test)  # the test set decides nothing
+        model.schema_ = sets.schema.as_dict()
     return _report(args, model, sets.name) if shows else 0
 
 
@@ -113,7 +118,10 @@ def predict(args: argparse.Namespace) -> int:
     model = load(args.model)
     if args.proba and not hasattr(model, "predict_proba"):
         raise ValueError(f"--proba: {args.model} is a model of real targets, which has no probabilities")
-    X = _as_wide_as(model.n_features_in_, _rows(args, model.n_features_in_), args.data)
+    names = getattr(model, "feature_names_in_", None)
+    schema = Schema(names=None if names is None else tuple(names), **getattr(model, "schema_", {}))
+    X = data.load_to_predict(args.data, schema, model.n_features_in_, data_home=args.data_home, **options.reading(args))
+    X = _named(X, schema)
     outputs = model.predict_proba(X) if args.proba else model.predict(X)
     if args.proba:
         header = [str(label) for label in model.classes_]
@@ -132,29 +140,13 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(args: argparse.Namespace, n_features: int) -> Any:
-    """The rows to predict, without the target column."""
-    if args.data in data.NAMES:
-        return data.load(args.data, data_home=args.data_home, target=args.target).X_test
-    if args.target is not None:
-        return data.load_file(args.data, args.target)[0]
-    try:
-        X, _ = data.load_file(args.data, False)  # a CSV file: all columns
-    except ValueError as error:
-        try:
-            return data.load_file(args.data)[0]  # another format, or a last column of labels
-        except ValueError:
-            raise error from None
-    return X if X.shape[1] != n_features + 1 else data.load_file(args.data)[0]
+def _named(X: Any, schema: Schema) -> Any:
+    """X as a frame where its columns have names, which the model then keeps. No copy."""
+    if not isinstance(X, np.ndarray) or schema.names is None:
+        return X
+    import pandas as pd  # here, since importing it takes long
 
-
-def _as_wide_as(width: int, X: Any, name: str) -> Any:
-    """X with as many columns as the model has inputs: a svmlight file may not use the last ones."""
-    if sparse.issparse(X) and X.shape[1] < width:
-        return sparse.csr_matrix((X.data, X.indices, X.indptr), shape=(X.shape[0], width))
-    if X.shape[1] != width:
-        raise ValueError(f"{name} has {X.shape[1]} features; the model was trained on {width}")
-    return X
+    return pd.DataFrame(X, columns=list(schema.names), copy=False)
 
 
 @contextmanager

@@ -43,15 +43,16 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         default="digits",
         metavar="DATA",
         help="digits (default), mnist, fashion-mnist, cifar10-features, or a file or folder: "
-        "IDX (.gz), CIFAR-10 binary, .npz, svmlight, CSV",
+        "IDX (.gz), CIFAR-10 binary, .npz, svmlight, CSV, Parquet, Feather",
     )
     data = train.add_argument_group("data")
     data.add_argument("--data-home", **DATA_HOME)
-    data.add_argument("--target", metavar="COLUMN", help="target column of a CSV file, name or index (default: last)")
+    data.add_argument("--target", metavar="COLUMN", help="target column of a table, name or index (default: last)")
+    _add_reading(data)
     data.add_argument("--train-size", type=int, metavar="N", help="train on so many samples")
     data.add_argument("--test-size", type=int, metavar="N", help="test on so many samples; 0 for none")
     task = ["classification", "regression"]
-    data.add_argument("--task", choices=task, help="default: regression for fractional targets")
+    data.add_argument("--task", choices=task, help="default: regression for fractional numbers")
     method = train.add_argument_group("method (names and defaults of AsySVRGClassifier)")
     add_options(method, Parameters)
     method.add_argument("--seed", type=_seed, default=0, metavar="N", help="start, draws and splits (default: 0)")
@@ -72,10 +73,26 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
     predict.add_argument(
         "--target",
         metavar="COLUMN",
-        help="target column of a CSV file, which is left out (default: the last where there is one column more than "
-        "the model has inputs)",
+        help="target column of a table, which is left out (default: that of the model's training file, if it is there)",
     )
+    _add_reading(predict)
     predict.add_argument("--data-home", **DATA_HOME)
+
+
+def _add_reading(group: Any) -> None:
+    group.add_argument("--delimiter", metavar="CHAR", help="between columns of a CSV file: ; tab ... (default: found)")
+    group.add_argument("--decimal", default=".", choices=[".", ","], help="decimal point of a CSV file (default: .)")
+    group.add_argument("--encoding", metavar="NAME", help="of a CSV file (default: UTF-8, or by its byte order mark)")
+    group.add_argument(
+        "--zero-based",
+        action=argparse.BooleanOptionalAction,
+        help="whether indices of an svmlight file start from 0 (default: those of the model; else if there is a 0)",
+    )
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that say how to read a file, for `asysvrg.data`."""
+    return {name: getattr(args, name) for name in ("target", "delimiter", "decimal", "encoding", "zero_based")}
 
 
 def estimator_parameters(args: argparse.Namespace) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def test_options_are_the_estimators_parameters_with_their_defaults():
     ranks = vars(MPI())
     assert ranks == {name: given[name] for name in ranks}
     others = {"data", "data_home", "target", "train_size", "test_size", "task", "seed"}
+    others |= {"delimiter", "decimal", "encoding", "zero_based"}
     others |= {"dry_run", "save", "trace", "plot", "quiet"}
     assert set(given) == set(parameters) | set(ranks) | others
 
@@ -239,7 +240,7 @@ def nan_file(folder):
 BAD = [
     (["no-such-data"], "no file or folder 'no-such-data'"),
     (["digit"], "did you mean digits"),
-    ([nan_file], "row 1, column 1"),
+    ([nan_file], "column 'b' has no value in row 1"),
     (["--train-size", "5000"], "train_size"),
     (["--train-size", "0"], "train_size"),
     (["--test-size", "-1"], "test_size"),

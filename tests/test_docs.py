@@ -1,9 +1,12 @@
 """README and docs/: links lead somewhere, the files and names that they mention exist, and the first example runs."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from asysvrg import options
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/**/*.md")])
@@ -47,6 +50,24 @@ def test_first_example_runs():
     names = {}
     exec(code, names)
     assert names["model"].score(names["X_test"], names["y_test"]) > 0.95
+
+
+def test_command_line_page_has_each_option():
+    parser, seen, known = options.parser(), set(), {"--version"}
+    commands = next(action.choices for action in parser._actions if action.dest == "command")
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            words = words[words.index("asysvrg") + 1 :]
+            seen |= {word for word in words if word.startswith("--")}
+            if words != ["--version"]:
+                args = parser.parse_args(words)
+                if args.command == "launch":
+                    commands["train"].parse_args(args.arguments[1:])
+    for each in commands.values():
+        known |= {name for action in each._actions for name in action.option_strings if name.startswith("--")}
+    assert known - seen - {"--help"} == set()
 
 
 def test_pre_commit_has_the_versions_of_make_lint():

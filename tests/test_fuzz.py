@@ -10,6 +10,7 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -36,6 +37,17 @@ def model_file(folder):
     return (folder / "good.npz").read_bytes()
 
 
+def binary(kind):
+    """A table of pandas; empty where pyarrow is missing."""
+    buffer = io.BytesIO()
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1, 1.5], "y": ["u", "v", "u"]})
+    try:
+        getattr(frame, f"to_{kind}")(buffer)
+    except ImportError:
+        return b""
+    return buffer.getvalue()
+
+
 IMAGES = np.arange(60, dtype=np.uint8).reshape(5, 3, 4)
 FILES = {
     "images-idx3-ubyte": idx(IMAGES),
@@ -44,6 +56,10 @@ FILES = {
     "data.npz": npz(X=np.ones((4, 2)), y=np.array([0, 1, 0, 1])),
     "data.svm": b"1 1:0.5 3:2\n-1 2:1e-3\n1 1:1 # note\n",
     "data.csv": b'a,"b c",target\n1,2.5,yes\n-3,4e2,no\n5,6,yes\n',
+    "data.tsv": "größe\ty\n1,5\tü\n2,5\tv\n".encode("utf-16"),
+    "data.txt": b"1 2.5 01\n-3 4e2 02\n5 NA 01\n",
+    "data.parquet": binary("parquet"),
+    "data.feather": binary("feather"),
 }
 
 SECONDS = float(os.environ.get("ASYSVRG_FUZZ_SECONDS", 0)) / (len(FILES) + 2)  # each
@@ -82,6 +98,7 @@ def try_out(read, path, content):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
+                warnings.filterwarnings("ignore", message=".* not text in UTF-8")
                 read(path)
         except (ValueError, OSError) as error:
             message = str(error)

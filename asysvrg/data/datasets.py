@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn import datasets as bundled
 from sklearn.model_selection import train_test_split
 
-from asysvrg.data import download, formats
-from asysvrg.data.formats import XY, Features
+from asysvrg.data import download, formats, targets
+from asysvrg.data.formats import TABLES, XY, Features, Sets
+from asysvrg.data.reading import Reading
+from asysvrg.store.schema import Schema
 
 BUNDLED = {
     "digits": bundled.load_digits,
@@ -42,6 +46,8 @@ class Dataset:
         None if no test set was asked for (``test_size=0``).
     y_test : ndarray of shape (n_test,), or None
         Targets of `X_test`.
+    schema : Schema
+        Names of the columns, and what else a model must remember of the file.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Dataset:
     y_train: np.ndarray
     X_test: Features | None
     y_test: np.ndarray | None
+    schema: Schema = field(default_factory=Schema)
 
 
 def load(
@@ -58,12 +65,16 @@ def load(
     train_size: int | None = None,
     test_size: int | None = None,
     target: str | int | None = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
+    encoding: str | None = None,
+    zero_based: bool | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Load a training set and a test set.
 
     A set without a test set of its own is split. If you ask for fewer rows than there are, rows are drawn.
-    Both are random and depend on `seed` alone; they are stratified if the targets are integers or text and
+    Both are random and depend on `seed` alone; they are stratified if the targets are whole numbers or text and
     every class is large enough. (The first rows of a file are not a random sample: the two halves of
     MNIST's test set come from different groups of writers.)
     Features are not standardised. Only pixels are scaled, to [0, 1].
@@ -74,9 +85,9 @@ def load(
         ``digits``, ``breast-cancer``, ``wine``, ``iris``, ``diabetes`` (bundled with
         scikit-learn), ``mnist``, ``fashion-mnist`` (downloaded if missing),
         ``cifar10-features``, or a file or folder: IDX, CIFAR-10 binary, .npz (``X_train``,
-        ``y_train``, ``X_test``, ``y_test``, or ``X`` and ``y``), svmlight or CSV. The test set of an
-        svmlight file is the file beside it that is named ``NAME.t``, or ``test`` in place of
-        ``train``. Write ``./mnist`` for a folder that is named like a set.
+        ``y_train``, ``X_test``, ``y_test``, or ``X`` and ``y``), svmlight, CSV, Parquet or Feather (these two need
+        ``asysvrg[parquet]``). The test set of an svmlight file is the file beside it that is named ``NAME.t``, or
+        ``test`` in place of ``train``. Write ``./mnist`` for a folder that is named like a set.
     data_home : path, default=None
         Folder of the named sets. None means the environment variable ``ASYSVRG_DATA_HOME``; if that
         is not set, the user's cache folder.
@@ -86,7 +97,17 @@ def load(
         Number of test rows, 0 for no test set. None means all rows of the set's own test set, or a
         fifth of the rows if it has none.
     target : str or int, default=None
-        Name or index (from 0) of a CSV file's target column; None means the last.
+        Name or index (from 0) of a table's target column; None means the last. Its text stays as it is written: 01 is
+        a label, not the number 1. Where all of it are numbers, it is numbers.
+    delimiter : str, default=None
+        What separates the columns of a CSV file: one character, "tab", or " " for runs of blanks. None: the one of
+        comma, semicolon, tab, bar and blanks that makes a table of the first rows.
+    decimal : {".", ","}, default="."
+        The decimal point of a CSV file.
+    encoding : str, default=None
+        Of a CSV file. None: what its byte order mark says, else UTF-8, and cp1252 with a warning if it is not that.
+    zero_based : bool, default=None
+        Whether the indices of an svmlight file start from 0. None: if one of them is 0.
     seed : int, default=0
         Seed of the random split.
 
@@ -102,16 +123,16 @@ def load(
     OSError
         If there is no such set or file (FileNotFoundError), or if a download failed.
     """
+    reading = Reading(target, delimiter, decimal, encoding, zero_based)
     named = isinstance(source, str) and source in NAMES
-    if named and target is not None:
-        raise ValueError(f"target is {target!r}, but only CSV files have a target column to choose")
+    if named:
+        reading.refuse_all_but(source)
     if named and source in BUNDLED:
-        name, test = source, None
-        train = _bundled(source)
+        name, (train, test, schema) = source, Sets(_bundled(source))
     else:
         path = download.locate(source, data_home) if named else _existing(source, NAMES)
         name = source if named else os.path.basename(os.path.abspath(path))
-        train, test = formats.read(path, target)
+        train, test, schema = formats.read(path, reading)
     if train[1] is None or (test is not None and test[1] is None):
         raise ValueError(
             f"{name} has no targets: IDX images need their labels file beside them, an .npz file "
@@ -125,25 +146,31 @@ def load(
             raise ValueError(
                 f"{name}: {columns[0]} features in the training set but {columns[1]} in the test set; they must agree"
             )
+        y_train, y_test = targets.alike(name, train[1], test[1])
+        train, test = (train[0], y_train), (test[0], y_test)
         n_train = _count("train_size", train_size, 1, len(train[1]), name)
         n_test = _count("test_size", test_size, 0, len(test[1]), name)
         train = _sampled(train, n_train, seed)
         test = _sampled(test, n_test, seed) if n_test else None
     X_test, y_test = (None, None) if test is None else (formats.finished(test[0]), test[1])
-    return Dataset(name, formats.finished(train[0]), train[1], X_test, y_test)
+    return Dataset(name, formats.finished(train[0]), train[1], X_test, y_test, schema)
 
 
-def load_file(path: str | os.PathLike, target: str | int | bool | None = None) -> tuple[Features, np.ndarray | None]:
+def load_file(
+    path: str | os.PathLike, target: str | int | bool | None = None, **reading: Any
+) -> tuple[Features, np.ndarray | None]:
     """Load the rows of one file.
 
     Parameters
     ----------
     path : path
-        IDX images (the labels are taken from the file beside them), CIFAR-10 binary, .npz,
-        svmlight or CSV. Of an .npz file with a training and a test set, the test set is returned.
+        IDX images (the labels are taken from the file beside them), CIFAR-10 binary, .npz, svmlight, CSV, Parquet or
+        Feather. Of an .npz file with a training and a test set, the test set is returned.
     target : str, int or False, default=None
-        Name or index (from 0) of a CSV file's target column. None means the last column, False
+        Name or index (from 0) of a table's target column. None means the last column, False
         means that the file has no target column.
+    **reading
+        `delimiter`, `decimal`, `encoding`, `zero_based` of `load`.
 
     Returns
     -------
@@ -160,12 +187,58 @@ def load_file(path: str | os.PathLike, target: str | int | bool | None = None) -
     FileNotFoundError
         If there is no such file.
     """
-    path = _existing(path, ())
+    sets = formats.read_file(_one_file(path, ()), Reading(target, **reading))
+    X, y = sets.test or sets.train
+    return formats.finished(X), y
+
+
+def load_to_predict(
+    source: str | os.PathLike,
+    schema: Schema,
+    width: int,
+    *,
+    data_home: str | os.PathLike | None = None,
+    target: str | int | None = None,
+    zero_based: bool | None = None,
+    **reading: Any,
+) -> Features:
+    """Load the rows that a fitted model is to predict, with the features that it takes.
+
+    Parameters
+    ----------
+    source : str or path
+        As for `load`; of a named set, the test rows.
+    schema : Schema
+        That of the training file.
+    width : int
+        Features of the model.
+    data_home, target, zero_based, **reading
+        As for `load`. By default, `schema` says which column is the target and where indices start.
+    """
+    if isinstance(source, str) and source in NAMES:
+        X = load(source, data_home=data_home, target=target, zero_based=zero_based, **reading).X_test
+    else:
+        path = _one_file(source, NAMES)
+        kind, raw = formats.opened(path)
+        if kind in TABLES:
+            how = Reading(False if target is None else target, zero_based=zero_based, **reading)
+            X = formats.read_table(path, kind, raw, how).to_predict(schema, width)
+            return formats.checked(path, (X, None))[0]
+        how = Reading(target, zero_based=schema.zero_based if zero_based is None else zero_based, **reading)
+        sets = formats.sets_of(path, kind, raw, how if kind == "svmlight" else replace(how, zero_based=zero_based))
+        X = formats.finished((sets.test or sets.train)[0])
+    if sparse.issparse(X) and X.shape[1] < width:  # these rows may not use the last features
+        return sparse.csr_matrix((X.data, X.indices, X.indptr), shape=(X.shape[0], width))
+    if X.shape[1] != width:
+        raise ValueError(f"{source} has {X.shape[1]} features; the model was trained on {width}")
+    return X
+
+
+def _one_file(source: str | os.PathLike, names: tuple[str, ...]) -> Path:
+    path = _existing(source, names)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give one file ({formats.FORMATS})")
-    train, test = formats.read_file(path, target)
-    X, y = test or train
-    return formats.finished(X), y
+    return path
 
 
 def _existing(source: str | os.PathLike, names: tuple[str, ...]) -> Path:
@@ -184,7 +257,7 @@ def _bundled(name: str) -> XY:
     X, y = BUNDLED[name](return_X_y=True)
     if name == "digits":
         X = (X / 16).astype(np.float32)
-    return X, formats.integers(y)
+    return X, y.astype(np.int64) if y.dtype.kind == "i" else y
 
 
 def _count(what: str, value: int | None, least: int, most: int, where: str) -> int:

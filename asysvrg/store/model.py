@@ -20,13 +20,14 @@ from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
 from asysvrg.distributed.backend import MPI
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store import archive
+from asysvrg.store.schema import Schema
 
 SKLEARN_ACTIVATIONS, SKLEARN_LOSSES = ("identity", "logistic", "tanh", "relu"), ("softmax", "binary", "squared_error")
 FORMAT, VERSION = "asysvrg-model", 1
 # Fitted attributes that a file stores, and their types. A model may lack some of them.
 FITTED: dict[str, type] = {
     "n_iter_": int, "loss_": float, "stopped_": str, "history_": dict, "n_outputs_": int, "_flat": bool,
-    "_stream": int, "_factor": float,
+    "_stream": int, "_factor": float, "schema_": dict,
 }  # fmt: skip
 CLASSES: dict[str, type] = {}
 OF_OLDER_FILES = {"block", "wait", "late", "compress", "servers"}  # parameters that `fit` alone needed
@@ -244,6 +245,7 @@ def _one_model(values: dict[str, Any], x: np.ndarray) -> Any:
             raise ValueError(f"{len(model.classes_)} classes for {model.n_outputs_} outputs")
     if values.get("scaler") is not None:
         model.scaler_ = RobustClip.from_lists(values["scaler"], network.widths[0])
+    Schema(**getattr(model, "schema_", {}))  # refuses what it does not know
     names = values["feature_names"]
     if names is not None:
         if not isinstance(names, list) or [type(n) for n in names] != [str] * network.widths[0]:

@@ -202,6 +202,10 @@ DAMAGE = [
     (lambda path: with_values(path, classes={"dtype": "O", "labels": [0, [], 2]}), "neither numbers nor text"),
     (lambda path: with_values(path, feature_names=["a"]), "feature names"),
     (lambda path: with_values(path, feature_names=3), "feature names"),
+    (lambda path: with_fitted(path, schema_={"target": [1]}), r"target '\[1\]'"),
+    (lambda path: with_fitted(path, schema_={"zero_based": 1}), "zero_based '1'"),
+    (lambda path: with_fitted(path, schema_={"base": 1}), "base"),
+    (lambda path: with_fitted(path, schema_=[]), "attribute 'schema_'"),
 ]
 
 

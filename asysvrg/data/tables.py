@@ -1,0 +1,342 @@
+"""Tables with named columns, read by pandas: CSV and its relatives, Parquet, Feather."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asysvrg.core.warn import warn
+from asysvrg.data.download import short
+from asysvrg.data.reading import Reading
+from asysvrg.data.targets import parsed, whole
+from asysvrg.store.schema import Schema
+
+SAMPLE_BYTES, SAMPLE_ROWS = 2**18, 100  # of a text, which show its delimiter and its header
+DELIMITERS = ",;\t| "
+BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+FALLBACK = "cp1252"  # of text that is not UTF-8: what Excel writes in western Europe and America
+MISSING = ("?", "missing")  # beside pandas' own: NA, nan, null, None, an empty cell, ...
+SHOWN = 20  # names or rows in a message
+INSTALL = 'reading it needs pyarrow: pip install "asysvrg[parquet]"'
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in memory.
+
+    Attributes
+    ----------
+    path : Path
+    frame : DataFrame
+        With the numbers of the columns in the place of their names.
+    names : list of str, or None
+        None for a text without a header.
+    target : int or None
+        The target's column.
+    decimal : {".", ","}
+    """
+
+    path: Path
+    frame: pd.DataFrame
+    names: list[str] | None
+    target: int | None
+    decimal: str = "."
+
+    def training(self) -> tuple[np.ndarray, np.ndarray | None, Schema]:
+        """Features, target and schema."""
+        columns = [column for column in self.frame if column != self.target]
+        if not columns or not len(self.frame):
+            raise ValueError(
+                f"{self.path}: {len(columns)} feature columns and {len(self.frame)} rows of data; expected at least "
+                "one of each"
+            )
+        names, target = None, self.target
+        if self.names is not None:
+            self._refuse_bad_names()
+            names = tuple(self.names[column] for column in columns)
+            target = None if target is None else self.names[target]
+        y = None if self.target is None else self._targets()
+        return self._features(columns), y, Schema(names, target)
+
+    def to_predict(self, schema: Schema, width: int) -> np.ndarray:
+        """The features that a model takes: by name where both have names, else by position."""
+        if self.names is not None and schema.names is not None:
+            return self._features(self._by_name(schema))
+        columns = [column for column in self.frame if column != self.target]
+        if schema.names is not None:
+            warn(f"{self.path} has no header: its columns are taken in the order of the training file's")
+        if self.target is None and len(columns) == width + 1:
+            del columns[self._target_by_schema(schema)]
+        if len(columns) != width:
+            raise ValueError(f"{self.path} has {len(columns)} features; the model was trained on {width}")
+        return self._features(columns)
+
+    def _by_name(self, schema: Schema) -> list[int]:
+        wanted = set(schema.names)
+        held = [name for name in self.names if name in wanted]
+        missing = sorted(wanted.difference(held), key=schema.names.index)
+        if missing:
+            raise ValueError(f"{self.path} lacks columns that the model was trained on: {listed(missing)}")
+        if len(held) > len(schema.names):
+            raise ValueError(f"{self.path} has a column twice: {listed(_twice(held))}")
+        known = {*wanted, schema.target, None if self.target is None else self.names[self.target]}
+        others = [name or "(no name)" for name in self.names if name not in known]
+        if others:
+            warn(f"{self.path}: the model was not trained on {listed(others)}; left out")
+        at = {name: column for column, name in enumerate(self.names)}
+        return [at[name] for name in schema.names]
+
+    def _target_by_schema(self, schema: Schema) -> int:
+        """Which one of the columns, one too many, is the target."""
+        if self.names is not None and schema.target in self.names:
+            return self.names.index(schema.target)
+        if type(schema.target) is int and schema.target < len(self.frame.columns):
+            return schema.target
+        last = len(self.frame.columns) - 1
+        warn(f"{self.path}: the last column, {self._name(last)!r}, is taken for the target, and left out")
+        return last
+
+    def _name(self, column: int) -> str:
+        return str(column) if self.names is None else self.names[column]
+
+    def _refuse_bad_names(self) -> None:
+        if "" in self.names:
+            raise ValueError(
+                f"{self.path}: the header leaves column {self.names.index('')} (from 0) without a name; name it, "
+                "or leave a table's index out (pandas: to_csv(..., index=False))"
+            )
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"{self.path}: the header names a column twice: {listed(_twice(self.names))}")
+
+    def _features(self, columns: Sequence[int]) -> np.ndarray:
+        values = [self._numbers(column) for column in columns]
+        dtype = np.float32 if all(value.dtype == np.float32 for value in values) else np.float64
+        X = np.empty((len(self.frame), len(columns)), dtype)
+        for into, value in zip(X.T, values, strict=True):
+            into[:] = value
+        return X
+
+    def _numbers(self, column: int) -> np.ndarray:
+        """A column of numbers or truth values. ValueError names another one, and says what to do."""
+        series, name = self.frame[column], self._name(column)
+        if series.isna().any():
+            raise ValueError(
+                f"{self.path}: column {name!r} has no value in {_rows(series.isna())}; fill it in "
+                "(scikit-learn: SimpleImputer) or drop the row"
+            )
+        if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_complex_dtype(series):
+            return series.to_numpy()
+        is_text = series.map(lambda value: isinstance(value, str)).to_numpy(bool)
+        if series.dtype == object and not is_text.any():  # truth values, decimals, whole numbers beyond int64
+            numbers = pd.to_numeric(series, errors="coerce")
+            if numbers.notna().all():
+                return numbers.to_numpy(np.float64)
+        is_word = is_text & ~series.map(_is_number, na_action="ignore").to_numpy(bool) if is_text.any() else is_text
+        row, what = int(is_word.argmax()), "text" if is_text.any() else "value"
+        remedy = "encode it first (scikit-learn: OneHotEncoder in a ColumnTransformer)"
+        if is_text[row] and self.decimal == "." and _is_number(series[row], ","):
+            remedy = "with decimal commas: decimal=',' (--decimal ,)"
+        raise ValueError(
+            f"{self.path}: column {name!r} holds the {what} {str(series[row])[:80]!r} in row {row} (from 0), but "
+            f"features must be numbers; {remedy}"
+        )
+
+    def _targets(self) -> np.ndarray:
+        series, name = self.frame[self.target], self._name(self.target)
+        missing = series.isna()
+        if missing.any():
+            raise ValueError(
+                f"{self.path}: the target {name!r} is missing in {_rows(missing)}; fill it in or drop the rows "
+                "(an empty cell, NA, nan, null, None and ? stand for a missing one)"
+            )
+        if isinstance(series.dtype, pd.CategoricalDtype):
+            series = series.astype(series.cat.categories.dtype)
+        y = series.to_numpy()
+        if pd.api.types.is_bool_dtype(series) or pd.api.types.is_float_dtype(series):
+            return whole(y.astype(bool if pd.api.types.is_bool_dtype(series) else np.float64))
+        if pd.api.types.is_integer_dtype(series):
+            return y.astype(np.int64)
+        if all(isinstance(value, str) for value in y):
+            return np.array(y.tolist())
+        raise ValueError(f"{self.path}: the target {name!r} holds {series.dtype}; expected numbers or text")
+
+
+def read(path: Path, kind: str, raw: bytes, reading: Reading) -> Table:
+    """Reads a table; `kind` is "csv", "parquet" or "feather"."""
+    if kind == "csv":
+        return _text(path, raw, reading)
+    reading.refuse_all_but(path, "target")
+    try:
+        frame = (pd.read_parquet if kind == "parquet" else pd.read_feather)(io.BytesIO(raw))
+    except ImportError:
+        raise ValueError(f"{path} is a {kind.capitalize()} file; {INSTALL}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # pyarrow has types of its own
+        raise ValueError(f"{path} is no {kind.capitalize()} file, or is damaged ({short(error)})") from None
+    names = [str(name) for name in frame.columns]
+    frame.columns, frame.index = range(len(names)), range(len(frame))
+    return Table(path, frame, names, _target(path, names, len(names), reading.target))
+
+
+def _text(path: Path, raw: bytes, reading: Reading) -> Table:
+    reading.refuse_all_but(path, "target", "delimiter", "decimal", "encoding")
+    encoding = _encoding(path, raw, reading.encoding)
+    delimiter, first = _first_rows(path, raw, encoding, reading)
+    header = _has_header(first, delimiter)
+    width, names = len(first[0]), None
+    if header:
+        names = [name.strip() for name in first[0]]
+        names[0] = names[0].removeprefix("# ").lstrip("#")  # as numpy.savetxt writes it
+        if len(first) > 1 and len(first[1]) == width + 1:
+            raise ValueError(
+                f"{path}: the header names {width} columns, but the rows have {width + 1}; name all of them, or leave "
+                "the rows' names out (R: write.csv(..., row.names=FALSE))"
+            )
+    target = _target(path, names, width, reading.target)
+    options: dict[str, Any] = {
+        "sep": r"\s+" if delimiter == " " else delimiter,
+        "header": 0 if header else None,
+        "names": range(width),
+        "index_col": False,
+        "dtype": {} if target is None else {target: str},  # text stays as it is written: 01 is not 1
+        "decimal": reading.decimal,
+        "encoding": encoding,
+        "na_values": list(MISSING),
+        "skipinitialspace": True,
+        "low_memory": False,
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(io.BytesIO(raw), **options)
+    except MemoryError:
+        raise
+    except Exception as error:  # of pandas, of codecs, of numbers that are too large
+        raise ValueError(f"{path} is not a table of {width} columns ({short(error)})") from None
+    if target is not None and not frame[target].isna().any():
+        labels = parsed(frame[target].tolist(), reading.decimal)
+        frame[target] = labels.astype(object) if labels.dtype.kind == "U" else labels
+    return Table(path, frame, names, target, reading.decimal)
+
+
+def _encoding(path: Path, raw: bytes, given: str | None) -> str:
+    for mark, encoding in BOMS.items():
+        if raw.startswith(mark):
+            return encoding
+    try:
+        raw.decode(given or "utf-8")
+    except UnicodeDecodeError as error:
+        if given is not None:
+            raise ValueError(f"{path} is not text in {given} ({short(error)}); give another encoding") from None
+        warn(f"{path} is not text in UTF-8; read as {FALLBACK}, unless encoding (--encoding) names another one")
+        return FALLBACK
+    return given or "utf-8"
+
+
+def _first_rows(path: Path, raw: bytes, encoding: str, reading: Reading) -> tuple[str, list[list[str]]]:
+    """The delimiter, and the first rows."""
+    text = raw[:SAMPLE_BYTES].decode(encoding, errors="ignore")
+    lines = list(io.StringIO(text, newline=None))
+    if len(raw) > SAMPLE_BYTES:
+        lines = lines[:-1] or lines
+    found = {}
+    for delimiter in DELIMITERS if reading.delimiter is None else reading.delimiter:
+        rows = _split(lines, delimiter)
+        numbers = sum(_may_be_number(cell, delimiter) for row in rows for cell in row)
+        cells = sum(map(len, rows))
+        widths = {len(row) for row in rows[1:] or rows}
+        is_table = len(widths) == 1 and max(widths) > 1 and len(rows[0]) in (max(widths), max(widths) - 1)
+        # The first one of equals wins. A broken table has the delimiter that its first line has most of.
+        found[delimiter] = (is_table, numbers / cells if is_table else len(rows[0]) if rows else 0), rows
+    delimiter = max(found, key=lambda each: found[each][0])
+    rows = found[delimiter][1]
+    if not rows:
+        raise ValueError(f"{path} is empty; expected lines of numbers and a target")
+    return delimiter, rows
+
+
+def _split(lines: list[str], delimiter: str) -> list[list[str]]:
+    """Rows of text, blank lines left out."""
+    if delimiter == " ":
+        lines = [line.strip() for line in lines]
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
+            if row not in ([], [""]):
+                rows.append(row)
+            if len(rows) == SAMPLE_ROWS:
+                break
+    except csv.Error:  # a field that never ends, which pandas will say
+        pass
+    return rows
+
+
+def _has_header(rows: list[list[str]], delimiter: str) -> bool:
+    first, last = rows[0], rows[-1]
+    if not any(_may_be_number(cell, delimiter) for cell in first):
+        return True
+    # Some names may be numbers (a pandas table without names), so a single word above a number
+    # will do, if it is none of those that stand for a missing number.
+    return any(
+        re.match(r"[^\W\d]", above)
+        and not _may_be_number(above, delimiter)
+        and above.strip().lower() not in ("na", "n/a", "null", "none", *MISSING)
+        and _may_be_number(below, delimiter)
+        for above, below in zip(first, last, strict=False)
+    )
+
+
+def _may_be_number(cell: str, delimiter: str) -> bool:
+    """Whether a cell is a number, with a decimal comma if need be."""
+    return _is_number(cell) or (delimiter != "," and _is_number(cell, ","))
+
+
+def _is_number(cell: Any, decimal: str = ".") -> bool:
+    if not isinstance(cell, str):
+        return False
+    try:
+        float(cell if decimal == "." else cell.replace(".", "_").replace(decimal, "."))
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _target(path: Path, names: list[str] | None, width: int, target: str | int | bool | None) -> int | None:
+    """The target's column."""
+    if target is False:
+        return None
+    if target is None:
+        return width - 1
+    if names is not None and names.count(target) == 1:
+        return names.index(target)
+    if (names is None or target not in names) and str(target).isdecimal() and int(target) < width:
+        return int(target)
+    columns = "no header" if names is None else f"the columns {listed(names)}"
+    raise ValueError(
+        f"{path}: target {target!r} is not one column; the file has {columns}, and takes an index from 0 to {width - 1}"
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _rows(chosen: pd.Series) -> str:
+    """Which rows, for a message."""
+    rows = np.flatnonzero(chosen)
+    return f"row{'s' if len(rows) > 1 else ''} {listed(list(map(str, rows)))} (from 0)"
