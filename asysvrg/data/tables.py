@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -20,6 +21,7 @@ from asysvrg.data.reading import Reading
 from asysvrg.data.targets import parsed, whole
 from asysvrg.store.schema import Schema
 
+CHUNK = 2**20  # bytes
 SAMPLE_BYTES, SAMPLE_ROWS = 2**18, 100  # of a text, which show its delimiter and its header
 DELIMITERS = ",;\t| "
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -213,11 +215,11 @@ def _text(path: Path, raw: bytes, reading: Reading) -> Table:
         "encoding": encoding,
         "na_values": list(MISSING),
         "skipinitialspace": True,
-        "low_memory": False,
     }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
+            warnings.simplefilter("ignore", pd.errors.DtypeWarning)  # `_numbers` says more
             frame = pd.read_csv(io.BytesIO(raw), **options)
     except MemoryError:
         raise
@@ -233,8 +235,10 @@ def _encoding(path: Path, raw: bytes, given: str | None) -> str:
     for mark, encoding in BOMS.items():
         if raw.startswith(mark):
             return encoding
+    decoder = codecs.getincrementaldecoder(given or "utf-8")()
     try:
-        raw.decode(given or "utf-8")
+        for first in range(0, len(raw), CHUNK):  # the whole text would take as much memory again
+            decoder.decode(raw[first : first + CHUNK], final=first + CHUNK >= len(raw))
     except UnicodeDecodeError as error:
         if given is not None:
             raise ValueError(f"{path} is not text in {given} ({short(error)}); give another encoding") from None
