@@ -145,7 +145,7 @@ class Table:
         is_word = is_text & ~series.map(_is_number, na_action="ignore").to_numpy(bool) if is_text.any() else is_text
         row, what = int(is_word.argmax()), "text" if is_text.any() else "value"
         remedy = "encode it first (scikit-learn: OneHotEncoder in a ColumnTransformer)"
-        if is_text[row] and self.decimal == "." and _is_number(series[row], ","):
+        if is_word[row] and self.decimal == "." and _is_number(series[row], ","):
             remedy = "with decimal commas: decimal=',' (--decimal ,)"
         raise ValueError(
             f"{self.path}: column {name!r} holds the {what} {str(series[row])[:80]!r} in row {row} (from 0), but "

