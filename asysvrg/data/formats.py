@@ -37,6 +37,7 @@ ENDINGS = (
 )
 MAGIC = {b"\0\0\x08": "idx", b"PAR1": "parquet", b"ARROW1": "feather", b"\xff\xfe": "csv", b"\xfe\xff": "csv"}
 TABLES = ("csv", "parquet", "feather")
+MISSING = ("", "?", "NA", "N/A", "n/a", "<NA>", "nan", "NaN", "null", "NULL", "None")  # as text among labels
 CIFAR_RECORD = 1 + 3 * 32 * 32
 _NUMBER = rb"[-+]?(?:nan|inf|[\d.]+(?:e[-+]?\d+)?)"
 _START = rb"\s*" + _NUMBER + rb"(?:\s+qid:\d+)?"
@@ -170,6 +171,12 @@ def checked(path: Path, xy: XY) -> XY:
     if y is not None and y.dtype.kind == "f" and not np.isfinite(y).all():
         row = (~np.isfinite(y)).argmax()
         raise ValueError(f"{path}: the target in row {row} (from 0) is not a finite number")
+    if y is not None and y.dtype.kind == "U" and np.isin(y, MISSING).any():
+        row = np.isin(y, MISSING).argmax()
+        raise ValueError(
+            f"{path}: the target in row {row} (from 0) is {str(y[row])!r}, which stands for a missing one; drop "
+            "the row, or write the label in another way"
+        )
     return xy
 
 

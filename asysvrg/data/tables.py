@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,13 @@ class Table:
     ----------
     path : Path
     frame : DataFrame
-        With the numbers of the columns in the place of their names.
+        Without the target, and with the numbers of the columns in the place of their names.
     names : list of str, or None
-        None for a text without a header.
+        Of all columns; None for a text without a header.
     target : int or None
         The target's column.
+    labels : Series or None
+        The target.
     decimal : {".", ","}
     """
 
@@ -51,11 +53,12 @@ class Table:
     frame: pd.DataFrame
     names: list[str] | None
     target: int | None
+    labels: pd.Series | None
     decimal: str = "."
 
     def training(self) -> tuple[np.ndarray, np.ndarray | None, Schema]:
         """Features, target and schema."""
-        columns = [column for column in self.frame if column != self.target]
+        columns = list(self.frame)
         if not columns or not len(self.frame):
             raise ValueError(
                 f"{self.path}: {len(columns)} feature columns and {len(self.frame)} rows of data; expected at least "
@@ -73,11 +76,11 @@ class Table:
         """The features that a model takes: by name where both have names, else by position."""
         if self.names is not None and schema.names is not None:
             return self._features(self._by_name(schema))
-        columns = [column for column in self.frame if column != self.target]
+        columns = list(self.frame)
         if schema.names is not None:
             warn(f"{self.path} has no header: its columns are taken in the order of the training file's")
         if self.target is None and len(columns) == width + 1:
-            del columns[self._target_by_schema(schema)]
+            columns.remove(self._target_by_schema(schema))
         if len(columns) != width:
             raise ValueError(f"{self.path} has {len(columns)} features; the model was trained on {width}")
         return self._features(columns)
@@ -103,7 +106,7 @@ class Table:
             return self.names.index(schema.target)
         if type(schema.target) is int and schema.target < len(self.frame.columns):
             return schema.target
-        last = len(self.frame.columns) - 1
+        last = self.frame.columns[-1]
         warn(f"{self.path}: the last column, {self._name(last)!r}, is taken for the target, and left out")
         return last
 
@@ -120,12 +123,13 @@ class Table:
             raise ValueError(f"{self.path}: the header names a column twice: {listed(_twice(self.names))}")
 
     def _features(self, columns: Sequence[int]) -> np.ndarray:
+        part = self.frame if list(self.frame) == columns else self.frame[columns]
+        if all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in part.dtypes):
+            X = np.ascontiguousarray(part.to_numpy(_common(part.dtypes)))
+            if not np.isnan(X).any():
+                return X
         values = [self._numbers(column) for column in columns]
-        dtype = np.float32 if all(value.dtype == np.float32 for value in values) else np.float64
-        X = np.empty((len(self.frame), len(columns)), dtype)
-        for into, value in zip(X.T, values, strict=True):
-            into[:] = value
-        return X
+        return np.stack(values, axis=1).astype(_common([value.dtype for value in values]), copy=False)
 
     def _numbers(self, column: int) -> np.ndarray:
         """A column of numbers or truth values. ValueError names another one, and says what to do."""
@@ -153,7 +157,7 @@ class Table:
         )
 
     def _targets(self) -> np.ndarray:
-        series, name = self.frame[self.target], self._name(self.target)
+        series, name = self.labels, self._name(self.target)
         missing = series.isna()
         if missing.any():
             raise ValueError(
@@ -187,7 +191,8 @@ def read(path: Path, kind: str, raw: bytes, reading: Reading) -> Table:
         raise ValueError(f"{path} is no {kind.capitalize()} file, or is damaged ({short(error)})") from None
     names = [str(name) for name in frame.columns]
     frame.columns, frame.index = range(len(names)), range(len(frame))
-    return Table(path, frame, names, _target(path, names, len(names), reading.target))
+    target = _target(path, names, len(names), reading.target)
+    return Table(path, frame, names, target, None if target is None else frame.pop(target))
 
 
 def _text(path: Path, raw: bytes, reading: Reading) -> Table:
@@ -225,10 +230,11 @@ def _text(path: Path, raw: bytes, reading: Reading) -> Table:
         raise
     except Exception as error:  # of pandas, of codecs, of numbers that are too large
         raise ValueError(f"{path} is not a table of {width} columns ({short(error)})") from None
-    if target is not None and not frame[target].isna().any():
-        labels = parsed(frame[target].tolist(), reading.decimal)
-        frame[target] = labels.astype(object) if labels.dtype.kind == "U" else labels
-    return Table(path, frame, names, target, reading.decimal)
+    labels = None if target is None else frame.pop(target)
+    if labels is not None and not labels.isna().any():
+        found = parsed(labels.tolist(), reading.decimal)
+        labels = pd.Series(found.astype(object) if found.dtype.kind == "U" else found)
+    return Table(path, frame, names, target, labels, reading.decimal)
 
 
 def _encoding(path: Path, raw: bytes, given: str | None) -> str:
@@ -249,12 +255,14 @@ def _encoding(path: Path, raw: bytes, given: str | None) -> str:
 
 def _first_rows(path: Path, raw: bytes, encoding: str, reading: Reading) -> tuple[str, list[list[str]]]:
     """The delimiter, and the first rows."""
-    text = raw[:SAMPLE_BYTES].decode(encoding, errors="ignore")
-    lines = list(io.StringIO(text, newline=None))
-    if len(raw) > SAMPLE_BYTES:
+    size = SAMPLE_BYTES
+    while raw.count(b"\n", 0, size) <= 2 and size < len(raw):  # rows may be long
+        size *= 2
+    lines = list(io.StringIO(raw[:size].decode(encoding, errors="ignore"), newline=None))
+    if len(raw) > size:
         lines = lines[:-1] or lines
     found = {}
-    for delimiter in DELIMITERS if reading.delimiter is None else reading.delimiter:
+    for delimiter in DELIMITERS.replace(reading.decimal, "") if reading.delimiter is None else reading.delimiter:
         rows = _split(lines, delimiter)
         numbers = sum(_may_be_number(cell, delimiter) for row in rows for cell in row)
         cells = sum(map(len, rows))
@@ -329,6 +337,10 @@ def _target(path: Path, names: list[str] | None, width: int, target: str | int |
     raise ValueError(
         f"{path}: target {target!r} is not one column; the file has {columns}, and takes an index from 0 to {width - 1}"
     )
+
+
+def _common(dtypes: Iterable[np.dtype]) -> type[np.floating]:
+    return np.float32 if all(dtype == np.float32 for dtype in dtypes) else np.float64
 
 
 def listed(names: Sequence[str]) -> str:

@@ -189,6 +189,8 @@ BAD_NPZ = {
     "no columns": ({"X": ONES[:, :0], "y": np.ones(4)}, "4 rows of 0 features"),
     "nan": ({"X": np.array([[1, 2, np.nan], [3, 4, 5]]), "y": np.ones(2)}, "row 0, column 2"),
     "inf y": ({"X": ONES, "y": np.array([1, 2, np.inf, 3])}, "target in row 2"),
+    "text for missing": ({"X": ONES, "y": np.array(["a", "nan", "b", "a"])}, "target in row 1 .* is 'nan'"),
+    "None as text": ({"X": ONES, "y": np.array(["a", "b", "b", None]).astype(str)}, "target in row 3 .* is 'None'"),
     "columns differ": (
         {"X_train": ONES, "y_train": ONES[:, 0], "X_test": ONES[:, :1], "y_test": ONES[:, 0]},
         "2 features in the training set but 1 in the test set",

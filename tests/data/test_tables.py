@@ -106,6 +106,15 @@ def test_delimiter_and_decimal_commas(tmp_path):
         assert data.load_file(tabs, delimiter=delimiter)[1].tolist() == ["u,v", "w,x"]
 
 
+@pytest.mark.parametrize("columns", [3, 3000])
+def test_rows_of_any_length(tmp_path, columns):
+    names = [f"{i:0100}" + "x" for i in range(columns)]
+    path = write(tmp_path, "a.csv", ",".join(names) + "\n" + (",".join(map(str, range(columns))) + "\n") * 2)
+    d = data.load(path, test_size=0)
+    assert d.schema.names == tuple(names[:-1])
+    assert d.X_train.tolist() == [list(range(columns - 1))] * 2
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_encodings(tmp_path, encoding):
     path = write(tmp_path, "a.csv", "größe;y\n1;süß\n2;bitter\n".encode(encoding))
