@@ -25,13 +25,13 @@ from asysvrg.distributed.protocol import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.options import BAD_INPUT
 from asysvrg.plan import Plan
-from asysvrg.report import plots
+from asysvrg.report import plots, streams
 from asysvrg.report.progress import table
 from asysvrg.store.files import replacing, write_json
 from asysvrg.store.model import load
 from asysvrg.store.schema import Schema
 
-LOST, INTERRUPTED, TERMINATED = 3, 130, 143  # exit codes
+UNWRITTEN, LOST, INTERRUPTED, TERMINATED = 1, 3, 130, 143  # exit codes
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -78,38 +78,55 @@ def train(args: argparse.Namespace) -> int:
 
 def _say_plan(plan: Plan) -> int:
     if mpi.launched()[0] == 0:
-        print(plan.describe())
+        streams.out.say(plan.describe())
     return 0
 
 
 def _report(args: argparse.Namespace, model: Any, name: str) -> int:
-    """Prints the closing table, and writes the files that were asked for."""
+    """Writes the files that were asked for, then prints the closing table: no stream can undo a training."""
+    shape = "-".join(str(width) for width in model.history_["config"]["widths"])
+    written, failed = _write_files(args, model, f"{name}, {shape}")
+    streams.out.say("\n".join([*_closing_lines(model, name, shape), *written]))
+    if failed:
+        raise OSError("; ".join(failed))
+    return INTERRUPTED if model.stopped_ == "interrupted" else 0
+
+
+def _write_files(args: argparse.Namespace, model: Any, title: str) -> tuple[list[str], list[str]]:
+    """Writes each file that was asked for, though another one may fail. Returns what was written, and what failed."""
+    history = model.history_
+    writers = {
+        "model": (args.save, model.save),
+        "trace": (args.trace, lambda path: write_json(path, history)),
+        "plot": (args.plot, lambda path: plots.draw({title: {history["config"]["solver"]: history}}, path)),
+    }
+    written, failed = [], []
+    for what, (path, write) in writers.items():
+        if path:
+            try:
+                write(path)
+                written.append(f"{what}: {path}")
+            except (OSError, ValueError, MemoryError) as error:
+                failed.append(f"the {what} {path} was not written ({error})")
+    return written, failed
+
+
+def _closing_lines(model: Any, name: str, shape: str) -> Iterator[str]:
     history, settings = model.history_, model.history_["config"]
-    shape = "-".join(str(width) for width in settings["widths"])
     workers = f"{settings['workers']} worker(s), " if "workers" in settings else ""
     if settings.get("servers", 1) > 1:
         workers = f"{settings['servers']} servers, {workers}"
     threads = f"{settings['threads']} thread(s), {settings['execution']}, update={settings['update']}"
     title = f"{name}: {settings['samples']} samples, {shape}, {settings['solver']}, {workers}{threads}"
-    print(table(history["epochs"], title))
-    print(f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}")
+    yield table(history["epochs"], title)
+    yield f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}"
     if settings["early_stopping"]:
         kept = min(reversed(history["epochs"]), key=lambda row: row["validation_error"])
         test = "" if kept["test_error"] is None else f", test error {kept['test_error']:.4f}"
-        print(f"parameters of epoch {kept['epoch']}: validation error {kept['validation_error']:.4f}{test}")
+        yield f"parameters of epoch {kept['epoch']}: validation error {kept['validation_error']:.4f}{test}"
     for row in history["epochs"]:
         for event in row.get("events", ()):
-            print(f"epoch {row['epoch']}: {event}")
-    if args.save:
-        model.save(args.save)
-        print(f"model: {args.save}")
-    if args.trace:
-        write_json(args.trace, history)
-        print(f"trace: {args.trace}")
-    if args.plot:
-        plots.draw({f"{name}, {shape}": {settings["solver"]: history}}, args.plot)
-        print(f"plot: {args.plot}")
-    return INTERRUPTED if model.stopped_ == "interrupted" else 0
+            yield f"epoch {row['epoch']}: {event}"
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -134,9 +151,11 @@ def predict(args: argparse.Namespace) -> int:
     if args.output:
         with replacing(args.output) as file:
             file.write(text.getvalue().encode())
-        print(f"predictions: {args.output}")
+        streams.out.say(f"predictions: {args.output}")
+    elif sys.stdout is None:
+        raise ValueError("standard output is closed: --output FILE takes the predictions")
     else:
-        print(text.getvalue(), end="")
+        streams.out.write(text.getvalue())
     return 0
 
 
@@ -177,7 +196,7 @@ class _Messages:
     def say(self, line: str, *, always: bool = False) -> None:
         self.last = line
         if self.shown or always:
-            print(line, file=sys.stderr)
+            streams.err.say(line)
 
     def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
         """Stands in for `warnings.showwarning`."""
@@ -187,15 +206,21 @@ class _Messages:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `asysvrg`; returns the exit code.
 
-    0: done. 2: bad input. 3: the server was lost, or all workers. 130: interrupted. 143: interrupted by SIGTERM.
-    Errors are one line on stderr.
+    0: done. 1: standard output took no more (a full disk; but a reader that has gone away is no error). 2: bad input.
+    3: the server was lost, or all workers. 130: interrupted. 143: interrupted by SIGTERM. Errors are one line on
+    stderr.
     """
+    streams.occupy()
     args = options.parser().parse_args(argv)
     messages = _Messages(args)
     with warnings.catch_warnings(), _sigterm_interrupts() as came:
         warnings.showwarning = messages.warn
         code = _run(args, messages)
         code = TERMINATED if code == INTERRUPTED and came else code
+        if (failure := streams.out.leave()) is not None:
+            messages.say(f"asysvrg {args.command}: error: standard output takes no more ({failure})")
+            code = code or UNWRITTEN
+        streams.err.leave()
     if args.command == "train":
         session.exit_rank(code, messages.last if code else "")
     return code

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_info
 from asysvrg.core import cpu
 from asysvrg.core.trace import environment
 from asysvrg.distributed import mpi
+from asysvrg.report import streams
 
 
 def configuration() -> dict[str, Any]:
@@ -27,4 +28,4 @@ def show_config() -> None:
     for name, value in configuration().items():
         if name == "openmp":
             value = f"yes ({value})" if value else "no: this build runs on one thread only"
-        print(f"{name:>10}: {', '.join(value) if isinstance(value, list) else value}")
+        streams.out.say(f"{name:>10}: {', '.join(value) if isinstance(value, list) else value}")

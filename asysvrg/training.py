@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from asysvrg.distributed.sharding import Sharding
 from asysvrg.method import Choice, Data, learning_rate
 from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, make_plan, sweep_parts
+from asysvrg.report import streams
 from asysvrg.report.progress import progress_bar
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
@@ -175,7 +175,7 @@ def train(
     else:
         execution, plan = lead(session, plan, objective, scaling, max_delay=settings.max_delay, seed=seed)
     if verbose:
-        print(plan.describe(), file=sys.stderr)
+        streams.err.say(plan.describe())
 
     def find_rate() -> float:
         if plan.learning_rate is not None:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from asysvrg.distributed import mpi, rank_wrapper
 from asysvrg.distributed.rank_wrapper import RESULT
+from asysvrg.report import streams
 
 LOST = 3
 # Seconds.
@@ -169,10 +170,13 @@ class Run:
         self.mpiexec = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,  # Open MPI would read this process's input
+            stdout=subprocess.PIPE,  # mpiexec would end with its output
+            stderr=subprocess.PIPE,
             env=environment(folder.path),
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on
             preexec_fn=lambda: rank_wrapper.die_with_parent(signal.SIGTERM),
         )
+        self.copies = [streams.forward(self.mpiexec.stdout, 1), streams.forward(self.mpiexec.stderr, 2)]
 
     def interrupt(self, number: int, _: FrameType | None = None) -> None:
         """Passes a signal to rank 0. A second signal ends all ranks."""
@@ -233,7 +237,9 @@ class Run:
             with contextlib.suppress(subprocess.TimeoutExpired, ProcessLookupError):
                 os.kill(self.mpiexec.pid, number)
                 self.mpiexec.wait(seconds)
-                return
+                break
+        for copy in self.copies:
+            copy.join(GRACE)
 
 
 def start(
@@ -306,7 +312,7 @@ def launch(args: argparse.Namespace) -> int:
         advice = "; nothing was kept, as there was no --checkpoint-dir"
         if train.checkpoint_dir:
             advice = "; the same command with --resume goes on from the last checkpoint"
-        print(f"asysvrg launch: error: {ending.message}{advice if ending.resumable else ''}", file=sys.stderr)
+        streams.err.say(f"asysvrg launch: error: {ending.message}{advice if ending.resumable else ''}")
     return ending.code
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from asysvrg.distributed.rank_wrapper import RESULT
 from asysvrg.distributed.server import Farewell, Group, Server, Task
 from asysvrg.distributed.updates import ShardServer
 from asysvrg.distributed.worker import Worker
+from asysvrg.report import streams
 from asysvrg.store.files import replacing
 
 LOST_AFTER = "ASYSVRG_LOST_AFTER"  # seconds of silence after which a rank counts as lost, default 10
@@ -354,6 +354,6 @@ def exit_rank(code: int, message: str = "") -> None:
     if mpi.launched()[0] == 0:
         with replacing(os.environ[RESULT]) as file:
             file.write(json.dumps({"exit_code": code, "message": message}).encode())
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (streams.out, streams.err):
         stream.flush()
     os._exit(code)

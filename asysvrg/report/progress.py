@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
+
+from asysvrg.report import streams
 
 Row = dict[str, Any]
 
@@ -29,10 +30,11 @@ def describe(row: Row) -> str:
 @contextmanager
 def progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Row], None]]:
     """Yield a function that shows a new row, or does nothing unless `wanted`."""
+    stream = streams.err
     if not wanted:
         yield lambda row: None
-    elif sys.stderr.isatty():
-        with tqdm(total=epochs, unit="epoch") as bar:
+    elif stream.isatty():
+        with tqdm(total=epochs, unit="epoch", file=stream) as bar:
 
             def show(row: Row) -> None:
                 bar.set_postfix_str(describe(row), refresh=False)
@@ -42,7 +44,7 @@ def progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Row], None]]:
     else:
 
         def say(row: Row) -> None:
-            print(f"epoch {row['epoch']}/{epochs}: {describe(row)}", file=sys.stderr, flush=True)
+            stream.say(f"epoch {row['epoch']}/{epochs}: {describe(row)}")
 
         yield say
 
