@@ -13,13 +13,31 @@ The paper's letters and the parameters' names:
     K           threads                                                       n_jobs
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from asysvrg._version import __version__
-from asysvrg.accurate import ACCURATE
-from asysvrg.config import show_config
-from asysvrg.distributed.backend import MPI
-from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
-from asysvrg.preprocessing import RobustClip
-from asysvrg.store.model import load
+
+if TYPE_CHECKING:
+    from asysvrg import data
+    from asysvrg.accurate import ACCURATE
+    from asysvrg.config import show_config
+    from asysvrg.distributed.backend import MPI
+    from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
+    from asysvrg.preprocessing import RobustClip
+    from asysvrg.store.model import load
+
+# Imported when they are used: scikit-learn alone takes most of a second, and `asysvrg --help` needs none of it.
+_HOMES = {
+    "ACCURATE": "accurate",
+    "MPI": "distributed.backend",
+    "AsySVRGClassifier": "estimators",
+    "AsySVRGRegressor": "estimators",
+    "RobustClip": "preprocessing",
+    "load": "store.model",
+    "show_config": "config",
+}
+_MODULES = ("data",)
 
 __all__ = [
     "ACCURATE",
@@ -28,6 +46,20 @@ __all__ = [
     "AsySVRGRegressor",
     "RobustClip",
     "__version__",
+    "data",
     "load",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"asysvrg.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'asysvrg' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"asysvrg.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,7 +1,18 @@
-"""`python -m asysvrg` is `asysvrg`."""
+"""The command `asysvrg`, also as `python -m asysvrg`. What the options alone answer imports nothing else."""
 
 import sys
+from collections.abc import Sequence
 
-from asysvrg.cli import main
+from asysvrg import options
 
-sys.exit(main())
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code, see `asysvrg.cli.run`."""
+    args = options.parser().parse_args(argv)
+    from asysvrg.cli import run  # here: scikit-learn takes long to import
+
+    return run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

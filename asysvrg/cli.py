@@ -203,15 +203,14 @@ class _Messages:
         self.say(f"asysvrg: warning: {message}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `asysvrg`; returns the exit code.
+def run(args: argparse.Namespace) -> int:
+    """Runs a command; returns the exit code.
 
     0: done. 1: standard output took no more (a full disk; but a reader that has gone away is no error). 2: bad input.
     3: the server was lost, or all workers. 130: interrupted. 143: interrupted by SIGTERM. Errors are one line on
     stderr.
     """
     streams.occupy()
-    args = options.parser().parse_args(argv)
     messages = _Messages(args)
     with warnings.catch_warnings(), _sigterm_interrupts() as came:
         warnings.showwarning = messages.warn
@@ -247,12 +246,14 @@ def _info(_: argparse.Namespace) -> int:
     return 0
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses and runs a command; returns the exit code."""
+    return run(options.parser().parse_args(argv))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "launch": launch.launch,
     "predict": predict,
     "info": _info,
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

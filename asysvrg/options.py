@@ -1,42 +1,69 @@
-"""The options of the command `asysvrg`. Those of `train` that are parameters come from their tables."""
+"""The options of the command `asysvrg`. Those of `train` that are parameters come from their tables.
+
+The options of a command are made when it is parsed: their tables import scikit-learn.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from asysvrg import __version__
-from asysvrg.distributed import launch
-from asysvrg.distributed.backend import MPI
-from asysvrg.kinds import add_options, entries
-from asysvrg.parameters import Parameters
+from asysvrg._version import __version__
 
 BAD_INPUT = 2
 DATA_HOME = {"metavar": "DIR", "help": "where named sets are looked up (ASYSVRG_DATA_HOME)"}
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage before it."""
+    """Says what is wrong in one line, without the usage before it. `fill` adds the options when they are needed."""
+
+    def __init__(self, *, fill: Callable[[Parser], None] | None = None, **options: Any):
+        super().__init__(**options)
+        self._fill = fill
+
+    def filled(self) -> Parser:
+        """This parser, with its options."""
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's own."""
+        return super(Parser, self.filled()).parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        """One line, and the exit code of bad input."""
         self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of all commands."""
     parser = Parser(prog="asysvrg", description="Asynchronous variance-reduced training of neural networks on CPUs.")
     parser.add_argument("--version", action="version", version=f"asysvrg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_train(commands.add_parser("train", help="train a network", description="Trains a network on DATA."))
-    _add_predict(
-        commands.add_parser("predict", help="predict with a saved model", description="Predicts the rows of DATA.")
+    commands.add_parser("train", help="train a network", description="Trains a network on DATA.", fill=_add_train)
+    commands.add_parser(
+        "predict", help="predict with a saved model", description="Predicts the rows of DATA.", fill=_add_predict
     )
-    launch.add_command(commands)
+    launch = commands.add_parser(
+        "launch",
+        help="train on several processes or machines",
+        description="Starts one server, or train's --servers, and K workers by MPI, and survives the loss of workers.",
+        usage="asysvrg launch -n K [options] train ...",
+        fill=_add_launch,
+    )
+    launch.set_defaults(train=commands.choices["train"])
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
     return parser
 
 
 def _add_train(train: argparse.ArgumentParser) -> None:
+    from asysvrg.distributed.backend import MPI
+    from asysvrg.kinds import add_options
+    from asysvrg.parameters import Parameters
+
     train.add_argument(
         "data",
         nargs="?",
@@ -79,6 +106,16 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
     predict.add_argument("--data-home", **DATA_HOME)
 
 
+def _add_launch(launch: argparse.ArgumentParser) -> None:
+    launch.add_argument("-n", type=int, required=True, metavar="K", dest="workers", help="workers")
+    launch.add_argument("--hosts", metavar="A,B,...", help="machines; the first one, with the server, is this one")
+    launch.add_argument("--mpiexec", metavar="FILE", help="another mpiexec than the one beside this Python")
+    launch.add_argument(
+        "--mpiexec-args", default="", metavar="'...'", help="further arguments of mpiexec, in one string"
+    )
+    launch.add_argument("arguments", nargs=argparse.REMAINDER, metavar="train ...", help="a command of asysvrg")
+
+
 def _add_reading(group: Any) -> None:
     group.add_argument("--delimiter", metavar="CHAR", help="between columns of a CSV file: ; tab ... (default: found)")
     group.add_argument("--decimal", default=".", choices=[".", ","], help="decimal point of a CSV file (default: .)")
@@ -103,6 +140,10 @@ def estimator_parameters(args: argparse.Namespace) -> dict[str, Any]:
     ValueError
         For an option of `MPI` without --backend mpi.
     """
+    from asysvrg.distributed.backend import MPI
+    from asysvrg.kinds import entries
+    from asysvrg.parameters import Parameters
+
     given = {name: getattr(args, name) for name, entry in entries(Parameters).items() if entry.option}
     ranks = {name: getattr(args, name) for name in entries(MPI)}
     if args.backend == "mpi":

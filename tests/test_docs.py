@@ -66,7 +66,7 @@ def test_command_line_page_has_each_option():
                 if args.command == "launch":
                     commands["train"].parse_args(args.arguments[1:])
     for each in commands.values():
-        known |= {name for action in each._actions for name in action.option_strings if name.startswith("--")}
+        known |= {name for action in each.filled()._actions for name in action.option_strings if name.startswith("--")}
     assert known - seen - {"--help"} == set()
 
 

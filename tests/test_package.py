@@ -119,6 +119,44 @@ def test_imports_go_down_only(module):
     assert not upward, f"asysvrg/{module} imports {sorted(upward)}, which is not below it"
 
 
+HEAVY = ("numpy", "scipy", "sklearn", "pandas", "matplotlib", "mpi4py", "pyarrow")
+
+
+@pytest.mark.parametrize(
+    ("code", "allowed"),
+    [
+        ("import asysvrg", set()),
+        ("import asysvrg; dir(asysvrg); asysvrg.__version__", set()),
+        ("from asysvrg.__main__ import main; main(['--help'])", set()),
+        ("from asysvrg.__main__ import main; main(['--version'])", set()),
+        ("from asysvrg.__main__ import main; main(['no-such-command'])", set()),
+        # scikit-learn imports SciPy, and pandas where it is installed.
+        ("from asysvrg import AsySVRGClassifier", {"numpy", "scipy", "sklearn", "pandas"}),
+        ("from asysvrg.__main__ import main; main(['train', 'iris', '--max-iter', '1', '--quiet', '--n-jobs', '1'])",
+         {"numpy", "scipy", "sklearn", "pandas"}),
+    ],
+)  # fmt: skip
+def test_imports_what_is_used_only(code, allowed):
+    """`asysvrg --help` takes no longer than Python and argparse."""
+    code = f"""
+import sys
+try:
+    {code}
+except SystemExit:
+    pass
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    found = run(sys.executable, "-c", code, cwd=ROOT, PYTHONPATH=str(PACKAGE.parent)).splitlines()[-1]
+    assert set(ast.literal_eval(found)) <= allowed
+
+
+def test_all_public_names_are_there():
+    assert {name for name in asysvrg.__all__ if getattr(asysvrg, name, None) is None} == set()
+    assert set(asysvrg.__all__) <= set(dir(asysvrg))
+    with pytest.raises(AttributeError, match="no attribute 'AsySVRG'"):
+        asysvrg.__getattr__("AsySVRG")
+
+
 @pytest.mark.parametrize(
     ("pattern", "places"),
     [

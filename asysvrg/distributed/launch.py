@@ -273,31 +273,13 @@ def start(
                 signal.signal(number, handler)
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Adds `launch` to the commands of `asysvrg`."""
-    parser = commands.add_parser(
-        "launch",
-        help="train on several processes or machines",
-        description="Starts one server, or train's --servers, and K workers by MPI, and survives the loss of workers.",
-        usage="asysvrg launch -n K [options] train ...",
-    )
-    parser.add_argument("-n", type=int, required=True, metavar="K", dest="workers", help="workers")
-    parser.add_argument("--hosts", metavar="A,B,...", help="machines; the first one, with the server, is this one")
-    parser.add_argument("--mpiexec", metavar="FILE", help="another mpiexec than the one beside this Python")
-    parser.add_argument(
-        "--mpiexec-args", default="", metavar="'...'", help="further arguments of mpiexec, in one string"
-    )
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="train ...", help="a command of asysvrg")
-    parser.set_defaults(parsers=commands.choices)
-
-
 def launch(args: argparse.Namespace) -> int:
     """Runs `asysvrg launch`. Returns the exit code."""
     if args.workers < 1:
         raise ValueError(f"-n {args.workers}: at least one worker is needed, beside the server")
     if args.arguments[:1] != ["train"]:
         raise ValueError(f"what to launch is 'train ...', not {shlex.join(args.arguments) or 'nothing'!r}")
-    train = args.parsers["train"].parse_args(args.arguments[1:])
+    train = args.train.parse_args(args.arguments[1:])
     if train.servers < 1:
         raise ValueError(f"--servers {train.servers}: at least one is needed")
     launcher = find(args.mpiexec)
