@@ -67,8 +67,16 @@ def train(args: argparse.Namespace) -> int:
         model = kind(**parameters)
         if args.dry_run:
             return _say_plan(model._plan(sets.X_train, sets.y_train))
-        model._fit(sets.X_train, sets.y_train, test=(sets.X_test, sets.y_test))  # the test set decides nothing
-    return _report(args, model, sets.name) if shows else 0
+        interrupted = False
+        try:
+            model._fit(sets.X_train, sets.y_train, test=(sets.X_test, sets.y_test))  # the test set decides nothing
+        except KeyboardInterrupt:
+            interrupted = True
+            if not hasattr(model, "stopped_"):  # there is no model yet
+                raise
+    if not shows:
+        return 0
+    return _report(args, model, sets.name) or INTERRUPTED * interrupted
 
 
 def _say_plan(plan: Plan) -> int:
@@ -89,7 +97,7 @@ def _report(args: argparse.Namespace, model: Any, name: str) -> int:
     print(table(history["epochs"], title))
     print(f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}")
     if settings["early_stopping"]:
-        kept = min(reversed(history["epochs"]), key=lambda row: row["validation_error"])
+        kept = min(reversed(history["epochs"]), key=lambda row: (row["partial"], row["validation_error"]))
         test = "" if kept["test_error"] is None else f", test error {kept['test_error']:.4f}"
         print(f"parameters of epoch {kept['epoch']}: validation error {kept['validation_error']:.4f}{test}")
     for row in history["epochs"]:

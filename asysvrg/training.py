@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from asysvrg.core.control import OutOfTime, seconds_left
 from asysvrg.core.loop import Outcome, minimize
 from asysvrg.core.network import DEGREE_OF_LOSS, KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
@@ -200,7 +201,10 @@ def train(
         def tell(row: dict[str, Any]) -> bool:
             return bool(show(row)) or (callback is not None and callback(row, scaling.unscaled(network, x)))
 
-        rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
+        try:
+            rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
+        except OutOfTime:
+            rate = None
         trace = Trace(config | _described(settings, network, plan, objective.n, session) | {"learning_rate": rate})
         if checkpoint is not None:
             checkpoint.restore(trace)
@@ -277,7 +281,7 @@ def _schedule(
     settings: Settings,
     network: Network,
     plan: Plan,
-    rate: float,
+    rate: float | None,
     start: Start,
     *,
     seed: int,
@@ -289,7 +293,7 @@ def _schedule(
         max_iter=settings.max_iter,
         inner_steps=plan.inner_steps,
         sgd_epochs=plan.sgd_epochs,
-        learning_rate=rate * start.factor,
+        learning_rate=0.0 if rate is None else rate * start.factor,  # without time for it there is none for an epoch
         decay=plan.decay,
         restart=plan.restart,
         evaluated=plan.evaluated,
@@ -300,7 +304,7 @@ def _schedule(
         error_tol=settings.tol,
         error_noise=lambda error: _noise(error, validation, KIND_OF_LOSS[network.loss] == "reals"),
         target_loss=settings.target_loss,
-        max_time=settings.max_time,
+        max_time=seconds_left(),
         most_growth=plan.most_growth,
         first=start.epoch,
         seed=seed,

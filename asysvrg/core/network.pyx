@@ -3,7 +3,6 @@
 
 from cython.parallel cimport prange
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint16_t, uintptr_t
 from libc.string cimport memset
@@ -11,8 +10,6 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 import math
 import os
-import threading
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -22,6 +19,9 @@ from asysvrg.core._csrc cimport (
     asv_kernels_f32, asv_kernels_f64, asv_kind_of_loss, asv_loss_name, asv_network, asv_now, asv_openmp_version,
     asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
 )
+from asysvrg.core.control cimport start_control
+
+from asysvrg.core.control import OutOfTime, last_moment, reraise
 
 # Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
 ACTIVATIONS = {asv_activation_name(k).decode(): k for k in range(ASV_ACTIVATION_COUNT)}
@@ -103,45 +103,6 @@ def from_half(half, double scale, out):
     kernels_of(out.dtype).from_half(
         <const uint16_t *>address(half, np.uint16, (n,)), n, scale, address(out, out.dtype, (n,))
     )
-
-
-_thread = threading.local()  # `pending`: what a signal handler raised here; `event`: stops kernels of this thread
-
-
-@contextmanager
-def stopped_by(event):
-    """Kernels that this thread calls inside end soon after the event is set, by a KeyboardInterrupt.
-
-    Python gives signals to its main thread only.
-    """
-    _thread.event = event
-    try:
-        yield
-    finally:
-        del _thread.event
-
-
-cdef int poll() noexcept with gil:
-    """Runs Python's signal handlers; what they raise is kept for `reraise`."""
-    event = getattr(_thread, "event", None)
-    try:
-        PyErr_CheckSignals()
-        return event is not None and event.is_set()
-    except BaseException as error:
-        _thread.pending = error
-        return 1
-
-
-cdef void start_control(asv_control *control, double deadline):
-    control.poll = poll
-    control.next_poll = 0
-    control.deadline = deadline
-    control.stop = 0
-
-
-def reraise():
-    """Raises what a signal handler raised while a kernel ran."""
-    raise _thread.__dict__.pop("pending", KeyboardInterrupt())
 
 
 cdef class Network:
@@ -270,6 +231,11 @@ cdef class Network:
         -------
         loss, errors : float
             Weighted sums: the loss; misclassified samples or squared residuals.
+
+        Raises
+        ------
+        OutOfTime
+            At the end of this thread's time limit (`control.time_limit`), unless outputs are wanted.
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
@@ -309,7 +275,7 @@ cdef class Network:
             sweep.gradient = gradient + k * gradient_stride if gradient != NULL else NULL
             sweep.cache = kept
             sweep.outputs = out
-        start_control(&control, INFINITY)
+        start_control(&control, INFINITY if outputs is not None else last_moment())
         if outputs is not None:  # a look at signals takes Python's lock, for which others wait
             control.next_poll = asv_now() + ASV_POLL_SECONDS
         for k in prange(blocks, num_threads=threads, schedule="dynamic", chunksize=1, nogil=True):
@@ -325,6 +291,9 @@ cdef class Network:
             sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
             loss += sweep.loss
             errors += sweep.errors
+            count -= sweep.evaluated
+        if count > 0:
+            raise OutOfTime
         return loss, errors
 
 
