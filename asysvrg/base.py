@@ -25,6 +25,7 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
+from asysvrg.kinds import plain
 from asysvrg.method import Choice, chosen_by_validation, held_out
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
@@ -82,7 +83,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     @with_callbacks
     def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None)):
         """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`."""
-        if self.n_models != 1:
+        if not isinstance(self.n_models, Integral) or self.n_models != 1:
             return self._fit_several(X, y, sample_weight, X_val, y_val, callback, test)
         with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
             job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, test=test)
@@ -128,8 +129,9 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
     def _plan(self, X: Any, y: Any) -> Plan:
         """The plan of `fit` with these arguments, of the samples of this rank."""
-        job = self._prepare(None, check(self), X, y, None, None, None)
-        return prepare(job["settings"], job["network"], job["samples"], job["early_stopping"]).plan
+        with self._checked(None) as settings:
+            job = self._prepare(None, settings, X, y, None, None, None)
+            return prepare(job["settings"], job["network"], job["samples"], job["early_stopping"]).plan
 
     def _prepare(
         self, session, settings, X, y, sample_weight, X_val, y_val, *, test=(None, None), partial=False, classes=None
@@ -154,7 +156,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         else:
             network = self._new_network(settings)
             start = Start() if before is None else self._again(before, network)
-        random_state = script.agreed_random_state(session, check_random_state(self.random_state))
+        random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
         validation, tested = self._others(X_val, y_val, "X_val", "y_val"), self._others(*test, "X_test", "y_test")
         needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
         X, y, weight = inputs.counted(X, y, weight)
@@ -171,6 +173,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
                 settings = replace(settings, cache_bytes=max(settings.cache_bytes - copied, 0.0))
         elif tested is None:
             tested = validation
+        if session is not None:
+            settings = replace(settings, threads=cpu.team(settings.threads))
         samples, placement = script.agreed_samples(
             session,
             settings.backend,
@@ -195,7 +199,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             "start": start,
             "session": session,
             "config": self._config(),
-            "verbose": self.verbose and (session is None or session.rank == 0),
+            "verbose": bool(settings.verbose) and (session is None or session.rank == 0),
         }
 
     def _held_out(
@@ -213,9 +217,9 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         return (False, why), (X, y, weight), None
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
-        if self.n_models != 1:
-            raise ValueError(f"partial_fit trains one network; got n_models={self.n_models!r}")
         with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
+            if settings.n_models != 1:
+                raise ValueError(f"partial_fit trains one network; got n_models={settings.n_models}")
             job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
             earlier = None if job["start"].x is None else self.history_
             outcome, trace = train(**job, callback=None)
@@ -317,5 +321,5 @@ def _one_epoch(settings: Settings, epoch: int) -> Settings:
 
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
-    value = value.item() if isinstance(value, np.generic) else value
+    value = plain(value)
     return value if isinstance(value, (int, float, str, type(None))) else str(value)

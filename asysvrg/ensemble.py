@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 
 from asysvrg.core import cpu
 from asysvrg.core.control import stopped_by
+from asysvrg.kinds import plain
 
 LOOKS = 0.2  # seconds between two looks at signals
 # Attributes that a model of several networks takes from its first network.
@@ -23,7 +24,9 @@ SHARED = {"_network", "_loss", "coefs_", "intercepts_", "history_", "classes_", 
 
 def members_of(model: Any) -> list[Any]:
     """Copies of an estimator, one for each of its networks. With `warm_start` they are those of the fit before."""
-    seeds = check_random_state(model.random_state).randint(np.iinfo(np.int32).max, size=model.n_models)
+    seeds = check_random_state(plain(model.random_state)).randint(
+        np.iinfo(np.int32).max, size=int(plain(model.n_models))
+    )
     before = getattr(model, "estimators_", []) if model.warm_start else []
     if before and len(before) != model.n_models:
         raise ValueError(f"warm_start needs as many networks as the fit before, {len(before)}; got {model.n_models}")
@@ -41,7 +44,7 @@ def members_of(model: Any) -> list[Any]:
 
 def networks_at_once(model: Any) -> int:
     """How many networks train at the same time: one on each core. The ranks of an MPI job train one at a time."""
-    return min(model.n_models, cpu.count(model.n_jobs)) if model.backend == "threads" else 1
+    return min(int(plain(model.n_models)), cpu.count(model.n_jobs)) if model.backend == "threads" else 1
 
 
 def train_all(

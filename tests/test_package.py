@@ -23,8 +23,8 @@ PACKAGE = ROOT / "asysvrg"
 IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
-    {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions", "core.warn"}
-    | {"accurate", "distributed._message", "distributed.rank_wrapper"},
+    {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions", "core.memory"}
+    | {"accurate", "core.warn", "distributed._message", "distributed.rank_wrapper"},
     {"core.control"},
     {
         "preprocessing",

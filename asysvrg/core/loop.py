@@ -341,7 +341,7 @@ def minimize(
             if previous is None and not _finite(snapshot):
                 raise ValueError(
                     "the loss or its gradient is not finite at the initial parameters: scale the input "
-                    "(for example with StandardScaler), or use dtype='float64'"
+                    "(for example with StandardScaler), give a smaller alpha, or use dtype='float64'"
                 )
             stopped = None
             if start is not None and number == start.epoch:

@@ -193,7 +193,9 @@ class Objective:
     def _columns(self) -> Iterator[np.ndarray]:
         """Each layer's alpha as a column: one for each row, or a single one for all."""
         inputs = self.network.widths[0]
-        alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1).astype(self.network.dtype)[:, None]
+        alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1)
+        with np.errstate(over="ignore"):  # the epoch loop reports it
+            alpha = alpha.astype(self.network.dtype)[:, None]
         first = alpha[:inputs]
         yield first[:1] if first.min() == first.max() else first
         yield from alpha[inputs:, None]
