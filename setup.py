@@ -96,6 +96,7 @@ def extensions():
     return cythonize(
         [
             extension("core.network", sorted(glob("csrc/*.c"))),
+            extension("core.control", []),
             extension("core.draws", []),
             extension("core.inner", []),
             extension("distributed._message", []),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from numbers import Integral
 from typing import Any
@@ -14,12 +18,14 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from asysvrg import ensemble, inputs
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
+from asysvrg.core.control import time_limit
 from asysvrg.core.loop import Outcome
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
+from asysvrg.kinds import plain
 from asysvrg.method import Choice, chosen_by_validation, held_out
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
@@ -67,51 +73,74 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         ------
         ValueError, TypeError
             For parameters or data that cannot be trained on, before any thread starts.
+        KeyboardInterrupt
+            After Ctrl-C, so that a search that has called `fit` ends, too. From the first row of `history_` on, the
+            estimator is then fitted: it has the parameters with the lowest loss so far, and `stopped_` is
+            "interrupted".
         """
         return self._fit(X, y, sample_weight, X_val, y_val, callback)
 
     @with_callbacks
     def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None)):
         """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`."""
-        if self.n_models != 1:
+        if not isinstance(self.n_models, Integral) or self.n_models != 1:
             return self._fit_several(X, y, sample_weight, X_val, y_val, callback, test)
-        with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
-            job = self._prepare(session, X, y, sample_weight, X_val, y_val, test=test)
+        with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
+            job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, test=test)
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
             hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
-            self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))
-            hooks.end()
+            outcome, trace = train(**job, callback=hooks.row if hooks.active else None)
+            self._set_fitted(job, outcome, trace)
+            hooks.end(interrupted=outcome.reason == "interrupted")
+        _pass_on(outcome)
         return self
+
+    @contextmanager
+    def _checked(self, session: Any) -> Iterator[Settings]:
+        """The checked parameters. What is done inside has their `max_time`, which of several ranks rank 0 looks at."""
+        settings = check(self)
+        with time_limit(math.inf if session is not None and session.rank else settings.max_time), cpu.one_blas_thread():
+            yield settings
 
     def _fit_several(self, X, y, sample_weight, X_val, y_val, callback, test):
         """`fit` where there is more than one network. They share one converted X."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        check(self)
-        X, y = self._validate(X, y, reset=True)
-        X_val, X_test = (None if other is None else self._check_X(other, self.dtype) for other in (X_val, test[0]))
+        settings = check(self)
+        end = time.monotonic() + settings.max_time
+        with time_limit(settings.max_time):
+            X, y = self._validate(X, y, reset=True)
+            X_val, X_test = (None if other is None else self._check_X(other, self.dtype) for other in (X_val, test[0]))
         test = X_test, test[1]
         members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
+        at_once = ensemble.networks_at_once(self)
 
         def train(number: int, member: Any) -> None:
+            if self.max_time is not None:
+                turns = math.ceil((len(members) - number) / at_once)  # of this member and those after it
+                member.set_params(max_time=max(0.0, end - time.monotonic()) / turns)
             member._fit(X, y, sample_weight, X_val, y_val, told and told.of(number), test)
 
-        ensemble.take_over(self, ensemble.train_all(members, train, ensemble.networks_at_once(self)))
+        fitted, interrupt = ensemble.train_all(members, train, at_once)
+        ensemble.take_over(self, fitted)
+        if interrupt is not None:
+            self.stopped_ = "interrupted"
+            raise interrupt
         return self
 
     def _plan(self, X: Any, y: Any) -> Plan:
         """The plan of `fit` with these arguments, of the samples of this rank."""
-        job = self._prepare(None, X, y, None, None, None)
-        return prepare(job["settings"], job["network"], job["samples"], job["early_stopping"]).plan
+        with self._checked(None) as settings:
+            job = self._prepare(None, settings, X, y, None, None, None)
+            return prepare(job["settings"], job["network"], job["samples"], job["early_stopping"]).plan
 
     def _prepare(
-        self, session, X, y, sample_weight, X_val, y_val, *, test=(None, None), partial=False, classes=None
+        self, session, settings, X, y, sample_weight, X_val, y_val, *, test=(None, None), partial=False, classes=None
     ) -> dict[str, Any]:
         """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
 
         Returns the arguments of `train`.
         """
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
-        settings = check(self)
         goes_on = partial and hasattr(self, "coefs_")
         before = self._before() if self.warm_start and not partial else None
         X, y = self._validate(X, y, reset=not goes_on)
@@ -127,7 +156,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         else:
             network = self._new_network(settings)
             start = Start() if before is None else self._again(before, network)
-        random_state = script.agreed_random_state(session, check_random_state(self.random_state))
+        random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
         validation, tested = self._others(X_val, y_val, "X_val", "y_val"), self._others(*test, "X_test", "y_test")
         needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
         X, y, weight = inputs.counted(X, y, weight)
@@ -144,6 +173,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
                 settings = replace(settings, cache_bytes=max(settings.cache_bytes - copied, 0.0))
         elif tested is None:
             tested = validation
+        if session is not None:
+            settings = replace(settings, threads=cpu.team(settings.threads))
         samples, placement = script.agreed_samples(
             session,
             settings.backend,
@@ -168,7 +199,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             "start": start,
             "session": session,
             "config": self._config(),
-            "verbose": self.verbose and (session is None or session.rank == 0),
+            "verbose": bool(settings.verbose) and (session is None or session.rank == 0),
         }
 
     def _held_out(
@@ -186,14 +217,16 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         return (False, why), (X, y, weight), None
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
-        if self.n_models != 1:
-            raise ValueError(f"partial_fit trains one network; got n_models={self.n_models!r}")
-        with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
-            job = self._prepare(session, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
+        with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
+            if settings.n_models != 1:
+                raise ValueError(f"partial_fit trains one network; got n_models={settings.n_models}")
+            job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
             earlier = None if job["start"].x is None else self.history_
-            self._set_fitted(job, *train(**job, callback=None))
+            outcome, trace = train(**job, callback=None)
+            self._set_fitted(job, outcome, trace)
         if earlier is not None:
             self.history_ = joined(earlier, self.history_)
+        _pass_on(outcome)
 
     def _new_network(self, settings: Settings) -> Network:
         widths = (self.n_features_in_, *settings.hidden_layer_sizes, self.n_outputs_)
@@ -268,6 +301,12 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         return Samples(X, y)
 
 
+def _pass_on(outcome: Outcome) -> None:
+    """Raises what interrupted a run, on each rank: whoever called `fit`, as a grid search, is to end, too."""
+    if outcome.reason == "interrupted":
+        raise outcome.interrupt or KeyboardInterrupt
+
+
 def _one_epoch(settings: Settings, epoch: int) -> Settings:
     """For `partial_fit`: the caller decides when to stop and what to keep. Nobody knows which epoch is the last."""
     if settings.decay == "linear":
@@ -282,5 +321,5 @@ def _one_epoch(settings: Settings, epoch: int) -> Settings:
 
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
-    value = value.item() if isinstance(value, np.generic) else value
+    value = plain(value)
     return value if isinstance(value, (int, float, str, type(None))) else str(value)

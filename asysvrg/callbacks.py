@@ -54,13 +54,16 @@ class Hooks:
         stop = self.function is not None and bool(self.function(row))
         if self.task is not None:
             fitted = {"reconstruction_attributes": lambda: self._fitted(row, x)}
-            stop = bool(self.task.call_on_fit_task_end(**self.about, **fitted)) or stop
+            task, self.task = self.task, None
+            stop = bool(task.call_on_fit_task_end(**self.about, **fitted)) or stop
         if self.watched and not stop and row["epoch"] < self.epochs:
             self.task = self.fit.subcontext(task_name="epoch").call_on_fit_task_begin(**self.about)
         return stop
 
-    def end(self) -> None:
-        """Calls them after the last epoch, when the estimator is fitted."""
+    def end(self, *, interrupted: bool) -> None:
+        """Calls them after the last epoch, when the estimator is fitted; after an interrupted one, of that, too."""
+        if interrupted and self.task is not None:
+            self.task.call_on_fit_task_end(**self.about, reconstruction_attributes=dict)
         if self.fit is not None:
             self.fit.call_on_fit_task_end(**self.about, reconstruction_attributes=dict)
 

@@ -71,9 +71,17 @@ def train(args: argparse.Namespace) -> int:
         )
         if args.dry_run:
             return _say_plan(model._plan(X, y))
-        model._fit(X, y, test=test)  # the test set decides nothing
+        interrupted = False
+        try:
+            model._fit(X, y, test=test)  # the test set decides nothing
+        except KeyboardInterrupt:
+            interrupted = True
+            if not hasattr(model, "stopped_"):  # there is no model yet
+                raise
         model.schema_ = sets.schema.as_dict()
-    return _report(args, model, sets.name) if shows else 0
+    if not shows:
+        return 0
+    return _report(args, model, sets.name) or INTERRUPTED * interrupted
 
 
 def _say_plan(plan: Plan) -> int:
@@ -121,7 +129,7 @@ def _closing_lines(model: Any, name: str, shape: str) -> Iterator[str]:
     yield table(history["epochs"], title)
     yield f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}"
     if settings["early_stopping"]:
-        kept = min(reversed(history["epochs"]), key=lambda row: row["validation_error"])
+        kept = min(reversed(history["epochs"]), key=lambda row: (row["partial"], row["validation_error"]))
         test = "" if kept["test_error"] is None else f", test error {kept['test_error']:.4f}"
         yield f"parameters of epoch {kept['epoch']}: validation error {kept['validation_error']:.4f}{test}"
     for row in history["epochs"]:

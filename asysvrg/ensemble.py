@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -15,7 +14,8 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from asysvrg.core import cpu
-from asysvrg.core.network import stopped_by
+from asysvrg.core.control import stopped_by
+from asysvrg.kinds import plain
 
 LOOKS = 0.2  # seconds between two looks at signals
 # Attributes that a model of several networks takes from its first network.
@@ -24,7 +24,9 @@ SHARED = {"_network", "_loss", "coefs_", "intercepts_", "history_", "classes_", 
 
 def members_of(model: Any) -> list[Any]:
     """Copies of an estimator, one for each of its networks. With `warm_start` they are those of the fit before."""
-    seeds = check_random_state(model.random_state).randint(np.iinfo(np.int32).max, size=model.n_models)
+    seeds = check_random_state(plain(model.random_state)).randint(
+        np.iinfo(np.int32).max, size=int(plain(model.n_models))
+    )
     before = getattr(model, "estimators_", []) if model.warm_start else []
     if before and len(before) != model.n_models:
         raise ValueError(f"warm_start needs as many networks as the fit before, {len(before)}; got {model.n_models}")
@@ -36,23 +38,24 @@ def members_of(model: Any) -> list[Any]:
             own["n_jobs"] = max(1, cpu.count(model.n_jobs) // at_once)
         if model.checkpoint_dir is not None:
             own["checkpoint_dir"] = Path(model.checkpoint_dir) / f"network-{i}"
-        if model.max_time is not None:
-            own["max_time"] = model.max_time / math.ceil(model.n_models / at_once)
         member.set_params(**own)
     return members
 
 
 def networks_at_once(model: Any) -> int:
     """How many networks train at the same time: one on each core. The ranks of an MPI job train one at a time."""
-    return min(model.n_models, cpu.count(model.n_jobs)) if model.backend == "threads" else 1
+    return min(int(plain(model.n_models)), cpu.count(model.n_jobs)) if model.backend == "threads" else 1
 
 
-def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once: int) -> list[Any]:
+def train_all(
+    members: Sequence[Any], train: Callable[[int, Any], Any], at_once: int
+) -> tuple[list[Any], KeyboardInterrupt | None]:
     """Calls `train` with each member and its number, `at_once` at the same time; returns the fitted members.
 
-    Ctrl-C stops all of them. A member that has recorded parameters by then keeps its best ones and counts as fitted.
+    Ctrl-C stops all of them, and is returned, too. A member that has recorded parameters by then keeps its best ones
+    and counts as fitted; if there is none, Ctrl-C is raised.
     """
-    event, futures = threading.Event(), []
+    event, futures, interrupt = threading.Event(), [], None
 
     def trained(number: int, member: Any) -> None:
         try:
@@ -61,8 +64,6 @@ def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once:
         except BaseException:
             event.set()  # the others' work is in vain
             raise
-        if member.stopped_ == "interrupted":
-            event.set()
 
     # Networks that train one after the other use the caller's own thread: MPI and Python's signal handlers need that.
     with ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
@@ -76,18 +77,21 @@ def train_all(members: Sequence[Any], train: Callable[[int, Any], Any], at_once:
                 # In steps, since a signal that another thread receives does not wake this one.
                 while wait(futures, LOOKS, FIRST_EXCEPTION).not_done and not event.is_set():
                     pass
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as raised:
+            interrupt = raised
             event.set()
         if pool is not None:
             pool.shutdown(cancel_futures=event.is_set())
             for future in futures:
                 error = None if future.cancelled() else future.exception()
-                if error is not None and not isinstance(error, KeyboardInterrupt):
+                if isinstance(error, KeyboardInterrupt):
+                    interrupt = interrupt or error
+                elif error is not None:
                     raise error
     fitted = [member for member in members if hasattr(member, "coefs_")]
-    if not fitted:
-        raise KeyboardInterrupt
-    return fitted
+    if interrupt is not None and not fitted:
+        raise interrupt
+    return fitted, interrupt
 
 
 class Told:
@@ -114,5 +118,4 @@ def take_over(model: Any, members: Sequence[Any]) -> None:
         setattr(model, name, vars(members[0])[name])
     model.n_iter_ = max(member.n_iter_ for member in members)
     model.loss_ = float(np.mean([member.loss_ for member in members]))
-    reasons = [member.stopped_ for member in members]
-    model.stopped_ = "interrupted" if "interrupted" in reasons else reasons[0]
+    model.stopped_ = members[0].stopped_

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.utils.validation import check_scalar
 
 MAX_INT = 2**31 - 1  # the largest count that the kernels take
+MOST_STEPS = 10**8  # updates of an epoch, which have a rate and a delay each
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,16 @@ def entries(table: type) -> dict[str, SimpleNamespace]:
 
 def checked(table: type, values: Any) -> dict[str, Any]:
     """The attributes of `values` that the table names, each checked by its kind, or None where that is allowed."""
-    given = {name: (getattr(values, name), entry) for name, entry in entries(table).items()}
+    given = {name: (plain(getattr(values, name)), entry) for name, entry in entries(table).items()}
     return {
         name: None if value is None and entry.unset else entry.kind.check(value, name)
         for name, (value, entry) in given.items()
     }
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars and arrays without dimensions as Python's numbers, booleans and strings; others as they are."""
+    return value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
 
 
 def documented(table: type) -> str:
@@ -110,18 +116,22 @@ def number(
 
     def check(value: Any, name: str) -> float:
         check_scalar(value, name, Real, min_val=low, max_val=high, include_boundaries=ends)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is beyond the range of floats; a finite number is expected") from None
         if math.isnan(value) or (finite and math.isinf(value)):
             raise ValueError(f"{name} is {value}; a finite number is expected")
-        return float(value)
+        return value
 
     return Kind("float", check, {"type": float, "metavar": "X"})
 
 
-def integer(low: int) -> Kind:
-    """A whole number of at least `low`."""
+def integer(low: int, high: int = MAX_INT) -> Kind:
+    """A whole number from `low` to `high`."""
 
     def check(value: Any, name: str) -> int:
-        return int(check_scalar(value, name, Integral, min_val=low, max_val=MAX_INT))
+        return int(check_scalar(value, name, Integral, min_val=low, max_val=high))
 
     return Kind("int", check, {"type": int, "metavar": "N"})
 
@@ -130,20 +140,31 @@ def flag() -> Kind:
     """True or False; an option without a value."""
 
     def check(value: Any, name: str) -> bool:
-        if not isinstance(value, bool | np.bool_):
+        if not isinstance(value, bool):
             raise TypeError(f"{name} is True or False; got {value!r}")
-        return bool(value)
+        return value
 
     return Kind("bool", check, {"action": "store_true"})
+
+
+def verbosity() -> Kind:
+    """True, False, or a whole number, of which 0 is False."""
+
+    def check(value: Any, name: str) -> int:
+        if not isinstance(value, Integral) or value < 0:
+            raise TypeError(f"{name} is True, False or a whole number of at least 0; got {value!r}")
+        return int(value)
+
+    return Kind("bool or int", check, {})
 
 
 def flag_or(word: str) -> Kind:
     """True, False or the word; an option without a value, and its opposite."""
 
     def check(value: Any, name: str) -> bool | str:
-        if value is None or not (value == word if isinstance(value, str) else isinstance(value, bool | np.bool_)):
+        if not (value == word if isinstance(value, str) else isinstance(value, bool)):
             raise TypeError(f"{name} is True, False or {word!r}; got {value!r}")
-        return value if isinstance(value, str) else bool(value)
+        return value
 
     return Kind(f'bool or "{word}"', check, {"action": argparse.BooleanOptionalAction})
 
@@ -153,7 +174,7 @@ def one_of(*known: str | None) -> Kind:
     words = [word for word in known if word is not None]
 
     def check(value: Any, name: str) -> str | None:
-        if value not in known:
+        if not isinstance(value, str | None) or value not in known:
             raise ValueError(f"{name} is one of {', '.join(map(str, known))}; got {value!r}")
         return value
 
@@ -184,8 +205,10 @@ def sizes() -> Kind:
     """The sizes of the hidden layers."""
 
     def check(value: Any, name: str) -> tuple[int, ...]:
+        if isinstance(value, str | bytes | Mapping | Set):
+            raise TypeError(f"{name} is a sequence of whole numbers, as (100, 50); got {value!r}")
         value = tuple(value) if isinstance(value, Iterable) else (value,)
-        return tuple(int(check_scalar(size, name, Integral, min_val=1)) for size in value)
+        return tuple(integer(1).check(plain(size), name) for size in value)
 
     def parse(text: str) -> tuple[int, ...]:
         try:
@@ -194,6 +217,18 @@ def sizes() -> Kind:
             raise argparse.ArgumentTypeError(f"{text!r} is neither sizes, as 100 or 100,50, nor none") from None
 
     return Kind("sequence of int", check, {"type": parse, "metavar": "N,N,...|none"})
+
+
+def seed() -> Kind:
+    """What scikit-learn's `check_random_state` takes."""
+
+    def check(value: Any, name: str) -> Any:
+        number = isinstance(value, Integral) and 0 <= value < 2**32
+        if not (number or value is None or value is np.random or isinstance(value, np.random.RandomState)):
+            raise ValueError(f"{name} is a whole number from 0 to 2**32 - 1, a RandomState or None; got {value!r}")
+        return value
+
+    return Kind("int, RandomState instance or None", check, {})
 
 
 def folder() -> Kind:

@@ -18,11 +18,11 @@ from asysvrg import kinds
 from asysvrg.core import cpu
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS
+from asysvrg.core.preconditioner import MOST_RANK
 from asysvrg.distributed.backend import MPI
 from asysvrg.kinds import Kind, parameter
 
-CACHE_LINE = 64  # bytes
-LINES = "lines:"  # of `coordinates`
+CACHE_LINE, LINES = 64, "lines:"  # bytes; of `coordinates`
 
 
 def _coordinates() -> Kind:
@@ -32,9 +32,10 @@ def _coordinates() -> Kind:
         if isinstance(value, str) and value == "all":
             return 0, False
         in_lines = isinstance(value, str) and value.startswith(LINES) and value[len(LINES) :].isdecimal()
+        number = int(value[len(LINES) :][:20]) if in_lines else value  # of more digits, enough to be too large
         if isinstance(value, str) and not in_lines:
             raise ValueError(f"{name} is 'all', a number of coordinates, or '{LINES}' and a number; got {value!r}")
-        return kinds.integer(1).check(int(value[len(LINES) :]) if in_lines else value, name), in_lines
+        return kinds.integer(1).check(number, name), in_lines
 
     def parse(text: str) -> Any:
         return text if text == "all" or text.startswith(LINES) else int(text)
@@ -45,7 +46,7 @@ def _coordinates() -> Kind:
 
 def _backend() -> Kind:
     def check(value: Any, name: str) -> str | MPI:
-        if isinstance(value, MPI) or value in ("threads", "mpi"):
+        if isinstance(value, MPI) or (isinstance(value, str) and value in ("threads", "mpi")):
             return MPI() if value == "mpi" else value
         raise ValueError(f"{name} is one of threads, mpi, MPI(...); got {value!r}")
 
@@ -54,7 +55,7 @@ def _backend() -> Kind:
 
 def _dtype() -> Kind:
     def check(value: Any, name: str) -> np.dtype:
-        if value not in ("float32", "float64", np.float32, np.float64):
+        if not isinstance(value, str | type | np.dtype) or value not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"{name} is float32 or float64; got {value!r}")
         return np.dtype(value)
 
@@ -139,7 +140,7 @@ class Parameters:
     max_iter: int = parameter(12, kinds.integer(1), "Epochs, of `inner_steps` updates each")
     inner_steps: int | None = parameter(
         None,
-        kinds.integer(1),
+        kinds.integer(1, kinds.MOST_STEPS),
         "Updates between two snapshots (m)",
         unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates; for '
         "SGD then (10,000 / n)^(1/4) passes, at most 2, and half of that without hidden layers",
@@ -152,7 +153,7 @@ class Parameters:
     )
     deflation: int | None = parameter(
         None,
-        kinds.integer(0),
+        kinds.integer(0, MOST_RANK),
         "Rank of the preconditioner: steps are shortened along so many principal directions of each layer's input",
         "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
         "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
@@ -274,7 +275,7 @@ class Parameters:
     )
     n_models: int = parameter(
         1,
-        kinds.integer(1),
+        kinds.integer(1, 10_000),
         "Networks that differ in their seeds, and whose outputs are averaged",
         "They train side by side, one on each core, and are in `estimators_`. Five have fewer errors than one, in "
         "classification and in regression; they take as many times the work.",
@@ -302,14 +303,14 @@ class Parameters:
     )
     random_state: Any = parameter(
         None,
-        kinds.as_given("int, RandomState instance or None"),
+        kinds.seed(),
         "Initial parameters and all draws",
         "An int determines the result, bit by bit, unless threads that do not wait are asked for "
         '(`execution="shared"`): then their timing matters, too.',
         option=False,
     )
     verbose: bool = parameter(
-        False, kinds.as_given("bool"), "Progress bar, or plain lines where the output is no terminal", option=False
+        False, kinds.verbosity(), "Progress bar, or plain lines where the output is no terminal", option=False
     )
     dtype: Any = parameter("float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once.")
 
@@ -330,7 +331,7 @@ What is left open, as None or "auto", `plan` chooses. `coordinates` is 0 for all
 
 def is_distributed(backend: Any) -> bool:
     """Whether the `backend` of an estimator is the ranks of an MPI job."""
-    return backend == "mpi" or isinstance(backend, MPI)
+    return isinstance(backend, MPI) or (isinstance(backend, str) and backend == "mpi")
 
 
 def check(estimator: Any) -> Settings:

@@ -157,7 +157,8 @@ def make_plan(
     Raises
     ------
     ValueError
-        If update="plain" is given for several threads that do not wait for each other.
+        If update="plain" is given for several threads that do not wait for each other, or more coordinates than the
+        network has.
     """
     n = data.n if n is None else n
     choices = choose_method(settings, data, n)
@@ -168,6 +169,11 @@ def make_plan(
     choices["early_stopping"] = early_stopping or chosen_by_validation(settings, n)
     choices["restart"] = restart(settings, choices["early_stopping"][0], choices["decay"])
     batch_size = choices["batch_size"][0]
+    if settings.coordinates > network.size:
+        raise ValueError(
+            f"coordinates={settings.coordinates} of a network with {network.size} parameters: give as many at most, "
+            "or 'all'"
+        )
     if settings.backend == "threads":
         subset = settings.coordinates if settings.coordinates < network.size else 0
         store = storage(data, network, settings.cache_bytes)

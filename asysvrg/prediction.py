@@ -61,7 +61,9 @@ class Predicting:
         x = self._vector() if x is None else x
         rows = samples.size
         density = X.nnz / X.shape[1] / rows if samples.skips_zeros else 1.0
-        threads = min(cpu.count(self.n_jobs), rows) if suits_threads(rows, density * rows * network.size) else 1
+        threads = 1
+        if suits_threads(rows, density * rows * network.size):
+            threads = cpu.team(min(cpu.count(self.n_jobs), rows))
         if rows < FEW_ROWS:
             return network.outputs(samples, x, threads)
         with cpu.one_blas_thread():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from asysvrg.core import cpu, memory
+from asysvrg.core.control import OutOfTime, seconds_left
 from asysvrg.core.loop import Outcome, minimize
 from asysvrg.core.network import DEGREE_OF_LOSS, KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
@@ -18,6 +20,7 @@ from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
+from asysvrg.core.warn import warn
 from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.distributed.sharding import Sharding
 from asysvrg.method import Choice, Data, learning_rate
@@ -88,7 +91,12 @@ def prepare(
         scaling = choose(samples.X, samples.y if DEGREE_OF_LOSS[network.loss] else None, settings.alpha)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
     n = samples.size if placement is None else placement.n
-    plan = make_plan(settings, network, Data.of(X), n=n, early_stopping=early_stopping)
+    data = Data.of(X)
+    plan = make_plan(settings, network, data, n=n, early_stopping=early_stopping)
+    asked, threads = plan.threads, plan.threads if settings.backend != "threads" else cpu.team(plan.threads)
+    if threads < asked:
+        plan = make_plan(replace(settings, threads=threads), network, data, n=n, early_stopping=early_stopping)
+        plan.reasons["threads"] = f"of {asked}, OMP_THREAD_LIMIT or a limit of the system allows no more"
     return Prepared(scaling, Samples(X, y, samples.weight, skip_zeros=plan.skips_zeros), plan)
 
 
@@ -143,6 +151,10 @@ def train(
     if session is not None and session.rank:
         return assist(session, settings, network, samples)
     scaling, scaled, plan = prepare(settings, network, samples, early_stopping, placement)
+    memory.check(_needs(settings, network, scaled, plan))
+    n = samples.size if placement is None else placement.n
+    if (settings.batch_size or 0) > n:
+        warn(f"batch_size={settings.batch_size} is more than the {n} different samples, which make one mini-batch")
     checkpoint = None
     if settings.checkpoint_dir is not None:
         is_seeded = config.get("random_state") is not None
@@ -200,7 +212,10 @@ def train(
         def tell(row: dict[str, Any]) -> bool:
             return bool(show(row)) or (callback is not None and callback(row, scaling.unscaled(network, x)))
 
-        rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
+        try:
+            rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
+        except OutOfTime:
+            rate = None
         trace = Trace(config | _described(settings, network, plan, objective.n, session) | {"learning_rate": rate})
         if checkpoint is not None:
             checkpoint.restore(trace)
@@ -218,6 +233,20 @@ def train(
     if session is not None:
         finish(session, outcome, trace)
     return outcome, trace
+
+
+def _needs(settings: Settings, network: Network, samples: Samples, plan: Plan) -> dict[str, tuple[Any, float]]:
+    """For `memory.check`: what a run takes at least, for each parameter that decides it."""
+    itemsize, threads = network.dtype.itemsize, plan.threads
+    units = threads * plan.batch_size * 2 * sum(network.widths[1:])  # of a mini-batch: activations and deltas
+    cache = samples.size * network.cache_width if plan.snapshot_cache and plan.solver != "sgd" else 0
+    return {
+        "hidden_layer_sizes": (settings.hidden_layer_sizes, 5 * network.size * itemsize),  # x, snapshot, best, mu, ...
+        "n_jobs": (settings.n_jobs, (threads - 1) * network.size * itemsize),  # gradients
+        "batch_size": (settings.batch_size, units * itemsize),
+        "inner_steps": (settings.inner_steps, plan.inner_steps * (8 + 4)),  # a rate and a delay each
+        "cache_size": (settings.cache_size, cache * itemsize),
+    }
 
 
 def _objective(
@@ -277,7 +306,7 @@ def _schedule(
     settings: Settings,
     network: Network,
     plan: Plan,
-    rate: float,
+    rate: float | None,
     start: Start,
     *,
     seed: int,
@@ -289,7 +318,7 @@ def _schedule(
         max_iter=settings.max_iter,
         inner_steps=plan.inner_steps,
         sgd_epochs=plan.sgd_epochs,
-        learning_rate=rate * start.factor,
+        learning_rate=0.0 if rate is None else rate * start.factor,  # without time for it there is none for an epoch
         decay=plan.decay,
         restart=plan.restart,
         evaluated=plan.evaluated,
@@ -300,7 +329,7 @@ def _schedule(
         error_tol=settings.tol,
         error_noise=lambda error: _noise(error, validation, KIND_OF_LOSS[network.loss] == "reals"),
         target_loss=settings.target_loss,
-        max_time=settings.max_time,
+        max_time=seconds_left(),
         most_growth=plan.most_growth,
         first=start.epoch,
         seed=seed,

@@ -106,7 +106,8 @@ def test_ctrl_c_stops_all_and_keeps_the_best():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = time.monotonic()
-        model.fit(X, y)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
     assert time.monotonic() - start < 10
     assert model.stopped_ == "interrupted"
     assert 1 <= len(model.estimators_) <= 3

@@ -382,17 +382,23 @@ def test_scikit_learns_checks(estimator, check):
 # Stops and warnings, as far as they are the estimator's.
 
 
-def test_an_interrupt_warns_and_keeps_the_best_model():
+class Halt(KeyboardInterrupt):
+    """What a signal handler may raise."""
+
+
+def test_an_interrupt_warns_keeps_the_best_model_and_is_passed_on():
     X, y = data(AsySVRGClassifier)
 
     def interrupt(row):
         if row["epoch"] == 3:
-            raise KeyboardInterrupt
+            raise Halt
 
-    with pytest.warns(UserWarning, match="interrupted in epoch 4; the best model is kept") as caught:
-        model = small(AsySVRGClassifier, (8,), solver="sgd", learning_rate_init=2.0, max_iter=9).fit(
-            X, y, callback=interrupt
-        )
+    model = small(AsySVRGClassifier, (8,), solver="sgd", learning_rate_init=2.0, max_iter=9)
+    with (
+        pytest.warns(UserWarning, match="interrupted in epoch 4; the best model is kept") as caught,
+        pytest.raises(Halt),
+    ):
+        model.fit(X, y, callback=interrupt)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     losses = [row["loss"] for row in model.history_["epochs"]]

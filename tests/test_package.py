@@ -24,9 +24,11 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
-    | {"core.directions", "core.warn", "accurate", "preprocessing", "report.streams", "distributed._message"}
+    | {"core.directions", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
     | {"distributed.rank_wrapper"},
+    {"core.control"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
+    | {"preprocessing"}
     | {"distributed.protocol"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.tables", "inputs"}
     | {"callbacks"}

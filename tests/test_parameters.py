@@ -8,10 +8,11 @@ import pickle
 import numpy as np
 import pytest
 from asysvrg.core.network import ACTIVATIONS
-from helpers.estimators import ESTIMATORS, data, small
+from helpers.estimators import ESTIMATORS, data, equal, small
 from sklearn.base import clone
 
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor
+from asysvrg.core import memory
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.kinds import entries
 from asysvrg.parameters import Parameters, Settings, check
@@ -47,6 +48,63 @@ def test_settings_are_checked_parameters_in_plain_types():
     assert (settings.target_loss, settings.max_time, settings.backend) == (-math.inf, math.inf, "threads")
     with pytest.raises(AttributeError):
         settings.alpha = 1.0
+
+
+@pytest.mark.parametrize("wrap", [np.array, lambda value: np.array([value])[0]], ids=["0-d array", "scalar"])
+def test_values_of_numpy_are_pythons(wrap):
+    """Each parameter takes them, to the same settings."""
+    given = {
+        "hidden_layer_sizes": 5, "activation": "tanh", "alpha": 0.5, "alpha_boost": 2, "solver": "svrg",
+        "batch_size": 7, "sampling": "shuffle", "learning_rate_init": 0.1, "decay": 1, "max_iter": 2, "inner_steps": 3,
+        "sgd_epochs": 1, "deflation": 0, "coordinates": 9, "execution": "shared", "update": "atomic", "max_delay": 3,
+        "cache_size": 1, "tol": 0.0, "n_iter_no_change": 2, "early_stopping": False, "validation_fraction": 0.2,
+        "target_loss": 0.1, "max_time": 5, "resume": False, "label_smoothing": 0.1, "n_models": 2, "warm_start": True,
+        "n_jobs": 2, "random_state": 3, "verbose": True,
+    }  # fmt: skip
+    plain = check(AsySVRGClassifier(**given))
+    wrapped = check(AsySVRGClassifier(**{name: wrap(value) for name, value in given.items()}))
+    assert wrapped == plain
+    assert MPI(servers=wrap(2), compress=wrap("float16"), wait=wrap("spin")) == MPI(2, "float16", "spin")
+
+
+@pytest.mark.parametrize("verbose", [0, 2, np.int64(3), np.False_, np.True_])
+def test_verbose_may_be_a_number(verbose, capsys):
+    small(AsySVRGClassifier, (5,), verbose=verbose).fit(*data(AsySVRGClassifier))
+    assert bool(capsys.readouterr().err) == bool(verbose)
+
+
+@pytest.mark.parametrize("option", [{"decay": 1e300}, {"tol": 5e-324}, {"target_loss": -1e300}], ids=str)
+def test_extreme_numbers_are_numbers(option):
+    model = small(AsySVRGClassifier, (5,), solver="sgd", **option).fit(*data(AsySVRGClassifier))
+    assert np.isfinite(model.loss_)
+    assert model.stopped_ == "max_iter"
+
+
+@pytest.mark.usefixtures("no_training")
+def test_what_takes_more_memory_than_there_is_is_refused(monkeypatch):
+    """Where a process is killed for it, an error comes too late."""
+    monkeypatch.setattr("asysvrg.core.memory.free", lambda: 2.0**20)
+    X, y = data(AsySVRGClassifier)
+    for option, words in (
+        ({"hidden_layer_sizes": (400, 400)}, r"hidden_layer_sizes=\(400, 400\): training takes at least 0.0 GB"),
+        ({"inner_steps": 10**6}, "inner_steps=1000000: .* give a smaller inner_steps"),
+        ({"hidden_layer_sizes": (1000,), "batch_size": 100, "solver": "sgd"}, "batch_size=100"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            small(AsySVRGClassifier, **option).fit(X, y)
+
+
+def test_the_free_memory_is_known():
+    assert memory.free() > 0
+    assert memory.check({"n_jobs": (2, 1.0)}) is None
+
+
+def test_a_batch_larger_than_the_data_is_all_of_them():
+    X, y = data(AsySVRGClassifier)
+    with pytest.warns(UserWarning, match="batch_size=2147483647 is more than the 120 different samples") as caught:
+        model = small(AsySVRGClassifier, (5,), batch_size=2**31 - 1).fit(X, y)
+    assert [w.filename for w in caught] == [__file__]
+    assert equal(model, small(AsySVRGClassifier, (5,), batch_size=len(y)).fit(X, y))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +210,33 @@ BAD_PARAMETERS = [
     ({"hidden_layer_sizes": None}, TypeError, "hidden_layer_sizes"),
     ({"hidden_layer_sizes": "100"}, TypeError, "hidden_layer_sizes"),
     ({"hidden_layer_sizes": (10**9, 10**9)}, ValueError, "fewer than 2\\*\\*31"),
-    ({"random_state": -1}, ValueError, "Seed"),
+    ({"hidden_layer_sizes": ""}, TypeError, "hidden_layer_sizes is a sequence of whole numbers"),
+    ({"hidden_layer_sizes": {5, 4}}, TypeError, "hidden_layer_sizes"),
+    ({"hidden_layer_sizes": (2**32, 2**32)}, ValueError, "hidden_layer_sizes"),
+    ({"hidden_layer_sizes": (2**31 - 1, 2**31 - 1, 2**31 - 1)}, ValueError, "fewer than 2\\*\\*31"),
+    ({"random_state": -1}, ValueError, "random_state is a whole number from 0 to 2\\*\\*32 - 1, .* got -1"),
+    ({"random_state": "0"}, ValueError, "random_state"),
+    ({"alpha": 10**400}, ValueError, "alpha is beyond the range of floats"),
+    ({"max_time": 10**400}, ValueError, "max_time is beyond"),
+    ({"max_time": float("nan")}, ValueError, "max_time is nan"),
+    ({"inner_steps": 2**31 - 1}, ValueError, "inner_steps == 2147483647, must be <= 100000000"),
+    ({"deflation": 128}, ValueError, "deflation == 128, must be <= 127"),
+    ({"n_models": 10**9}, ValueError, "n_models == 1000000000, must be <= 10000"),
+    ({"n_models": np.array([1, 2])}, TypeError, "n_models"),
+    ({"coordinates": np.array([1, 2])}, TypeError, "coordinates"),
+    ({"coordinates": "lines:" + "9" * 5000}, ValueError, "coordinates"),
+    ({"coordinates": 10**6}, ValueError, "coordinates=1000000 of a network with .* give as many at most, or 'all'"),
+    ({"coordinates": f"lines:{10**6}"}, ValueError, "coordinates=1000000 of a network with"),
+    ({"backend": np.array(["mpi"])}, ValueError, "backend is one of"),
+    ({"activation": np.array(["relu", "tanh"])}, ValueError, "activation is one of"),
+    ({"dtype": np.array([1.0])}, ValueError, "dtype is float32 or float64"),
+    ({"verbose": "yes"}, TypeError, "verbose is True, False or a whole number of at least 0; got 'yes'"),
+    ({"verbose": -1}, TypeError, "verbose"),
+    ({"n_jobs": True}, ValueError, "n_jobs is a number of threads, .* got True"),
+    ({"n_jobs": np.True_}, ValueError, "n_jobs is a number of threads"),
+    ({"n_jobs": "2"}, ValueError, "n_jobs is a number of threads"),
+    ({"n_jobs": float("nan")}, ValueError, "n_jobs is a number of threads"),
+    ({"n_jobs": 2**63}, ValueError, "n_jobs=9223372036854775808, but there are .* core.s., for which .* are the most"),
 ]
 
 

@@ -185,6 +185,7 @@ cdef extern from "build.h":
     const char *asv_simd_level()
     int asv_thread_number() noexcept nogil
     int asv_team_size() noexcept nogil
+    int asv_set_dynamic(int value)
 
 
 cdef extern from "affinity.h":

@@ -1,24 +1,30 @@
-"""The number of threads, and the limit on BLAS threads. No other file changes the thread pools of libraries."""
+"""The number of threads: what is asked for, and what can be had; and the limit on BLAS threads.
+
+No other file changes the thread pools of libraries.
+"""
 
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 
 import joblib
 from threadpoolctl import LibController, ThreadpoolController
 
+from asysvrg.core import network
 from asysvrg.core.network import build_info
 
+PER_CORE, LEAST_LIMIT = 64, 256  # the most threads: for each core, and on any machine
 _lock = threading.Lock()
 _users = 0
 _before: list[tuple[LibController, int]] = []
 _threads_before_fork = False
 _forked = False
+_started = 1  # so many threads ran in this process at the same time
 
 
 def count(n_jobs: int | None) -> int:
@@ -29,16 +35,26 @@ def count(n_jobs: int | None) -> int:
     Raises
     ------
     ValueError
-        For 0, and for more than one thread in a build without OpenMP.
+        For 0, for what is no whole number, for far more threads than cores, and for more than one thread in a build
+        without OpenMP.
     """
-    if n_jobs == 0 or not (n_jobs is None or isinstance(n_jobs, Integral)) or isinstance(n_jobs, bool):
-        raise ValueError(f"n_jobs is a number of threads, -1 for all cores, or None; got {n_jobs!r}")
+    try:
+        if isinstance(n_jobs, bool) or (n_jobs is not None and operator.index(n_jobs) == 0):
+            raise TypeError
+    except TypeError:
+        raise ValueError(f"n_jobs is a number of threads, -1 for all cores, or None; got {n_jobs!r}") from None
     cores = joblib.cpu_count()
     if n_jobs is None:
         share = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
         threads = min(cores, max(1, int(share))) if share.isdecimal() else cores
     else:
         threads = int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
+    most = max(LEAST_LIMIT, PER_CORE * cores)
+    if threads > most:
+        raise ValueError(
+            f"n_jobs={n_jobs}, but there are {cores} core(s), for which {most} threads are the most: "
+            "give fewer, or -1 for all cores"
+        )
     if threads > 1 and not build_info()["openmp"]:
         if n_jobs is None or n_jobs < 0:
             return 1
@@ -47,6 +63,32 @@ def count(n_jobs: int | None) -> int:
     if _forked:
         return 1
     _threads_before_fork = _threads_before_fork or threads > 1
+    return threads
+
+
+def team(threads: int) -> int:
+    """How many threads run where so many are asked for: OMP_THREAD_LIMIT and limits of the system are kept."""
+    return 1 if threads == 1 else network.team(_can_start(threads))
+
+
+def _can_start(threads: int) -> int:
+    """So many threads, or fewer where the system does not let this process have them: libgomp would end it."""
+    global _started
+    if threads <= _started:
+        return threads
+    leave, others = threading.Event(), []
+    try:
+        for _ in range(threads - 1):
+            others.append(threading.Thread(target=leave.wait, daemon=True))
+            others[-1].start()
+    except RuntimeError:
+        threads = max(1, len(others) // 2)  # the others may be needed elsewhere
+    finally:
+        leave.set()
+        for other in others:
+            if other.ident is not None:
+                other.join()
+    _started = max(_started, threads)
     return threads
 
 
@@ -64,6 +106,8 @@ os.register_at_fork(after_in_child=_after_fork)
 def one_blas_thread() -> Iterator[None]:
     """Limits BLAS to one thread while any thread is inside, since the kernels call it from their own threads.
 
+    Inside, OpenMP gives this thread as many threads as it asks for, if it can (OMP_DYNAMIC).
+
     The users are counted, because two overlapping limits of threadpoolctl would restore each other's numbers. A BLAS
     over OpenMP has a number for each calling thread, which each one sets and restores.
     """
@@ -73,10 +117,11 @@ def one_blas_thread() -> Iterator[None]:
         if _users == 0:
             _before = _limit(process)
         _users += 1
-    own_before = _limit(own)
+    own_before, dynamic = _limit(own), network.set_dynamic(False)
     try:
         yield
     finally:
+        network.set_dynamic(dynamic)
         _set(own_before)
         with _lock:
             _users -= 1

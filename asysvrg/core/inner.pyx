@@ -12,10 +12,12 @@ from asysvrg.core._csrc cimport (
     ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels,
     asv_lockstep_pace, asv_spread, asv_team_size, asv_thread_number,
 )
-from asysvrg.core.network cimport Network, Samples, address, start_control
+from asysvrg.core.control cimport start_control
+from asysvrg.core.network cimport Network, Samples, address
 
+from asysvrg.core.control import reraise
 from asysvrg.core.draws import divide
-from asysvrg.core.network import aligned_zeros, reraise
+from asysvrg.core.network import aligned_zeros
 
 DIRECTIONS = {asv_direction_name(k).decode(): k for k in range(ASV_DIRECTION_COUNT)}
 EXECUTIONS = {"serial": ASV_SERIAL, "shared": ASV_SHARED, "lockstep": ASV_LOCKSTEP}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from asysvrg.core.control import OutOfTime, out_of_time
 from asysvrg.core.objective import Snapshot
 from asysvrg.core.schedule import Epoch, Schedule
 from asysvrg.core.trace import Clock, Trace, delay_summary
@@ -85,6 +86,8 @@ class Outcome:
         At x.
     factor : float
         Growth and roll-backs multiplied the learning rate by this.
+    interrupt : KeyboardInterrupt or None
+        What interrupted the run: for the caller to raise when x is kept.
     """
 
     x: np.ndarray
@@ -92,6 +95,7 @@ class Outcome:
     reason: str
     loss: float
     factor: float = 1.0
+    interrupt: KeyboardInterrupt | None = None
 
 
 @dataclass
@@ -176,6 +180,13 @@ class _Run:
         with self.clock.running():
             return self.execution.snapshot(self.x, keep_cache=direction.uses_cache)
 
+    def inner(self, snapshot: Snapshot, epoch: Epoch) -> Applied:
+        """Updates x in place."""
+        try:
+            return self.execution.inner(self.x, snapshot, epoch)
+        except OutOfTime:  # what comes before the first update took too long
+            return Applied(np.zeros(0, dtype=np.int32), 0)
+
     def diverged(self, new: Snapshot, old: Snapshot) -> bool:
         if not _finite(new):
             return True
@@ -207,11 +218,12 @@ class _Run:
 
     def record(self, epoch: int, snapshot: Snapshot, seconds: float, **more: Any) -> dict[str, Any]:
         schedule, error = self.schedule, more["validation_error"]
+        partial = out_of_time()
         value = error if schedule.early_stopping else snapshot.loss
         noise = 0.0
         if schedule.early_stopping == "auto" and math.isfinite(self.best_value):
             noise = schedule.error_noise(self.best_value)
-        if value <= self.best_value + noise:
+        if value <= self.best_value + noise and not (partial and math.isfinite(self.best_value)):
             self.best, self.best_value, self.best_loss = snapshot.x, min(value, self.best_value), snapshot.loss
         if schedule.early_stopping is not True and snapshot.loss < self.lowest - schedule.tol:
             self.last_gain, self.lowest = epoch, snapshot.loss
@@ -224,6 +236,7 @@ class _Run:
             "train_error": snapshot.error,
             "gradient_norm_squared": snapshot.gradient_norm_squared,
             "sample_gradients": self.sample_gradients,
+            "partial": partial,
             **more,
             **self.execution.report(),
         }
@@ -243,7 +256,7 @@ class _Run:
 
     def reason_to_stop(self, epoch: int, snapshot: Snapshot) -> str | None:
         schedule = self.schedule
-        if snapshot.loss <= schedule.target_loss:
+        if snapshot.loss <= schedule.target_loss and not out_of_time():
             return "target_loss"
         if time.monotonic() >= self.deadline:
             return "max_time"
@@ -257,10 +270,12 @@ class _Run:
         if last is None or chooses:
             self.x[:] = self.best
         else:
-            loss = last.loss
-        if self.schedule.evaluated and last is not None:  # recorded losses are those of some samples, but the last one
+            loss = self.trace.epochs[-1]["loss"] if out_of_time() else last.loss
+        # Recorded losses are those of some samples, but the last one.
+        if self.schedule.evaluated and last is not None and not out_of_time():
             known = epoch == self.schedule.max_iter and np.array_equal(self.x, last.x)
-            loss = last.loss if known else self.execution.evaluate(self.x, 0).loss
+            whole = last if known else self.execution.evaluate(self.x, 0)
+            loss = loss if out_of_time() else whole.loss
         return Outcome(self.x, epoch, reason, loss, self.factor)
 
 
@@ -303,6 +318,8 @@ def minimize(
     ------
     ValueError
         If the loss or its gradient is not finite at the start.
+    KeyboardInterrupt
+        Before the first row; later one is in the outcome.
 
     Warns
     -----
@@ -324,7 +341,7 @@ def minimize(
             if previous is None and not _finite(snapshot):
                 raise ValueError(
                     "the loss or its gradient is not finite at the initial parameters: scale the input "
-                    "(for example with StandardScaler), or use dtype='float64'"
+                    "(for example with StandardScaler), give a smaller alpha, or use dtype='float64'"
                 )
             stopped = None
             if start is not None and number == start.epoch:
@@ -333,11 +350,11 @@ def minimize(
                 more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
                 if more["rolled_back"]:
                     snapshot = run.roll_back(previous, number)
-                elif previous is not None:
+                elif previous is not None and not out_of_time():
                     run.pace(snapshot, previous)
                 more |= errors(x)
                 row = run.record(number, snapshot, seconds, **more)
-                if keep is not None and not run.cut:
+                if keep is not None and not run.cut and not row["partial"]:
                     keep(run.state(number, snapshot))
                 stopped = "callback" if callback is not None and callback(row) else None
             reason = stopped or run.reason_to_stop(number, snapshot)
@@ -346,10 +363,12 @@ def minimize(
             previous = snapshot  # frees the vectors of the one before
             epoch = schedule.epoch(number, run.factor, run.deadline)
             with run.clock.running():
-                applied = execution.inner(x, snapshot, epoch)
+                applied = run.inner(snapshot, epoch)
             more = run.count(epoch, applied)
             number += 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if run.best_loss == math.inf:
             raise
-        return run.outcome(number, "interrupted", None)
+        outcome = run.outcome(number, "interrupted", None)
+        outcome.interrupt = interrupt
+        return outcome

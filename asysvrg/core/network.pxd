@@ -1,12 +1,11 @@
 from libc.stdint cimport uintptr_t
 
-from asysvrg.core._csrc cimport asv_control, asv_kernels, asv_network, asv_samples
+from asysvrg.core._csrc cimport asv_kernels, asv_network, asv_samples
 
 
 cdef void *address(array, dtype, shape) except? NULL
 cpdef uintptr_t start_of(array) except? 0
 cdef const asv_kernels *kernels_of(dtype) except NULL
-cdef void start_control(asv_control *control, double deadline)
 
 
 cdef class Network:

@@ -1,18 +1,16 @@
 # cython: language_level=3, cdivision=True
 """The network over its C kernels: who owns the arrays, and sweeps over samples by OpenMP threads."""
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint16_t, uintptr_t
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
+import itertools
 import math
 import os
-import threading
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -20,8 +18,11 @@ from asysvrg.core._csrc cimport (
     ASV_ACTIVATION_COUNT, ASV_BLOCK_ROWS, ASV_INDICATORS, ASV_INTERRUPTED, ASV_LABELS, ASV_LINE, ASV_LOSS_COUNT,
     ASV_POLL_SECONDS, ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_degree_of_loss, asv_kernels,
     asv_kernels_f32, asv_kernels_f64, asv_kind_of_loss, asv_loss_name, asv_network, asv_now, asv_openmp_version,
-    asv_simd_level, asv_sweep, asv_thread_number, asv_tiles_enable,
+    asv_set_dynamic, asv_simd_level, asv_sweep, asv_team_size, asv_thread_number, asv_tiles_enable,
 )
+from asysvrg.core.control cimport start_control
+
+from asysvrg.core.control import OutOfTime, last_moment, reraise
 
 # Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
 ACTIVATIONS = {asv_activation_name(k).decode(): k for k in range(ASV_ACTIVATION_COUNT)}
@@ -39,6 +40,21 @@ TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_
 def build_info():
     """OpenMP standard (yyyymm, 0 for a serial build) and SIMD level of the kernels on this processor."""
     return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode() + ", tiles (AMX)" * HAS_TILES}
+
+
+def team(int threads):
+    """How many threads OpenMP gives to this thread where it asks for so many."""
+    sizes = np.ones(1, dtype=np.int32)
+    cdef int32_t *size = <int32_t *>address(sizes, np.int32, (1,))
+    with nogil, parallel(num_threads=threads):
+        if asv_thread_number() == 0:
+            size[0] = asv_team_size()
+    return int(sizes[0])
+
+
+def set_dynamic(bint value):
+    """Whether OpenMP may give this thread fewer threads than it asks for, as it sees fit; returns what it was."""
+    return bool(asv_set_dynamic(value))
 
 
 def aligned_zeros(shape, dtype):
@@ -105,45 +121,6 @@ def from_half(half, double scale, out):
     )
 
 
-_thread = threading.local()  # `pending`: what a signal handler raised here; `event`: stops kernels of this thread
-
-
-@contextmanager
-def stopped_by(event):
-    """Kernels that this thread calls inside end soon after the event is set, by a KeyboardInterrupt.
-
-    Python gives signals to its main thread only.
-    """
-    _thread.event = event
-    try:
-        yield
-    finally:
-        del _thread.event
-
-
-cdef int poll() noexcept with gil:
-    """Runs Python's signal handlers; what they raise is kept for `reraise`."""
-    event = getattr(_thread, "event", None)
-    try:
-        PyErr_CheckSignals()
-        return event is not None and event.is_set()
-    except BaseException as error:
-        _thread.pending = error
-        return 1
-
-
-cdef void start_control(asv_control *control, double deadline):
-    control.poll = poll
-    control.next_poll = 0
-    control.deadline = deadline
-    control.stop = 0
-
-
-def reraise():
-    """Raises what a signal handler raised while a kernel ran."""
-    raise _thread.__dict__.pop("pending", KeyboardInterrupt())
-
-
 cdef class Network:
     """A fully connected network: its shape, and where each layer stands in the flat vector of parameters.
 
@@ -173,6 +150,11 @@ cdef class Network:
         if not 0 <= smoothing < (1 if KIND_OF_LOSS[loss] != "reals" else math.nextafter(0, 1)):
             raise ValueError(f"label smoothing {smoothing} does not go with loss {loss!r}")
         self.activation, self.loss, self.dtype = activation, loss, np.dtype(dtype)
+        size = sum((a + 1) * b for a, b in itertools.pairwise(self.widths))
+        if max(size, *self.widths) >= 2**31:
+            raise ValueError(f"the network has {size} parameters; fewer than 2**31 are supported: make its hidden "
+                             f"layers (hidden_layer_sizes) smaller")
+        self.size = size
         cdef Py_ssize_t layers = len(self.widths) - 1
         width = np.array(self.widths, dtype=np.int64)
         ends = np.cumsum((width[:-1] + 1) * width[1:])
@@ -181,12 +163,9 @@ cdef class Network:
         line = ASV_LINE // self.dtype.itemsize
         unit = np.concatenate([[0, 0], np.cumsum(-(-width[1:] // line) * line)]).astype(np.int64)
         self._offsets = (width, weight, bias, unit)
-        self.size = int(ends[-1])
         self.slices = [
             (slice(int(w), int(b)), slice(int(b), int(e))) for w, b, e in zip(weight, bias, ends, strict=True)
         ]
-        if max(self.size, int(width.max())) >= 2**31:
-            raise ValueError(f"the network has {self.size} parameters; fewer than 2**31 are supported")
         self.net.layers = layers
         self.net.width = <const int64_t *>address(width, np.int64, (layers + 1,))
         self.net.weight = <const int64_t *>address(weight, np.int64, (layers,))
@@ -270,6 +249,11 @@ cdef class Network:
         -------
         loss, errors : float
             Weighted sums: the loss; misclassified samples or squared residuals.
+
+        Raises
+        ------
+        OutOfTime
+            At the end of this thread's time limit (`control.time_limit`), unless outputs are wanted.
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
@@ -309,7 +293,7 @@ cdef class Network:
             sweep.gradient = gradient + k * gradient_stride if gradient != NULL else NULL
             sweep.cache = kept
             sweep.outputs = out
-        start_control(&control, INFINITY)
+        start_control(&control, INFINITY if outputs is not None else last_moment())
         if outputs is not None:  # a look at signals takes Python's lock, for which others wait
             control.next_poll = asv_now() + ASV_POLL_SECONDS
         for k in prange(blocks, num_threads=threads, schedule="dynamic", chunksize=1, nogil=True):
@@ -325,6 +309,9 @@ cdef class Network:
             sweep = <asv_sweep *>(sweep_memory + k * sweep_stride)
             loss += sweep.loss
             errors += sweep.errors
+            count -= sweep.evaluated
+        if count > 0:
+            raise OutOfTime
         return loss, errors
 
 

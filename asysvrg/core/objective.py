@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
+from asysvrg.core.control import OutOfTime, time_limit
 from asysvrg.core.network import KIND_OF_LOSS, Network, Samples, aligned_zeros
 
 EVALUATED = 1024  # samples in each of the blocks that stand for all samples
+# Samples that stand for all when no time is left: in blocks of FEW, for so many products in all, a moment's work.
+FEW, FEW_PRODUCTS, MOST_BLOCKS = 16, 2**29, 64
 ROWS = 64  # rows of a weight matrix that a temporary array holds at once
 
 
@@ -94,32 +98,56 @@ class Objective:
         self._mu = self._gradients[0]
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
-        """Loss, error and full gradient at x. Overwrites mu and the cache of the previous snapshot."""
+        """Loss, error and full gradient at x. Overwrites mu and the cache of the previous snapshot.
+
+        Where the time limit (`control.time_limit`) ends the sweep, it is `glimpse`.
+        """
         keep_cache = keep_cache and self._keeps_cache
         if keep_cache and self._cache is None:
             self._cache = aligned_zeros((self.samples.size, self.network.cache_width), self.network.dtype)
         cache = self._cache if keep_cache else None
-        loss, errors = self._sweep(x, cache)
+        try:
+            loss, errors = self._sweep(x, cache)
+        except OutOfTime:
+            return self.glimpse(x)
         return self.assembled(x, self._mu, loss, errors, cache)
 
     def evaluated(self, x: np.ndarray, samples: int) -> Snapshot:
         """Loss and error at x, without the gradient. With `samples` = 0 they are those of all samples.
 
         Otherwise they are computed from about that many samples: from blocks that are evenly spread over the data, and
-        that are the same in each call.
+        that are the same in each call. Where the time limit ends a sweep, it is `glimpse`.
         """
         size = self.samples.size
-        count = -(-samples // EVALUATED)
-        blocks = [(size * i // count, size * i // count + EVALUATED) for i in range(count)]
-        if not 0 < count * EVALUATED < size:
-            blocks = [(0, size)]
+        try:
+            sums = self._sums(self.samples, x, _blocks(size, -(-samples // EVALUATED), EVALUATED), self.threads)
+        except OutOfTime:
+            return self.glimpse(x)
+        return self._evaluation(x, sums)
+
+    def glimpse(self, x: np.ndarray) -> Snapshot:
+        """Loss and error at x from a few samples, evenly spread: what there is time for when none is left."""
+        return self._evaluation(x, self._sums_of_few(self.samples, x))
+
+    def _sums_of_few(self, samples: Samples, x: np.ndarray) -> tuple[float, float, float]:
+        blocks = _blocks(samples.size, max(2, min(FEW_PRODUCTS // (FEW * self.d), MOST_BLOCKS)), FEW)
+        with time_limit(math.inf):
+            return self._sums(samples, x, blocks, threads=1)  # several would wait for each other after each block
+
+    def _sums(
+        self, samples: Samples, x: np.ndarray, blocks: Sequence[tuple[int, int]], threads: int
+    ) -> tuple[float, float, float]:
+        """Weighted sums over blocks of samples: loss, errors, and the weights themselves."""
         loss = errors = weight = 0.0
         for first, last in blocks:
-            sums = self.network.sweep(self.samples, x, self.threads, rows=(first, last), parts=self._parts)
+            sums = self.network.sweep(samples, x, threads, rows=(first, last), parts=self._parts)
             loss, errors = loss + sums[0], errors + sums[1]
-            given = self.samples.weight
+            given = samples.weight
             weight += last - first if given is None else float(given[first:last].sum(dtype=np.float64))
-        weight = weight or 1.0
+        return loss, errors, weight or 1.0
+
+    def _evaluation(self, x: np.ndarray, sums: tuple[float, float, float]) -> Snapshot:
+        loss, errors, weight = sums
         spread = self._spread
         if spread is None and KIND_OF_LOSS[self.network.loss] == "reals":
             spread = self._spread = spread_of(self.samples)[1]
@@ -165,13 +193,15 @@ class Objective:
     def _columns(self) -> Iterator[np.ndarray]:
         """Each layer's alpha as a column: one for each row, or a single one for all."""
         inputs = self.network.widths[0]
-        alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1).astype(self.network.dtype)[:, None]
+        alpha = np.broadcast_to(self.alpha, inputs + len(self.network.slices) - 1)
+        with np.errstate(over="ignore"):  # the epoch loop reports it
+            alpha = alpha.astype(self.network.dtype)[:, None]
         first = alpha[:inputs]
         yield first[:1] if first.min() == first.max() else first
         yield from alpha[inputs:, None]
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
-        """The full gradient at x, l2 term included. Overwrites mu of the previous snapshot."""
+        """The full gradient at x, l2 term included. Overwrites mu of the previous snapshot. May be `OutOfTime`."""
         self._sweep(x)
         return self.with_l2(self._mu / self.n, x)
 
@@ -189,9 +219,12 @@ class Objective:
         return gradient
 
     def error(self, x: np.ndarray, samples: Samples) -> float:
-        """Error on other samples (1 - score)."""
-        _, errors = self.network.sweep(samples, x, self.threads, parts=self._parts)
-        return self._relative_error(samples, errors, samples.size)
+        """Error on other samples (1 - score); on a few of them if no time is left."""
+        try:
+            _, errors, weight = self._sums(samples, x, [(0, samples.size)], self.threads)
+        except OutOfTime:
+            _, errors, weight = self._sums_of_few(samples, x)
+        return self._relative_error(samples, errors * (samples.size / weight), samples.size)
 
     def _relative_error(self, samples: Samples, errors: float, n: int, spread: float | None = None) -> float:
         if KIND_OF_LOSS[self.network.loss] != "reals":
@@ -199,6 +232,13 @@ class Objective:
         # 1 - R^2, by scikit-learn's convention where the targets do not vary.
         total = spread_of(samples)[1] if spread is None else spread
         return errors / total if total > 0 else float(errors > 0)
+
+
+def _blocks(size: int, count: int, rows: int) -> list[tuple[int, int]]:
+    """So many blocks of rows, evenly spread over all; or all, where these are no more."""
+    if not 0 < count * rows < size:
+        return [(0, size)]
+    return [(size * i // count, size * i // count + rows) for i in range(count)]
 
 
 def spread_of(samples: Samples) -> tuple[np.ndarray, float]:

@@ -19,6 +19,7 @@ from scipy import linalg, sparse
 from asysvrg.core.network import Network, Samples, aligned_zeros
 
 ROWS = 128  # samples in the estimate of the second moments
+MOST_RANK = ROWS - 1  # of that estimate, without the direction that sets the others' length
 EXACT = 64  # rows of moments up to which eigenvectors are exact; beyond, that would take a large part of an epoch
 OVERSAMPLING, ITERATIONS = 7, 2  # of the orthogonal iteration beyond: columns more than asked for, and products
 

@@ -136,7 +136,10 @@ class Schedule:
             return self.learning_rate * (last - epoch - passed) / (last - first)
         if not self.direction(epoch).decays:
             return self.learning_rate
-        return self.learning_rate / (1 + epoch) ** self.decay
+        try:
+            return self.learning_rate / (1 + epoch) ** self.decay
+        except OverflowError:
+            return 0.0
 
     def steps(self, epoch: int) -> int:
         """The number of an epoch's updates."""

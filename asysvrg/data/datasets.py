@@ -263,7 +263,7 @@ def _bundled(name: str) -> XY:
 def _count(what: str, value: int | None, least: int, most: int, where: str) -> int:
     if value is None:
         return most
-    if not isinstance(value, Integral) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
         raise ValueError(f"{what} is {value!r}, but {where} allows a whole number from {least} to {most}")
     return int(value)
 

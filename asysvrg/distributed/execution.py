@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from asysvrg.core.control import last_moment, out_of_time
 from asysvrg.core.loop import Applied
 from asysvrg.core.objective import Objective, Snapshot
 from asysvrg.core.schedule import Epoch
@@ -21,8 +22,8 @@ from asysvrg.plan import cache_pays
 class DistributedExecution:
     """Rank 0's side of an epoch, for `loop.minimize`.
 
-    Of `objective`, only its l2 term and its numbers are used here. `draws` is the number of samples that the
-    mini-batches of an epoch draw.
+    Of `objective`, only its l2 term and its numbers are used here, and its samples when no time is left. `draws` is
+    the number of samples that the mini-batches of an epoch draw.
     """
 
     def __init__(self, session: Coordinator, objective: Objective, *, draws: int, max_delay: int | None, seed: int):
@@ -36,12 +37,16 @@ class DistributedExecution:
         return cache_pays(self.objective.n, self.draws, max(len(workers), 1))
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
-        """The full gradient from the workers' data shards."""
+        """The full gradient from the workers' data shards; the loss of some samples of rank 0 when no time is left."""
         session = self.session
+        if out_of_time():
+            return self.objective.glimpse(x)
         self.sweep += 1
         keep = [keep_cache and self.cache_pays(group) for group in session.groups]
         task = FullGradient(session.server, x, data_shards(session.groups, x.size), sweep=self.sweep, keep_cache=keep)
-        session.serve(task)
+        session.serve(task, deadline=last_moment())
+        if not task.done:
+            return self.objective.glimpse(x)
         return self.objective.assembled(x, task.gradient, task.loss, task.errors)
 
     def evaluate(self, x: np.ndarray, samples: int) -> Snapshot:

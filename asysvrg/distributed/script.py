@@ -196,7 +196,8 @@ def lead(
 def finish(session: Any, outcome: Outcome, trace: Trace) -> None:
     """Rank 0: ends the work of the other ranks, and gives them the result."""
     session.end_epochs()
-    session.exchange(Stage.OUTCOME, {"outcome": vars(outcome) | {"x": None}, "x": outcome.x, "trace": trace.as_dict()})
+    plain = vars(outcome) | {"x": None, "interrupt": None}
+    session.exchange(Stage.OUTCOME, {"outcome": plain, "x": outcome.x, "trace": trace.as_dict()})
 
 
 def assist(session: Any, settings: Settings, network: Network, samples: Samples) -> tuple[Outcome, Trace]:

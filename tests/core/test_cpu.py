@@ -26,6 +26,82 @@ def test_omp_num_threads_bounds_the_default_only(monkeypatch):
     assert cpu.count(3) == 3
 
 
+@pytest.mark.parametrize(("cores", "most"), [(2, 256), (100, 6400)])
+def test_many_more_threads_than_cores_may_run_but_not_any_number(monkeypatch, cores, most):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    assert cpu.count(np.int64(most)) == cpu.count(np.array(most)) == most
+    with pytest.raises(ValueError, match=f"n_jobs={most + 1}, but there are {cores} core.*{most} threads are the most"):
+        cpu.count(most + 1)
+
+
+def test_absurd_threads_are_an_error_and_python_goes_on():
+    result = python(
+        """
+        from sklearn.datasets import load_iris
+        from asysvrg import AsySVRGClassifier
+        X, y = load_iris(return_X_y=True)
+        model = AsySVRGClassifier((8,), max_iter=1, execution="shared", n_jobs=32).fit(X, y)
+        print(model.history_["config"]["threads"])
+        for n_jobs in (40_000, 2**31, 2**63):
+            for call in (model.fit, model.partial_fit):
+                try:
+                    model.set_params(n_jobs=n_jobs)
+                    call(X, y)
+                except ValueError as error:
+                    print(str(error).split(",")[0])
+        """
+    )
+    expected = ["32", *(f"n_jobs={n_jobs}" for n_jobs in (40_000, 2**31, 2**63) for _ in range(2))]
+    assert result.stdout.split() == expected, result.stderr
+
+
+def test_threads_that_the_system_refuses_are_not_asked_for(monkeypatch):
+    """libgomp would end the process. Half of those that can be had stay free for others."""
+    start, started = threading.Thread.start, []
+
+    def limited(thread):
+        if len(started) == 9:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(cpu, "_started", 1)
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    config = (
+        small(AsySVRGClassifier, (5,), n_jobs=20, execution="shared").fit(*data(AsySVRGClassifier)).history_["config"]
+    )
+    assert (config["threads"], config["plan"]["threads"]) == (
+        5, "of 20, OMP_THREAD_LIMIT or a limit of the system allows no more",
+    )  # fmt: skip
+    assert not any(thread.is_alive() for thread in started)
+    assert cpu._started == 5
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "threads"),
+    [("OMP_THREAD_LIMIT", "1", 1), ("OMP_THREAD_LIMIT", "3", 3), ("OMP_DYNAMIC", "true", 8)],
+)
+def test_threads_that_are_reported_are_those_that_run(monkeypatch, variable, value, threads):
+    monkeypatch.setenv(variable, value)
+    result = python(
+        """
+        import threading
+        from asysvrg import AsySVRGClassifier
+        from asysvrg.core import network
+        from sklearn.datasets import load_iris
+        X, y = load_iris(return_X_y=True)
+        model = AsySVRGClassifier((8,), max_iter=2, update="striped", coordinates="all", n_jobs=8, random_state=0)
+        found = []
+        model.fit(X, y, callback=lambda row: found.append(network.team(8)))
+        config = model.history_["config"]
+        print(config["threads"], max(found), config["execution"], model._plan(X, y).threads)
+        """
+    )
+    assert result.stdout.split() == [
+        str(threads), str(threads), "serial" if threads == 1 else "shared", str(threads)
+    ], result.stderr  # fmt: skip
+
+
 # Threads, processes, BLAS.
 
 

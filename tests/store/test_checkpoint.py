@@ -157,8 +157,10 @@ def test_after_an_interrupt_the_last_complete_epoch_is_there(tmp_path):
         if row["epoch"] == 4:
             raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="training interrupted"):
-        assert model(tmp_path).fit(X, Y, callback=interrupt).stopped_ == "interrupted"
+    interrupted = model(tmp_path)
+    with pytest.warns(UserWarning, match="training interrupted"), pytest.raises(KeyboardInterrupt):
+        interrupted.fit(X, Y, callback=interrupt)
+    assert interrupted.stopped_ == "interrupted"
     assert_same(model(tmp_path, resume=True).fit(X, Y), model().fit(X, Y))
 
 
