@@ -39,6 +39,7 @@ def members_of(model: Any) -> list[Any]:
         if model.max_time is not None:
             own["max_time"] = model.max_time / math.ceil(model.n_models / at_once)
         member.set_params(**own)
+        member._looks = False
     return members
 
 

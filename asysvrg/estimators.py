@@ -180,12 +180,12 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     def _encode(self, y: Any, union: Any = None) -> np.ndarray:
         y = self._targets(y, "y")
         self._flat = y.ndim == 1
-        y = np.ascontiguousarray(y.reshape(len(y), -1))
+        y = y.reshape(len(y), -1)
         self.n_outputs_ = y.shape[1]
         return y
 
     def _targets(self, y: Any, name: str) -> np.ndarray:
-        y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name=name)
+        y = check_array(y, ensure_2d=False, dtype=(np.float64, np.float32), input_name=name)
         if self.loss == "poisson" and (y < 0).any():
             raise ValueError(f"loss='poisson' needs targets that are not negative; {name} has {y.min():g}")
         return y
@@ -198,7 +198,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         y = y.reshape(len(y), -1)
         if y.shape[1] != self.n_outputs_:
             raise ValueError(f"{name} has {y.shape[1]} targets, not {self.n_outputs_} as at first")
-        return np.ascontiguousarray(y)
+        return y
 
     def _class_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         raise ValueError(f"class_weight is for classifiers; got {self.class_weight!r}")

@@ -34,6 +34,7 @@ from asysvrg.distributed.worker import Worker
 from asysvrg.method import Data
 from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, storage
+from asysvrg.precision import center_of
 from asysvrg.store.files import digest
 
 _open: Any = None  # the session of this process
@@ -114,6 +115,18 @@ def agreed_random_state(session: Any, state: np.random.RandomState) -> np.random
         state = np.random.RandomState()
         state.set_state(("MT19937", agreed["keys"], *agreed["rest"]))
     return state
+
+
+def agreed_center(session: Any, moments: dict[str, Any]) -> np.ndarray | None:
+    """`center_of` the targets of all ranks, on every rank."""
+    if session is None:
+        return center_of([moments])
+
+    def combine(given: dict[int, Any]) -> dict[str, Any]:
+        center = center_of(given.values())
+        return {} if center is None else {"center": center}
+
+    return session.exchange(Stage.CENTER, moments, combine).get("center")
 
 
 def why_not_hold_out(session: Any, has_validation: bool, *arrays: Any) -> str:
