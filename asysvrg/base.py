@@ -23,7 +23,7 @@ from asysvrg.distributed.backend import MPI
 from asysvrg.method import Choice, chosen_by_validation, held_out
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
-from asysvrg.prediction import FORMS, Predicting, layers_of
+from asysvrg.prediction import FORMS, Predicting
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
@@ -245,7 +245,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """The attributes of the fitted model."""
         self.__dict__.pop("estimators_", None)
         self._network = job["network"]
-        self.coefs_, self.intercepts_ = layers_of(self._network, outcome.x, job["center"])
+        self.coefs_, self.intercepts_ = precision.layers_of(self._network, outcome.x, job["center"])
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
         self._stream, self._factor = job["start"].stream, outcome.factor * job["start"].factor

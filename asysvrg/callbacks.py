@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg.core.network import Network
-from asysvrg.prediction import layers_of
+from asysvrg.precision import layers_of
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks

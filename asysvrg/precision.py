@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing, check_array
 
-from asysvrg.core.network import KIND_OF_LOSS
+from asysvrg.core.network import KIND_OF_LOSS, Network
 from asysvrg.core.warn import warn
 
 FAR = 1000.0  # standard deviations of a target: if its mean is farther from zero than this, it is centred
@@ -67,6 +67,16 @@ def look_at_targets(mean: np.ndarray, variance: np.ndarray, center: np.ndarray |
     if lost.any():
         about = f"values near {abs(mean[lost]).max():.3g}, standard deviation {spread[lost].min():.2g}"
         warn(f"float32 cannot hold the differences within y ({about}): give dtype='float64', or other units")
+
+
+def layers_of(network: Network, x: np.ndarray, center: np.ndarray | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """`coefs_` and `intercepts_` as views of x. With a center the last biases are float64, and those in x are 0."""
+    coefs, intercepts = map(list, zip(*network.layers(x), strict=True))
+    if center is not None:
+        biases = intercepts.pop()
+        intercepts.append(center + biases)
+        biases[:] = 0
+    return coefs, intercepts
 
 
 def look_at(X: Any, names: Any) -> None:

@@ -13,7 +13,7 @@ from asysvrg.core import cpu
 from asysvrg.core.network import FEW_ROWS, Network, Samples, start_of
 from asysvrg.parameters import CACHE_LINE
 from asysvrg.plan import suits_threads
-from asysvrg.precision import is_centred
+from asysvrg.precision import is_centred, layers_of
 from asysvrg.preprocessing import KEPT
 
 FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
@@ -86,21 +86,7 @@ class Predicting:
         return outputs if center is None else outputs + center
 
 
-def layers_of(
-    network: Network, x: np.ndarray, center: np.ndarray | None
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """`coefs_` and `intercepts_` as views of x. With a center the last biases are float64, and those in x are 0."""
-    coefs, intercepts = map(list, zip(*network.layers(x), strict=True))
-    if center is not None:
-        biases = intercepts.pop()
-        intercepts.append(center + biases)
-        biases[:] = 0
-    return coefs, intercepts
-
-
-def viewed(
-    network: Network, coefs: Sequence[Any], intercepts: Sequence[Any], apart: bool = False
-) -> np.ndarray | None:
+def viewed(network: Network, coefs: Sequence[Any], intercepts: Sequence[Any], apart: bool = False) -> np.ndarray | None:
     """The vector that all these arrays are views of, as `fit` leaves them; None where one was replaced.
 
     apart: the last biases are float64, and stand elsewhere.

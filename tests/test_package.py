@@ -28,11 +28,11 @@ LAYERS = [
     {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress"}
     | {"distributed.protocol"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
-    | {"callbacks"}
+    | {"precision"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.__init__"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
-    | {"distributed.mpi", "distributed.updates"},
+    | {"distributed.mpi", "distributed.updates", "callbacks"},
     {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
     | {"distributed.launch", "distributed.worker"},
     {"distributed.session", "method"},

@@ -19,8 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
 from asysvrg.core.warn import warn
 from asysvrg.distributed.backend import MPI
-from asysvrg.precision import is_centred
-from asysvrg.prediction import layers_of
+from asysvrg.precision import is_centred, layers_of
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store import archive
 
