@@ -107,8 +107,8 @@ def look_at(X: Any, names: Any) -> None:
     more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
     scaled = "" if sparse.issparse(X) else ", take scale='robust-clip', or put a StandardScaler in front"
     warn(
-        f"float32 cannot hold the differences within some columns of X (column {'; column '.join(found[:NAMED])}{more}): "
-        f"give dtype='float64'{scaled}"
+        f"float32 cannot hold the differences within some columns of X "
+        f"(column {'; column '.join(found[:NAMED])}{more}): give dtype='float64'{scaled}"
     )
 
 

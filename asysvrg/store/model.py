@@ -138,8 +138,8 @@ class Persistent:
             raise ImportError("to_torch() needs PyTorch: pip install torch") from None
         if self._center() is not None:
             warn(
-                "the last bias is float64, since float32 cannot hold targets so far from zero: load it into a module of "
-                "that type (net.double()), or add it to the outputs in double precision"
+                "the last bias is float64, since float32 cannot hold targets so far from zero: load it into a module "
+                "of that type (net.double()), or add it to the outputs in double precision"
             )
         state = OrderedDict()
         for layer, (weights, biases) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
