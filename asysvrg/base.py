@@ -262,7 +262,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
         weight = None
         if sample_weight is not None:
-            how = {"dtype": np.dtype(self.dtype), "ensure_non_negative": True, "copy": True}
+            how = {"dtype": np.float64, "ensure_non_negative": True, "copy": True}
             weight = _check_sample_weight(sample_weight, X, **how)
             if not weight.any():
                 raise ValueError("sample_weight is zero for every sample; at least one must be positive")
@@ -271,6 +271,11 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             weight = of_class if weight is None else weight * of_class
             if not weight.any():
                 raise ValueError("class_weight and sample_weight leave no sample a positive weight")
+        with np.errstate(over="ignore"):
+            if weight is not None and not np.isfinite(weight.sum()):
+                raise ValueError(
+                    "the sum of sample_weight is infinite: give smaller weights, of which only the ratios count"
+                )
         return weight
 
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:

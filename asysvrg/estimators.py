@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import _check_partial_fit_first_call
@@ -123,8 +124,12 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return self._outputs(X)
 
     def predict_log_proba(self, X):
-        """Logarithm of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+        """Logarithm of `predict_proba`, finite also where a probability is too small for its dtype."""
+        logs = [
+            -np.logaddexp(0, -sums) if self._network.loss == "binary" else log_softmax(sums, axis=1)
+            for sums in self._each(X, sums=True)
+        ]
+        return logs[0] if len(logs) == 1 else logsumexp(logs, axis=0) - np.log(len(logs)).astype(logs[0].dtype)
 
     def predict(self, X):
         """Most probable class of each sample; for an indicator matrix, the labels that are more probable than not.

@@ -66,12 +66,19 @@ class Predicting:
         return X if scaler is None else scaler.clipped(X, dtype)
 
     def _outputs(self, X: Any) -> np.ndarray:
+        each = self._each(X)
+        return each[0] if len(each) == 1 else np.mean(each, axis=0)
+
+    def _each(self, X: Any, sums: bool = False) -> list[np.ndarray]:
+        """The outputs of each network; or the sums that a softmax or a logistic function makes them of."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self, "coefs_")  # takes longer than one row through a small network
         network = self._network
+        if sums:
+            network = Network(network.widths, network.activation, "squared_error", network.dtype)
         X = self._check_X(X, network.dtype)
         if hasattr(self, "estimators_"):
-            return np.mean([member._outputs(X) for member in self.estimators_], axis=0)
+            return [member._each(X, sums)[0] for member in self.estimators_]
         samples, center = Samples(X), self._center()
         x = viewed(network, self.coefs_, self.intercepts_, apart=center is not None)
         x = self._vector() if x is None else x
@@ -83,7 +90,7 @@ class Predicting:
         else:
             with cpu.one_blas_thread():
                 outputs = network.outputs(samples, x, threads)
-        return outputs if center is None else outputs + center
+        return [outputs if center is None else outputs + center]
 
 
 def viewed(network: Network, coefs: Sequence[Any], intercepts: Sequence[Any], apart: bool = False) -> np.ndarray | None:

@@ -177,16 +177,14 @@ def agreed_samples(
             )
         session.groups = [Group(n_rows, tuple(ranks)) for n_rows, ranks in agreed["groups"]]
         session.server.group(session.groups)
-    scale = agreed["n"] / agreed["mass"]  # of weights as given
-    factor = scale * mass / samples.size
+    factor = agreed["n"] * (mass / agreed["mass"]) / samples.size
     if agreed["gives"]:
-        rows = sharding.split(samples, mass, agreed) if session.rank == 0 else {}
+        rows = sharding.split(samples, factor, agreed) if session.rank == 0 else {}
         rows = session.exchange(Stage.ROWS, rows, lambda given: given[0], own=True)
         if session.is_worker:
-            samples, factor = sharding.join(samples, mass, rows), scale
+            samples, factor = sharding.join(samples, factor, rows), 1.0
     if agreed["weighted"]:
-        weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
-        samples = Samples(samples.X, samples.y, (weight * factor).astype(samples.X.dtype))
+        samples = Samples(samples.X, samples.y, sharding.weighted(samples, factor))
     spread = agreed["spread"] if KIND_OF_LOSS[network.loss] == "reals" else None
     return samples, Sharding(agreed["n"], spread, agreed["shards"])
 
