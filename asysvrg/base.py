@@ -15,12 +15,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from asysvrg import ensemble, inputs
+from asysvrg import ensemble, inputs, precision
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
 from asysvrg.core.control import time_limit
 from asysvrg.core.loop import Outcome
-from asysvrg.core.network import Network, Samples
+from asysvrg.core.network import KIND_OF_LOSS, Network, Samples
 from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
@@ -40,6 +40,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
     _loss: str
     _stream, _factor = 0, 1.0  # for a run that goes on from this one; see `training.Start`
+    _looks = True  # whether X is new, and not what another estimator has looked at
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -88,7 +89,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
             job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, test=test)
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-            hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
+            told = {"X": X, "y": y, "metadata": metadata}
+            hooks = Hooks(self, job["network"], job["center"], self.max_iter, callback, **told)
             outcome, trace = train(**job, callback=hooks.row if hooks.active else None)
             self._set_fitted(job, outcome, trace)
             hooks.end(interrupted=outcome.reason == "interrupted")
@@ -150,16 +152,17 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         else:
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
-        if goes_on:
-            network = self._network.smoothed(settings.label_smoothing)
-            start = Start(self._vector(), self.n_iter_, self._stream, self._factor)
-        else:
-            network = self._new_network(settings)
-            start = Start() if before is None else self._again(before, network)
-        random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
-        validation, tested = self._others(X_val, y_val, "X_val", "y_val"), self._others(*test, "X_test", "y_test")
-        needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
         X, y, weight = inputs.counted(X, y, weight)
+        network = self._network.smoothed(settings.label_smoothing) if goes_on else self._new_network(settings)
+        random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
+        center, y = self._centred(session, y, network, goes_on)
+        if goes_on:
+            start = Start(self._start(self._vector(), self._center(), center), self.n_iter_, self._stream, self._factor)
+        else:
+            start = Start() if before is None else self._again(before, network, center)
+        validation = self._others(X_val, y_val, "X_val", "y_val", center)
+        tested = self._others(*test, "X_test", "y_test", center)
+        needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
         early_stopping, obstacle = None, ""
         if settings.early_stopping == "auto":
             obstacle = script.why_not_hold_out(session, validation is not None, X, y, weight)
@@ -190,6 +193,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         return {
             "settings": settings,
             "network": network,
+            "center": center,
             "samples": samples,
             "placement": placement,
             "early_stopping": early_stopping,
@@ -236,23 +240,45 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """What a warm start needs of the last fit; None if there was none."""
         if not hasattr(self, "coefs_"):
             return None
-        return self._vector(), self._network.widths, getattr(self, "classes_", None), self._stream + self.n_iter_
+        parameters = self._vector(), self._center()
+        return parameters, self._network.widths, getattr(self, "classes_", None), self._stream + self.n_iter_
 
-    def _again(self, before: tuple[Any, ...], network: Network) -> Start:
-        values, widths, classes, stream = before
+    def _again(self, before: tuple[Any, ...], network: Network, center: np.ndarray | None) -> Start:
+        (values, apart), widths, classes, stream = before
         if not np.array_equal(getattr(self, "classes_", None), classes):
             raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
         if network.widths != widths:
             raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
-        return Start(network.vector(values), stream=stream)
+        return Start(self._start(network.vector(values), apart, center), stream=stream)
+
+    def _start(self, x: np.ndarray, apart: np.ndarray | None, center: np.ndarray | None) -> np.ndarray:
+        """Parameters for targets less their new center, from those of `_vector` and `_center`. Changes x."""
+        if apart is not center:
+            biases = x[-self.n_outputs_ :]
+            biases[:] = biases + (0.0 if apart is None else apart) - (0.0 if center is None else center)
+        return x
+
+    def _centred(
+        self, session: Any, y: np.ndarray, network: Network, goes_on: bool
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """The center of the targets, of all ranks, and the targets less it, in the fitted dtype. Labels stay."""
+        if KIND_OF_LOSS[network.loss] != "reals":
+            return None, y
+        moments = precision.moments(y)
+        center = script.agreed_center(session, moments)
+        if not precision.is_centred(network.loss) or network.dtype != np.float32:
+            center = None
+        before = self._center() if goes_on else None
+        center = center if before is None else before
+        if network.dtype == np.float32:
+            precision.look_at_targets(moments["mean"], moments["variance"], center)
+        return center, precision.centred(y, center, network.dtype, "y")
 
     def _set_fitted(self, job: dict[str, Any], outcome: Outcome, trace: Trace) -> None:
         """The attributes of the fitted model."""
         self.__dict__.pop("estimators_", None)
         self._network = job["network"]
-        layers = self._network.layers(outcome.x)
-        self.coefs_ = [weights for weights, _ in layers]
-        self.intercepts_ = [biases for _, biases in layers]
+        self.coefs_, self.intercepts_ = precision.layers_of(self._network, outcome.x, job["center"])
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
         self._stream, self._factor = job["start"].stream, outcome.factor * job["start"].factor
@@ -269,7 +295,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
         weight = None
         if sample_weight is not None:
-            how = {"dtype": np.dtype(self.dtype), "ensure_non_negative": True, "copy": True}
+            how = {"dtype": np.float64, "ensure_non_negative": True, "copy": True}
             weight = _check_sample_weight(sample_weight, X, **how)
             if not weight.any():
                 raise ValueError("sample_weight is zero for every sample; at least one must be positive")
@@ -278,18 +304,29 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             weight = of_class if weight is None else weight * of_class
             if not weight.any():
                 raise ValueError("class_weight and sample_weight leave no sample a positive weight")
+        with np.errstate(over="ignore"):
+            if weight is not None and not np.isfinite(weight.sum()):
+                raise ValueError(
+                    "the sum of sample_weight is infinite: give smaller weights, of which only the ratios count"
+                )
         return weight
 
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        dtype = np.dtype(self.dtype if reset else self._network.dtype)
-        X, y = validate_data(self, X, y, reset=reset, dtype=dtype, multi_output=True, y_numeric=False, **FORMS)
+        dtype, given = np.dtype(self.dtype if reset else self._network.dtype), X
         if reset:
             self.__dict__.pop("scaler_", None)
             if self.scale is not None:
-                self.scaler_ = RobustClip().fit(X)
-        return self._scaled(inputs.canonical(X)), y
+                self.scaler_ = RobustClip()
+        how = FORMS | {"dtype": self._dtypes(dtype)}
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large is said by the check
+            X, y = validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=False, **how)
+        if reset and self.scale is not None:
+            self.scaler_.fit(X)
+        elif reset and dtype == np.float32 and self._looks:
+            precision.look_at(given, getattr(self, "feature_names_in_", None))
+        return self._scaled(inputs.canonical(X), dtype), y
 
-    def _others(self, X: Any, y: Any, X_name: str, y_name: str) -> Samples | None:
+    def _others(self, X: Any, y: Any, X_name: str, y_name: str, center: np.ndarray | None) -> Samples | None:
         """Samples beside those to train on."""
         if X is None and y is None:
             return None
@@ -298,6 +335,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         X, y = self._check_X(X, self.dtype), self._encode_known(y, y_name)
         if len(y) != X.shape[0]:
             raise ValueError(f"{X_name} has {X.shape[0]} samples, {y_name} has {len(y)}")
+        if KIND_OF_LOSS[self._loss] == "reals":
+            y = precision.centred(y, center, X.dtype, y_name)
         return Samples(X, y)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg.core.network import Network
+from asysvrg.precision import layers_of
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -28,6 +29,8 @@ class Hooks:
     ----------
     estimator : estimator
     network : Network
+    center : array or None
+        Of the targets.
     epochs : int
         The most that there can be.
     function : callable or None
@@ -41,8 +44,16 @@ class Hooks:
         Whether there are any callbacks.
     """
 
-    def __init__(self, estimator: Any, network: Network, epochs: int, function: Callable[..., Any] | None, **data: Any):
-        self.network, self.epochs, self.function = network, epochs, function
+    def __init__(
+        self,
+        estimator: Any,
+        network: Network,
+        center: np.ndarray | None,
+        epochs: int,
+        function: Callable[..., Any] | None,
+        **data: Any,
+    ):
+        self.network, self.center, self.epochs, self.function = network, center, epochs, function
         self.about, self.task, self.fit = {"estimator": estimator, **data}, None, None
         if hasattr(estimator, "_init_callback_context"):
             self.fit = estimator._init_callback_context(max_subtasks=epochs).call_on_fit_task_begin(**self.about)
@@ -69,11 +80,12 @@ class Hooks:
 
     def _fitted(self, row: dict[str, Any], x: np.ndarray) -> dict[str, Any]:
         """The attributes of the estimator as if it had stopped here."""
-        coefs, intercepts = zip(*self.network.layers(x), strict=True)
+        x = x if self.center is None else self.network.vector(x)
+        coefs, intercepts = layers_of(self.network, x, self.center)
         return {
             "_network": self.network,
-            "coefs_": list(coefs),
-            "intercepts_": list(intercepts),
+            "coefs_": coefs,
+            "intercepts_": intercepts,
             "n_iter_": row["epoch"],
             "loss_": row["loss"],
         }

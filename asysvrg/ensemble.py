@@ -39,6 +39,7 @@ def members_of(model: Any) -> list[Any]:
         if model.checkpoint_dir is not None:
             own["checkpoint_dir"] = Path(model.checkpoint_dir) / f"network-{i}"
         member.set_params(**own)
+        member._looks = False
     return members
 
 

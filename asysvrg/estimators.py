@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import _check_partial_fit_first_call
@@ -123,8 +124,12 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return self._outputs(X)
 
     def predict_log_proba(self, X):
-        """Logarithm of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+        """Logarithm of `predict_proba`, finite also where a probability is too small for its dtype."""
+        logs = [
+            -np.logaddexp(0, -sums) if self._network.loss == "binary" else log_softmax(sums, axis=1)
+            for sums in self._each(X, sums=True)
+        ]
+        return logs[0] if len(logs) == 1 else logsumexp(logs, axis=0) - np.log(len(logs)).astype(logs[0].dtype)
 
     def predict(self, X):
         """Most probable class of each sample; for an indicator matrix, the labels that are more probable than not.
@@ -180,12 +185,12 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     def _encode(self, y: Any, union: Any = None) -> np.ndarray:
         y = self._targets(y, "y")
         self._flat = y.ndim == 1
-        y = np.ascontiguousarray(y.reshape(len(y), -1))
+        y = y.reshape(len(y), -1)
         self.n_outputs_ = y.shape[1]
         return y
 
     def _targets(self, y: Any, name: str) -> np.ndarray:
-        y = check_array(y, ensure_2d=False, dtype=np.dtype(self.dtype), input_name=name)
+        y = check_array(y, ensure_2d=False, dtype=(np.float64, np.float32), input_name=name)
         if self.loss == "poisson" and (y < 0).any():
             raise ValueError(f"loss='poisson' needs targets that are not negative; {name} has {y.min():g}")
         return y
@@ -198,7 +203,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         y = y.reshape(len(y), -1)
         if y.shape[1] != self.n_outputs_:
             raise ValueError(f"{name} has {y.shape[1]} targets, not {self.n_outputs_} as at first")
-        return np.ascontiguousarray(y)
+        return y
 
     def _class_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         raise ValueError(f"class_weight is for classifiers; got {self.class_weight!r}")

@@ -13,6 +13,8 @@ from asysvrg.core import cpu
 from asysvrg.core.network import FEW_ROWS, Network, Samples, start_of
 from asysvrg.parameters import CACHE_LINE
 from asysvrg.plan import suits_threads
+from asysvrg.precision import is_centred, layers_of
+from asysvrg.preprocessing import KEPT
 
 FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
 
@@ -28,36 +30,57 @@ class Predicting:
         # A pickle holds an array for each layer. In one vector again, predictions need no copy; nobody has seen the
         # arrays yet, so later changes of any array count.
         if hasattr(self, "coefs_") and hasattr(self, "_network"):
-            layers = self._network.layers(self._vector())
-            self.coefs_, self.intercepts_ = [weights for weights, _ in layers], [biases for _, biases in layers]
+            self.coefs_, self.intercepts_ = layers_of(self._network, self._vector(), self._center())
+
+    def _center(self) -> np.ndarray | None:
+        """The last biases where they are float64 beside float32, and the targets are centred; else None."""
+        last = self.intercepts_[-1]
+        wider = isinstance(last, np.ndarray) and last.dtype == np.float64 and self._network.dtype == np.float32
+        return last if wider and is_centred(self._network.loss) else None
 
     def _vector(self) -> np.ndarray:
-        """A copy of the parameters in one vector, aligned as the kernels need it."""
-        network = self._network
+        """A copy of the parameters in one vector, aligned as the kernels need it; without the last biases in float64.
+
+        These are what `_center` returns, and are added to the outputs.
+        """
+        network, center = self._network, self._center()
         x = network.vector()
         for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
             into[0][:], into[1][:] = values
+        if center is not None:
+            x[network.slices[-1][1]] = 0
         return x
 
     def _check_X(self, X: Any, dtype: Any) -> Any:
         inputs.refuse_complex(X=X)
-        X = validate_data(self, X, reset=False, dtype=np.dtype(dtype), **FORMS)
-        return self._scaled(inputs.canonical(X))
+        X = validate_data(self, X, reset=False, dtype=self._dtypes(np.dtype(dtype)), **FORMS)
+        return self._scaled(inputs.canonical(X), dtype)
 
-    def _scaled(self, X: Any) -> Any:
+    def _dtypes(self, dtype: np.dtype) -> Any:
+        """The types that X may have: the fitted one, or what a scaler takes, which rounds nothing before."""
+        return dtype if not hasattr(self, "scaler_") or dtype == np.float64 else KEPT
+
+    def _scaled(self, X: Any, dtype: Any) -> Any:
         """X as the network gets it."""
         scaler = getattr(self, "scaler_", None)
-        return X if scaler is None else scaler.transform(X)
+        return X if scaler is None else scaler.clipped(X, dtype)
 
     def _outputs(self, X: Any) -> np.ndarray:
+        each = self._each(X)
+        return each[0] if len(each) == 1 else np.mean(each, axis=0)
+
+    def _each(self, X: Any, sums: bool = False) -> list[np.ndarray]:
+        """The outputs of each network; or the sums that a softmax or a logistic function makes them of."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self, "coefs_")  # takes longer than one row through a small network
         network = self._network
+        if sums:
+            network = Network(network.widths, network.activation, "squared_error", network.dtype)
         X = self._check_X(X, network.dtype)
         if hasattr(self, "estimators_"):
-            return np.mean([member._outputs(X) for member in self.estimators_], axis=0)
-        samples = Samples(X)
-        x = viewed(network, self.coefs_, self.intercepts_)
+            return [member._each(X, sums)[0] for member in self.estimators_]
+        samples, center = Samples(X), self._center()
+        x = viewed(network, self.coefs_, self.intercepts_, apart=center is not None)
         x = self._vector() if x is None else x
         rows = samples.size
         density = X.nnz / X.shape[1] / rows if samples.skips_zeros else 1.0
@@ -65,27 +88,36 @@ class Predicting:
         if suits_threads(rows, density * rows * network.size):
             threads = cpu.team(min(cpu.count(self.n_jobs), rows))
         if rows < FEW_ROWS:
-            return network.outputs(samples, x, threads)
-        with cpu.one_blas_thread():
-            return network.outputs(samples, x, threads)
+            outputs = network.outputs(samples, x, threads)
+        else:
+            with cpu.one_blas_thread():
+                outputs = network.outputs(samples, x, threads)
+        return [outputs if center is None else outputs + center]
 
 
-def viewed(network: Network, coefs: Sequence[Any], intercepts: Sequence[Any]) -> np.ndarray | None:
-    """The vector that all these arrays are views of, as `fit` leaves them; None where one was replaced."""
+def viewed(network: Network, coefs: Sequence[Any], intercepts: Sequence[Any], apart: bool = False) -> np.ndarray | None:
+    """The vector that all these arrays are views of, as `fit` leaves them; None where one was replaced.
+
+    apart: the last biases are float64, and stand elsewhere.
+    """
     raw, start, end = getattr(coefs[0], "base", None), 0, 0
     if type(raw) is not np.ndarray or raw.itemsize != 1 or raw.ndim != 1 or not raw.flags.c_contiguous:
         return None
     widths, dtype = network.widths, network.dtype
     for layer, parts in enumerate(zip(coefs, intercepts, strict=True)):
         for part, shape in zip(parts, (widths[layer : layer + 2], widths[layer + 1 : layer + 2]), strict=True):
+            if apart and part is intercepts[-1]:
+                continue
             if type(part) is not np.ndarray or part.base is not raw or part.shape != shape:
                 return None
             if part.dtype != dtype or not part.flags.c_contiguous or (start and start_of(part) != end):
                 return None
             start = start or start_of(part)
             end = start_of(part) + part.nbytes
+    end += apart * widths[-1] * dtype.itemsize
     first, size = start - start_of(raw), network.size * dtype.itemsize
     # Kernels take vectors that start on a cache line and have as much spare behind them (`aligned_zeros`).
     if start % CACHE_LINE or first + size + CACHE_LINE > raw.size or end - start != size:
         return None
-    return raw[first : first + size].view(dtype)
+    x = raw[first : first + size].view(dtype)
+    return None if apart and x[network.slices[-1][1]].any() else x

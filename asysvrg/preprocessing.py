@@ -88,16 +88,20 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
+        return self.clipped(X, X.dtype)
+
+    def clipped(self, X: np.ndarray, dtype: Any) -> np.ndarray:
+        """What `transform` makes of a float array, computed in its own precision and rounded to `dtype` at the end."""
         center, scale = self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
-        result, largest = np.empty(X.shape, dtype=X.dtype), np.finfo(X.dtype).max
+        result, largest = np.empty(X.shape, dtype=dtype), np.finfo(X.dtype).max
         for first in range(0, len(X), ROWS):
-            z = result[first : first + ROWS]
             with np.errstate(over="ignore"):  # what overflows is an outlier
-                np.subtract(X[first : first + ROWS], center, out=z)
+                z = X[first : first + ROWS] - center
                 np.clip(z, -largest, largest, out=z)
                 z /= scale
             np.clip(z, -1e9, 1e9, out=z)  # squares are finite, and the result is +-3 already
             z /= np.sqrt(1 + (z / LIMIT) ** 2)
+            result[first : first + ROWS] = z
         return result
 
     def to_lists(self) -> list[list[float | None]]:

@@ -105,6 +105,7 @@ def train(
     network: Network,
     samples: Samples,
     *,
+    center: np.ndarray | None,
     config: dict[str, Any],
     early_stopping: Choice,
     validation: Samples | None,
@@ -124,6 +125,8 @@ def train(
     network : Network
     samples : Samples
         With labels or targets, and weights of mean 1 or none.
+    center : array of shape (outputs,) or None
+        What was subtracted from the targets.
     config : dict
         For the trace, which adds the plan.
     early_stopping : (bool, str)
@@ -159,7 +162,8 @@ def train(
     if settings.checkpoint_dir is not None:
         is_seeded = config.get("random_state") is not None
         about = _method(settings, plan, random_state if is_seeded else None, placement, validation)
-        checkpoint = Checkpoint(settings.checkpoint_dir, identity(network, samples, about), resume=settings.resume)
+        same = identity(network, samples, about, center)
+        checkpoint = Checkpoint(settings.checkpoint_dir, same, resume=settings.resume)
     x = initial_parameters(network, random_state)  # also where they are not used: the seed is drawn after them
     x = x if start.x is None else scaling.scaled(network, start.x)
     seed = int(random_state.randint(np.iinfo(np.int32).max)) + start.stream

@@ -31,11 +31,11 @@ LAYERS = [
     | {"preprocessing"}
     | {"distributed.protocol"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.tables", "inputs"}
-    | {"callbacks"}
+    | {"precision"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.formats"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
-    | {"distributed.mpi", "distributed.updates"},
+    | {"distributed.mpi", "distributed.updates", "callbacks"},
     {"core.shared", "store.checkpoint", "store.model", "config", "parameters", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
     {"distributed.session", "method", "data.__init__"},

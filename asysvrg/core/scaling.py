@@ -130,7 +130,8 @@ def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
         mean, variance = _moments(X)
         size = np.sqrt((mean**2 + variance).max())
         if not USUAL[0] <= size <= USUAL[1]:
-            scale = np.where(variance > 0, np.maximum(np.sqrt(variance), least), 1.0)
+            # Constant columns by their size: what they add to the biases is then as exact as these are.
+            scale = np.where(variance > 0, np.maximum(np.sqrt(variance), least), np.maximum(abs(mean), 1.0))
     if y is not None:
         center, spread = y.mean(axis=0, dtype=np.float64), float(np.sqrt(y.var(axis=0, dtype=np.float64).max()))
         if spread > 0 and (not USUAL[0] <= spread <= USUAL[1] or (abs(center) > USUAL[1]).any()):

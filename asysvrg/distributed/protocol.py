@@ -27,13 +27,14 @@ class Stage(IntEnum):
     RANKS = 1  # exchange: version, machine and process of every rank
     LABELS = 2  # exchange: the class labels
     RANDOM_STATE = 3  # exchange: rank 0's random state
-    ALIKE = 4  # exchange: whether all ranks have the same samples, where some may be held out
-    SAMPLES = 5  # exchange: who has which samples
-    ROWS = 6  # exchange: samples that rank 0 gives to the workers
-    PLAN = 7  # exchange: rank 0's choices
-    WORKERS = 8  # exchange: what the workers can do
-    EPOCHS = 9  # the servers give tasks, the workers answer
-    OUTCOME = 10  # exchange: the result
+    CENTER = 4  # exchange: the center of the targets
+    ALIKE = 5  # exchange: whether all ranks have the same samples, where some may be held out
+    SAMPLES = 6  # exchange: who has which samples
+    ROWS = 7  # exchange: samples that rank 0 gives to the workers
+    PLAN = 8  # exchange: rank 0's choices
+    WORKERS = 9  # exchange: what the workers can do
+    EPOCHS = 10  # the servers give tasks, the workers answer
+    OUTCOME = 11  # exchange: the result
 
 
 class Kind(IntEnum):
@@ -169,7 +170,7 @@ def parameter_shards(size: int, itemsize: int, servers: int) -> list[slice]:
         If there are fewer cache lines than servers.
     """
     line = 64 // itemsize
-    if size < servers * line:
+    if servers > 1 and size < servers * line:
         raise ValueError(f"servers={servers} for {size} parameters: take at most {max(size // line, 1)}")
     cuts = [*(size * i // servers // line * line for i in range(servers)), size]
     return [slice(*cut) for cut in itertools.pairwise(cuts)]

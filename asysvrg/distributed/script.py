@@ -34,6 +34,7 @@ from asysvrg.distributed.worker import Worker
 from asysvrg.method import Data
 from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, storage
+from asysvrg.precision import center_of
 from asysvrg.store.files import digest
 
 _open: Any = None  # the session of this process
@@ -116,6 +117,18 @@ def agreed_random_state(session: Any, state: np.random.RandomState) -> np.random
     return state
 
 
+def agreed_center(session: Any, moments: dict[str, Any]) -> np.ndarray | None:
+    """`center_of` the targets of all ranks, on every rank."""
+    if session is None:
+        return center_of([moments])
+
+    def combine(given: dict[int, Any]) -> dict[str, Any]:
+        center = center_of(given.values())
+        return {} if center is None else {"center": center}
+
+    return session.exchange(Stage.CENTER, moments, combine).get("center")
+
+
 def why_not_hold_out(session: Any, has_validation: bool, *arrays: Any) -> str:
     """Why no samples can be held out for validation; empty if all ranks have the same, and no validation set."""
     if session is None:
@@ -164,16 +177,14 @@ def agreed_samples(
             )
         session.groups = [Group(n_rows, tuple(ranks)) for n_rows, ranks in agreed["groups"]]
         session.server.group(session.groups)
-    scale = agreed["n"] / agreed["mass"]  # of weights as given
-    factor = scale * mass / samples.size
+    factor = agreed["n"] * (mass / agreed["mass"]) / samples.size
     if agreed["gives"]:
-        rows = sharding.split(samples, mass, agreed) if session.rank == 0 else {}
+        rows = sharding.split(samples, factor, agreed) if session.rank == 0 else {}
         rows = session.exchange(Stage.ROWS, rows, lambda given: given[0], own=True)
         if session.is_worker:
-            samples, factor = sharding.join(samples, mass, rows), scale
+            samples, factor = sharding.join(samples, factor, rows), 1.0
     if agreed["weighted"]:
-        weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
-        samples = Samples(samples.X, samples.y, (weight * factor).astype(samples.X.dtype))
+        samples = Samples(samples.X, samples.y, sharding.weighted(samples, factor))
     spread = agreed["spread"] if KIND_OF_LOSS[network.loss] == "reals" else None
     return samples, Sharding(agreed["n"], spread, agreed["shards"])
 

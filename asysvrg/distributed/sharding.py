@@ -105,10 +105,15 @@ def _cuts(count: int, parts: int) -> list[tuple[int, int]]:
     return [(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
 
 
-def split(samples: Samples, mass: float, agreed: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Rank 0's samples with their weights as given: for each rank those of its group, for a server none."""
-    weight = np.ones(samples.size) if samples.weight is None else samples.weight
-    weight = (weight * (mass / samples.size)).astype(samples.X.dtype)
+def weighted(samples: Samples, factor: float) -> np.ndarray:
+    """The weights of samples, ones where there are none, times a factor."""
+    weight = np.ones(samples.size, samples.X.dtype) if samples.weight is None else samples.weight
+    return (weight * factor).astype(samples.X.dtype, copy=False)
+
+
+def split(samples: Samples, factor: float, agreed: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Rank 0's samples with their weights times a factor: for each rank those of its group, for a server none."""
+    weight = weighted(samples, factor)
     given: dict[int, dict[str, Any]] = {rank: {} for rank in range(agreed["servers"])}
     for (_, ranks), (begin, end) in zip(agreed["groups"], _cuts(samples.size, len(agreed["groups"])), strict=True):
         X, y, w = rows(slice(begin, end), samples.X, samples.y, weight)
@@ -117,11 +122,9 @@ def split(samples: Samples, mass: float, agreed: dict[str, Any]) -> dict[int, di
     return given
 
 
-def join(samples: Samples, mass: float, given: dict[str, Any]) -> Samples:
-    """A worker's own samples and those that rank 0 gave it, with weights as given."""
-    X = samples.X
-    weight = np.ones(samples.size, X.dtype) if samples.weight is None else samples.weight
-    weight = np.concatenate([weight * X.dtype.type(mass / samples.size), given["weight"]])
+def join(samples: Samples, factor: float, given: dict[str, Any]) -> Samples:
+    """A worker's own samples, their weights times a factor, and those that rank 0 gave it."""
+    X, weight = samples.X, np.concatenate([weighted(samples, factor), given["weight"]])
     if sparse.issparse(X):
         shape = len(given["y"]), X.shape[1]
         more = type(X)((given["data"], given["indices"], given["indptr"]), shape=shape)

@@ -25,8 +25,13 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def identity(network: Network, samples: Samples, settings: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same when a run is resumed: data, network, and the settings that its result depends on."""
+def identity(
+    network: Network, samples: Samples, settings: dict[str, Any], center: np.ndarray | None = None
+) -> dict[str, Any]:
+    """What must be the same when a run is resumed: data, network, and the settings that its result depends on.
+
+    center: what was subtracted from the targets.
+    """
     return {
         "n_samples": samples.size,
         "widths": list(network.widths),
@@ -36,7 +41,7 @@ def identity(network: Network, samples: Samples, settings: dict[str, Any]) -> di
         "dtype": network.dtype.name,
         **settings,
         "X": digest(samples.X),
-        "y": digest(samples.y),
+        "y": digest(samples.y) if center is None else f"{digest(samples.y)}:{digest(center)}",
         "sample_weight": digest(samples.weight),
     }
 

@@ -17,7 +17,9 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
+from asysvrg.core.warn import warn
 from asysvrg.distributed.backend import MPI
+from asysvrg.precision import is_centred, layers_of
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store import archive
 from asysvrg.store.schema import Schema
@@ -29,6 +31,7 @@ FITTED: dict[str, type] = {
     "n_iter_": int, "loss_": float, "stopped_": str, "history_": dict, "n_outputs_": int, "_flat": bool,
     "_stream": int, "_factor": float, "schema_": dict,
 }  # fmt: skip
+LAST = "last_intercepts"  # beside them, where the last biases are float64 beside float32
 CLASSES: dict[str, type] = {}
 OF_OLDER_FILES = {"block", "wait", "late", "compress", "servers"}  # parameters that `fit` alone needed
 
@@ -53,7 +56,7 @@ class Persistent:
             Name of the file; no ending is added.
         """
         check_is_fitted(self, "coefs_")
-        network = self._network
+        network, members = self._network, getattr(self, "estimators_", [self])
         values = {
             "class": type(self).__name__,
             "widths": list(network.widths),
@@ -67,10 +70,7 @@ class Persistent:
             "scaler": self.scaler_.to_lists() if hasattr(self, "scaler_") else None,
             "feature_names": [str(name) for name in getattr(self, "feature_names_in_", [])] or None,
         }
-        members = getattr(self, "estimators_", [self])
-        layers = [layer for member in members for layer in zip(member.coefs_, member.intercepts_, strict=True)]
-        x = np.concatenate([part.ravel() for layer in layers for part in layer])
-        archive.write(path, FORMAT, VERSION, values, {"x": x.astype(network.dtype, copy=False)})
+        archive.write(path, FORMAT, VERSION, values, {"x": np.concatenate([member._vector() for member in members])})
 
     def to_sklearn(self) -> BaseEstimator:
         """Convert to a fitted `MLPClassifier` or `MLPRegressor` with the same predictions.
@@ -137,6 +137,11 @@ class Persistent:
             import torch
         except ImportError:
             raise ImportError("to_torch() needs PyTorch: pip install torch") from None
+        if self._center() is not None:
+            warn(
+                "the last bias is float64, since float32 cannot hold targets so far from zero: load it into a module "
+                "of that type (net.double()), or add it to the outputs in double precision"
+            )
         state = OrderedDict()
         for layer, (weights, biases) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
             state[f"{2 * layer}.weight"] = torch.from_numpy(np.ascontiguousarray(weights.T))
@@ -173,7 +178,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def _fitted(model: Any) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in FITTED if hasattr(model, name)}
+    fitted, center = {name: getattr(model, name) for name in FITTED if hasattr(model, name)}, model._center()
+    return fitted if center is None else fitted | {LAST: center.tolist()}
 
 
 def _voting(model: Any, members: list[Any]) -> BaseEstimator:
@@ -215,14 +221,13 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
 
 def _one_model(values: dict[str, Any], x: np.ndarray) -> Any:
     network = _network(values, x)
-    name, classes, fitted = values["class"], values["classes"], values["fitted"]
+    name, classes, fitted = values["class"], values["classes"], dict(values["fitted"])
     if not isinstance(name, str) or name not in CLASSES:
         raise ValueError(f"class {str(name)[:40]!r} is not one of {', '.join(CLASSES)}")
     kind = CLASSES[name]
     model = kind(**_parameters(kind, values["parameters"]))
     model._network = network
-    layers = network.layers(network.vector(x))
-    model.coefs_, model.intercepts_ = [weights for weights, _ in layers], [biases for _, biases in layers]
+    model.coefs_, model.intercepts_ = layers_of(network, network.vector(x), _last(network, fitted.pop(LAST, None)))
     model.n_features_in_ = network.widths[0]
     for name, value in fitted.items():
         if name not in FITTED or type(value) is not FITTED[name]:
@@ -267,6 +272,18 @@ def _network(values: dict[str, Any], x: np.ndarray) -> Network:
     if not np.isfinite(x).all():
         raise ValueError("x has values that are not finite")
     return network
+
+
+def _last(network: Network, biases: Any) -> np.ndarray | None:
+    """The last biases of a model that has them in float64."""
+    if biases is None:
+        return None
+    last = np.array(biases, dtype=np.float64)
+    if last.shape != network.widths[-1:] or not np.isfinite(last).all():
+        raise ValueError(f"its last biases are not {network.widths[-1]} finite numbers")
+    if not is_centred(network.loss) or network.dtype != np.float32:
+        raise ValueError(f"it has last biases in float64 beside {network.dtype} and the loss {network.loss!r}")
+    return last
 
 
 def _parameters(kind: type, packed: Any) -> dict[str, Any]:
