@@ -34,6 +34,8 @@ from asysvrg.preprocessing import RobustClip
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
 
+LEAST_SCALED = 100  # samples from which `partial_fit` takes quartiles
+
 
 class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEstimator):
     """A network and its training. The subclasses say what outputs and targets mean."""
@@ -87,26 +89,49 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         if not isinstance(self.n_models, Integral) or self.n_models != 1:
             return self._fit_several(X, y, sample_weight, X_val, y_val, callback, test)
         with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
-            job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, test=test)
-            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-            told = {"X": X, "y": y, "metadata": metadata}
-            hooks = Hooks(self, job["network"], job["center"], self.max_iter, callback, **told)
-            outcome, trace = train(**job, callback=hooks.row if hooks.active else None)
-            self._set_fitted(job, outcome, trace)
+            with self._all_or_nothing():
+                job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, test=test)
+                metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+                told = {"X": X, "y": y, "metadata": metadata}
+                hooks = Hooks(self, job["network"], job["center"], self.max_iter, callback, **told)
+                outcome, trace = train(**job, callback=hooks.row if hooks.active else None)
+                self._set_fitted(job, outcome, trace)
             hooks.end(interrupted=outcome.reason == "interrupted")
         _pass_on(outcome)
         return self
 
     @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """A fit that is refused, or ends with an error, leaves the model as it was: labels belong to their weights."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    @contextmanager
     def _checked(self, session: Any) -> Iterator[Settings]:
         """The checked parameters. What is done inside has their `max_time`, which of several ranks rank 0 looks at."""
         settings = check(self)
-        with time_limit(math.inf if session is not None and session.rank else settings.max_time), cpu.one_blas_thread():
+        limit = math.inf if session is not None and session.rank else settings.max_time
+        with time_limit(limit), cpu.one_blas_thread(), np.errstate(under="ignore"):
             yield settings
 
     def _fit_several(self, X, y, sample_weight, X_val, y_val, callback, test):
-        """`fit` where there is more than one network. They share one converted X."""
+        """`fit` where there is more than one network."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        with self._all_or_nothing():
+            fitted, interrupt = self._train_several(X, y, sample_weight, X_val, y_val, callback, test)
+            ensemble.take_over(self, fitted)
+        if interrupt is not None:
+            self.stopped_ = "interrupted"
+            raise interrupt
+        return self
+
+    def _train_several(self, X, y, sample_weight, X_val, y_val, callback, test):
+        """Trains the networks, which share one converted X. Returns those that are fitted, and Ctrl-C if it came."""
         settings = check(self)
         end = time.monotonic() + settings.max_time
         with time_limit(settings.max_time):
@@ -122,12 +147,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
                 member.set_params(max_time=max(0.0, end - time.monotonic()) / turns)
             member._fit(X, y, sample_weight, X_val, y_val, told and told.of(number), test)
 
-        fitted, interrupt = ensemble.train_all(members, train, at_once)
-        ensemble.take_over(self, fitted)
-        if interrupt is not None:
-            self.stopped_ = "interrupted"
-            raise interrupt
-        return self
+        return ensemble.train_all(members, train, at_once)
 
     def _plan(self, X: Any, y: Any) -> Plan:
         """The plan of `fit` with these arguments, of the samples of this rank."""
@@ -146,8 +166,15 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         goes_on = partial and hasattr(self, "coefs_")
         before = self._before() if self.warm_start and not partial else None
         X, y = self._validate(X, y, reset=not goes_on)
+        if partial and not goes_on and self.scale is not None and X.shape[0] < LEAST_SCALED:
+            raise ValueError(
+                f"scale={self.scale!r} takes the quartiles of the first samples, of which there are {X.shape[0]}: give "
+                f"partial_fit {LEAST_SCALED} at first, or put a fitted RobustClip before it"
+            )
         if partial:
             settings = _one_epoch(settings, self.n_iter_ if goes_on else 0)
+            if goes_on and self._loss != self._network.loss:
+                raise ValueError(f"partial_fit goes on with loss={self._network.loss!r}; got {self._loss!r}")
             y = self._encode_part(y, classes)
         else:
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
@@ -224,10 +251,11 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
             if settings.n_models != 1:
                 raise ValueError(f"partial_fit trains one network; got n_models={settings.n_models}")
-            job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
-            earlier = None if job["start"].x is None else self.history_
-            outcome, trace = train(**job, callback=None)
-            self._set_fitted(job, outcome, trace)
+            with self._all_or_nothing():
+                job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
+                earlier = None if job["start"].x is None else self.history_
+                outcome, trace = train(**job, callback=None)
+                self._set_fitted(job, outcome, trace)
         if earlier is not None:
             self.history_ = joined(earlier, self.history_)
         _pass_on(outcome)
@@ -241,14 +269,15 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         if not hasattr(self, "coefs_"):
             return None
         parameters = self._vector(), self._center()
-        return parameters, self._network.widths, getattr(self, "classes_", None), self._stream + self.n_iter_
+        return parameters, self._network, getattr(self, "classes_", None), self._stream + self.n_iter_
 
     def _again(self, before: tuple[Any, ...], network: Network, center: np.ndarray | None) -> Start:
-        (values, apart), widths, classes, stream = before
+        (values, apart), earlier, classes, stream = before
         if not np.array_equal(getattr(self, "classes_", None), classes):
             raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
-        if network.widths != widths:
-            raise ValueError(f"warm_start needs the layers of the fit before, {widths}; got {network.widths}")
+        for what, old, new in (("layers", earlier.widths, network.widths), ("loss", earlier.loss, network.loss)):
+            if old != new:
+                raise ValueError(f"warm_start needs the {what} of the fit before, {old}; got {new}")
         return Start(self._start(network.vector(values), apart, center), stream=stream)
 
     def _start(self, x: np.ndarray, apart: np.ndarray | None, center: np.ndarray | None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Hooks:
 
     def row(self, row: dict[str, Any], x: np.ndarray) -> bool:
         """Calls them after an epoch, with its row and the parameters. Returns whether one of them wants to stop."""
-        stop = self.function is not None and bool(self.function(row))
+        stop = self.function is not None and bool(self.function(deepcopy(row)))
         if self.task is not None:
             fitted = {"reconstruction_attributes": lambda: self._fitted(row, x)}
             task, self.task = self.task, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
 import signal
 import sys
 import tempfile
@@ -35,10 +36,14 @@ UNWRITTEN, LOST, INTERRUPTED, TERMINATED = 1, 3, 130, 143  # exit codes
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
+    inputs = [name for name in (args.data, getattr(args, "model", None)) if name and Path(name).exists()]
+    taken = {os.path.realpath(name): "is an input" for name in inputs}
     for name in ("save", "trace", "plot", "output"):
         path = getattr(args, name, None)
         if not path:
             continue
+        if (why := taken.setdefault(os.path.realpath(path), f"is --{name}, too")) != f"is --{name}, too":
+            raise ValueError(f"--{name} {path} {why}: give another name")
         folder = Path(path).absolute().parent
         if not folder.is_dir():
             raise ValueError(f"--{name} {path}: there is no folder {Path(path).parent}")

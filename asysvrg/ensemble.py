@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import nullcontext
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ def members_of(model: Any) -> list[Any]:
     before = getattr(model, "estimators_", []) if model.warm_start else []
     if before and len(before) != model.n_models:
         raise ValueError(f"warm_start needs as many networks as the fit before, {len(before)}; got {model.n_models}")
-    members = list(before) or [clone(model) for _ in seeds]
+    members = [copy(member) for member in before] or [clone(model) for _ in seeds]
     at_once = networks_at_once(model)
     for i, (member, seed) in enumerate(zip(members, seeds, strict=True)):
-        own: dict[str, Any] = {"n_models": 1, "random_state": int(seed), "verbose": False, "scale": None}
+        own = model.get_params(deep=False)
+        own |= {"n_models": 1, "random_state": int(seed), "verbose": False, "scale": None}
         if model.backend == "threads":
             own["n_jobs"] = max(1, cpu.count(model.n_jobs) // at_once)
         if model.checkpoint_dir is not None:
@@ -81,6 +83,9 @@ def train_all(
         except KeyboardInterrupt as raised:
             interrupt = raised
             event.set()
+        except BaseException:  # of a signal's handler, or of a network
+            event.set()
+            raise
         if pool is not None:
             pool.shutdown(cancel_futures=event.is_set())
             for future in futures:

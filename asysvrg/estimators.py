@@ -170,7 +170,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
 
     @property
     def _loss(self) -> str:
-        return self.loss
+        return str(self.loss)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -176,7 +176,7 @@ def one_of(*known: str | None) -> Kind:
     def check(value: Any, name: str) -> str | None:
         if not isinstance(value, str | None) or value not in known:
             raise ValueError(f"{name} is one of {', '.join(map(str, known))}; got {value!r}")
-        return value
+        return value if value is None else str(value)  # numpy.str_, as searches have it, is none that kernels take
 
     return Kind("{" + ", ".join(map(_shown, words)) + "}", check, {"choices": words})
 

@@ -248,8 +248,8 @@ class Parameters:
         "Go on from the checkpoint in `checkpoint_dir`; start where the folder is empty",
         "With one thread, and `random_state` an int or in the same state as before, the result is that of an "
         "uninterrupted run, bit for bit. A checkpoint of other data, another network or another method is refused; "
-        "`n_jobs` and the limits max_iter, tol, target_loss and max_time may differ. `max_time` counts from the "
-        "resumption.",
+        "`n_jobs` and the limits max_iter, tol and max_time may differ, target_loss if there was one. `max_time` counts "
+        "from the resumption.",
     )
     loss: str = parameter(
         "squared_error",

@@ -169,6 +169,7 @@ def train(
     seed = int(random_state.randint(np.iinfo(np.int32).max)) + start.stream
     if checkpoint is not None:
         seed = checkpoint.started_with("seed", lambda: seed)
+        plan = replace(plan, restart=int(checkpoint.started_with("restart", lambda: plan.restart)))
     objective = _objective(settings, network, scaled, plan, scaling, placement)
     preconditioner = None
     if plan.deflation:
@@ -286,7 +287,7 @@ def _method(
     """What a resumed run must have in common with the one before, besides data and network."""
     given = ("alpha", "coordinates", "block")
     chosen = ("solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation")
-    chosen += ("early_stopping", "restart")
+    chosen += ("early_stopping",)
     method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}
     method |= {name: getattr(plan, name) for name in chosen}
     method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])

@@ -172,7 +172,7 @@ class _Run:
 
         The time counts as training only where the next epoch needs the gradient.
         """
-        direction, last = self.schedule.direction(epoch), epoch == self.schedule.max_iter
+        direction, last = self.schedule.direction(epoch), epoch >= self.schedule.max_iter
         if not direction.needs_snapshot:
             return self.execution.evaluate(self.x, 0 if last else self.schedule.evaluated)
         if last:
@@ -262,7 +262,7 @@ class _Run:
             return "max_time"
         if schedule.tol > 0 and epoch - self.last_gain >= schedule.n_iter_no_change:
             return "tol"
-        return "max_iter" if epoch == schedule.max_iter else None
+        return "max_iter" if epoch >= schedule.max_iter else None
 
     def outcome(self, epoch: int, reason: str, last: Snapshot | None) -> Outcome:
         """The last parameters; without them, and with early stopping, the best ones."""
@@ -273,7 +273,7 @@ class _Run:
             loss = self.trace.epochs[-1]["loss"] if out_of_time() else last.loss
         # Recorded losses are those of some samples, but the last one.
         if self.schedule.evaluated and last is not None and not out_of_time():
-            known = epoch == self.schedule.max_iter and np.array_equal(self.x, last.x)
+            known = epoch >= self.schedule.max_iter and np.array_equal(self.x, last.x)
             whole = last if known else self.execution.evaluate(self.x, 0)
             loss = loss if out_of_time() else whole.loss
         return Outcome(self.x, epoch, reason, loss, self.factor)

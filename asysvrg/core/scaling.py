@@ -18,6 +18,7 @@ from scipy import sparse
 from asysvrg.core.network import DEGREE_OF_LOSS, Network
 
 USUAL = (0.1, 10.0)  # range of root mean squares (of the largest column) that need no scaling
+FAR = 3.0  # times a column's standard deviation: a mean further from 0 than this, and than 1, needs scaling
 SPARSE_USUAL = 10.0  # the same for sparse input: its largest number
 
 
@@ -129,7 +130,7 @@ def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
     else:
         mean, variance = _moments(X)
         size = np.sqrt((mean**2 + variance).max())
-        if not USUAL[0] <= size <= USUAL[1]:
+        if not USUAL[0] <= size <= USUAL[1] or (abs(mean) > np.maximum(FAR * np.sqrt(variance), 1))[variance > 0].any():
             # Constant columns by their size: what they add to the biases is then as exact as these are.
             scale = np.where(variance > 0, np.maximum(np.sqrt(variance), least), np.maximum(abs(mean), 1.0))
     if y is not None:

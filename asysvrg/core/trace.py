@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+import scipy
 
 from asysvrg._version import __version__
 from asysvrg.core.network import build_info
@@ -57,8 +57,8 @@ def _environment() -> dict[str, Any]:
     return {
         "asysvrg": __version__,
         "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "scipy": version("scipy"),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
         "machine": platform.machine(),
         "processor": _processor(),
         "system": platform.system(),

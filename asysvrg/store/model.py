@@ -103,7 +103,8 @@ class Persistent:
                 f"scikit-learn's MLP has no activation={network.activation!r} or loss={network.loss!r}, as this model"
             )
         kind = MLPClassifier if is_classifier else MLPRegressor
-        mlp = kind(network.widths[1:-1], activation=network.activation, alpha=self.alpha, max_iter=self.max_iter)
+        hidden = network.widths[1:-1]
+        mlp = kind(hidden_layer_sizes=hidden, activation=network.activation, alpha=self.alpha, max_iter=self.max_iter)
         mlp.coefs_, mlp.intercepts_ = coefs, intercepts
         mlp.n_layers_, mlp.n_outputs_ = len(network.widths), len(intercepts[-1])
         mlp.n_iter_, mlp.loss_ = self.n_iter_, self.loss_
@@ -117,7 +118,10 @@ class Persistent:
         if is_classifier:
             mlp.out_activation_ = "logistic" if binary or network.loss != "softmax" else "softmax"
             mlp.classes_ = self.classes_
-            mlp._label_binarizer = LabelBinarizer().fit(self.classes_)
+            several = network.loss == "binary"  # labels of a sample, of which an indicator matrix is the form
+            mlp._label_binarizer = LabelBinarizer().fit(
+                np.eye(self.n_outputs_, dtype=int) if several else self.classes_
+            )
         return mlp
 
     def to_torch(self) -> OrderedDict[str, Any] | list[OrderedDict[str, Any]]:
