@@ -99,7 +99,7 @@ class Parameters:
     batch_size: int | None = parameter(
         None,
         kinds.integer(1),
-        "Samples in a mini-batch",
+        "Samples in a mini-batch, at most all",
         unset='20; for SGD with learning_rate_init="auto" from 20 to 50, so that a pass over the samples has at least '
         "1,000 mini-batches",
     )
@@ -232,7 +232,8 @@ class Parameters:
     max_time: float | None = parameter(
         None,
         kinds.number(0, finite=False),
-        "Seconds of wall-clock time after which to stop, within an epoch if need be",
+        "Seconds of wall-clock time, from the beginning of `fit`, after which to stop, within an epoch if need be",
+        "Even 0 gives a model. Sums over samples are cut a little later; loss and errors are then of a few samples.",
         unset="no limit",
     )
     checkpoint_dir: str | None = parameter(
@@ -248,8 +249,7 @@ class Parameters:
         "Go on from the checkpoint in `checkpoint_dir`; start where the folder is empty",
         "With one thread, and `random_state` an int or in the same state as before, the result is that of an "
         "uninterrupted run, bit for bit. A checkpoint of other data, another network or another method is refused; "
-        "`n_jobs` and the limits max_iter, tol and max_time may differ, target_loss if there was one. `max_time` counts "
-        "from the resumption.",
+        "`n_jobs`, max_iter, tol and max_time (from the resumption on) may differ, target_loss if there was one.",
     )
     loss: str = parameter(
         "squared_error",
@@ -286,7 +286,7 @@ class Parameters:
     n_jobs: int | None = parameter(
         None,
         kinds.as_given("int", type=int, metavar="N"),
-        "Number of threads; -1 for every core that this process may use (affinity, cgroup quota)",
+        "Number of threads, at most 64 a core; -1 for all cores that this process may use (affinity, cgroup quota)",
         "They train if `execution`, `update`, `max_delay` or `coordinates` ask for it, or several networks, and they "
         'predict many rows. With backend="mpi", of each rank.',
         unset="every core, or one thread where an update has too little work for several (batch_size x parameters x "

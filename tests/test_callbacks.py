@@ -58,3 +58,18 @@ def test_scikit_learns_own_callbacks(capsys):
     pipeline = make_pipeline(StandardScaler(), small(AsySVRGClassifier, (5,)).set_callbacks(monitor)).fit(X, y)
     assert len(pipeline[-1].history_["epochs"]) == 4
     assert pickle.loads(pickle.dumps(pipeline)).score(X, y) == pipeline.score(X, y)
+
+
+def test_an_interrupted_epoch_and_fit_have_an_end():
+    pytest.importorskip("sklearn.callback")
+    X, y = data(AsySVRGClassifier)
+    recorder, model = Recorder(), small(AsySVRGClassifier, (5,))
+
+    def press(row):
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        model.set_callbacks(recorder).fit(X, y, sample_weight=np.ones(len(y)), callback=press)
+    assert recorder.calls == ["setup", "begin fit", "begin epoch", "end epoch", "end fit", "teardown"]
+    assert recorder.scores == 2 * [model.score(X, y)]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from asysvrg.core._csrc cimport asv_control
 
-GRACE, LEAST_GRACE = 0.1, 0.2  # for the last sweeps after a time limit: a share of it, and at least so many seconds
+GRACE, LEAST_GRACE = 0.1, 0.1  # for the last sweeps after a time limit: a share of it, and at least so many seconds
 
 # `pending`: what a signal handler raised here. `event`: stops kernels. `end`, `last`: of a time limit, without and with
 # the grace, on the monotonic clock.
