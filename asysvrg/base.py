@@ -181,12 +181,17 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """Holds out samples to choose the parameters by, if possible: whether and why; the other samples; these."""
         if not isinstance(self.random_state, Integral):  # a warm start, or a resumed run, must hold out the same ones
             state = np.random.RandomState(0)
-        parts = inputs.hold_out(X, y, weight, held_out(settings, len(y)), state)
+        exact, indicators = settings.early_stopping != "auto", self._loss == "binary"
+        fraction = held_out(settings, len(y))
+        parts = inputs.hold_out(X, y, weight, fraction, state, exact=exact, indicators=indicators)
         if parts is not None:
             return chosen_by_validation(settings, len(y)), parts[0], inputs.prepared(*parts[1])
         why = f"validation_fraction={settings.validation_fraction} of {len(y):,} samples cannot be held out"
-        if settings.early_stopping != "auto":
-            raise ValueError(f"{why}: give another fraction, or X_val and y_val")
+        if exact:
+            raise ValueError(
+                f"early_stopping=True: {why}, as training needs a sample of each class: give X_val and y_val, "
+                "more samples of positive weight, or early_stopping=False"
+            )
         return (False, why), (X, y, weight), None
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
