@@ -88,9 +88,11 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     def _fit_several(self, X, y, sample_weight, X_val, y_val, callback, test):
         """`fit` where there is more than one network. They share one converted X."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        inputs.refuse_missing(y=y, y_val=y_val)
         check(self)
         X, y = self._validate(X, y, reset=True)
-        X_val, X_test = (None if other is None else self._check_X(other, self.dtype) for other in (X_val, test[0]))
+        others = ((X_val, "X_val"), (test[0], "X_test"))
+        X_val, X_test = (None if other is None else self._check_other(other, name) for other, name in others)
         test = X_test, test[1]
         members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
 
@@ -113,6 +115,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         Returns the arguments of `train`.
         """
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        inputs.refuse_missing(y=y, y_val=y_val)
         settings = check(self)
         goes_on = partial and hasattr(self, "coefs_")
         before = self._before() if self.warm_start and not partial else None
@@ -298,13 +301,20 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             precision.look_at(given, getattr(self, "feature_names_in_", None))
         return self._scaled(inputs.canonical(X), dtype), y
 
+    def _check_other(self, X: Any, name: str) -> Any:
+        """X of a validation or a test set, checked. Errors name it: those of scikit-learn speak of X."""
+        try:
+            return self._check_X(X, self.dtype)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{name}: {error}") from None
+
     def _others(self, X: Any, y: Any, X_name: str, y_name: str, center: np.ndarray | None) -> Samples | None:
         """Samples beside those to train on."""
         if X is None and y is None:
             return None
         if X is None or y is None:
             raise ValueError(f"{X_name} and {y_name} are given together or not at all")
-        X, y = self._check_X(X, self.dtype), self._encode_known(y, y_name)
+        X, y = self._check_other(X, X_name), self._encode_known(y, y_name)
         if len(y) != X.shape[0]:
             raise ValueError(f"{X_name} has {X.shape[0]} samples, {y_name} has {len(y)}")
         if KIND_OF_LOSS[self._loss] == "reals":

@@ -32,6 +32,13 @@ def refuse_complex(**arrays: Any) -> None:
             raise ValueError(f"Complex data not supported: {name} is of type {array.dtype}")
 
 
+def refuse_missing(**columns: Any) -> None:
+    """Raises ValueError for missing values of pandas, of which NumPy says that NA is ambiguous."""
+    for name, column in columns.items():
+        if hasattr(column, "isna") and np.asarray(column.isna()).any():
+            raise ValueError(f"{name} has missing values (NaN or NA): leave these samples out, or give them a value")
+
+
 def counted(X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """The samples without those of weight zero."""
     return rows(np.flatnonzero(weight), X, y, weight) if weight is not None and (weight == 0).any() else (X, y, weight)
