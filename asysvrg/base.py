@@ -122,6 +122,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     def _fit_several(self, X, y, sample_weight, X_val, y_val, callback, test):
         """`fit` where there is more than one network."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        inputs.refuse_missing(y=y, y_val=y_val)
         with self._all_or_nothing():
             fitted, interrupt = self._train_several(X, y, sample_weight, X_val, y_val, callback, test)
             ensemble.take_over(self, fitted)
@@ -136,7 +137,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         end = time.monotonic() + settings.max_time
         with time_limit(settings.max_time):
             X, y = self._validate(X, y, reset=True)
-            X_val, X_test = (None if other is None else self._check_X(other, self.dtype) for other in (X_val, test[0]))
+            others = ((X_val, "X_val"), (test[0], "X_test"))
+            X_val, X_test = (None if other is None else self._check_other(other, name) for other, name in others)
         test = X_test, test[1]
         members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
         at_once = ensemble.networks_at_once(self)
@@ -163,6 +165,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         Returns the arguments of `train`.
         """
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        inputs.refuse_missing(y=y, y_val=y_val)
         goes_on = partial and hasattr(self, "coefs_")
         before = self._before() if self.warm_start and not partial else None
         X, y = self._validate(X, y, reset=not goes_on)
@@ -239,12 +242,17 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """Holds out samples to choose the parameters by, if possible: whether and why; the other samples; these."""
         if not isinstance(self.random_state, Integral):  # a warm start, or a resumed run, must hold out the same ones
             state = np.random.RandomState(0)
-        parts = inputs.hold_out(X, y, weight, held_out(settings, len(y)), state)
+        exact, indicators = settings.early_stopping != "auto", self._loss == "binary"
+        fraction = held_out(settings, len(y))
+        parts = inputs.hold_out(X, y, weight, fraction, state, exact=exact, indicators=indicators)
         if parts is not None:
             return chosen_by_validation(settings, len(y)), parts[0], inputs.prepared(*parts[1])
         why = f"validation_fraction={settings.validation_fraction} of {len(y):,} samples cannot be held out"
-        if settings.early_stopping != "auto":
-            raise ValueError(f"{why}: give another fraction, or X_val and y_val")
+        if exact:
+            raise ValueError(
+                f"early_stopping=True: {why}, as training needs a sample of each class: give X_val and y_val, "
+                "more samples of positive weight, or early_stopping=False"
+            )
         return (False, why), (X, y, weight), None
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, classes: Any) -> None:
@@ -355,13 +363,20 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             precision.look_at(given, getattr(self, "feature_names_in_", None))
         return self._scaled(inputs.canonical(X), dtype), y
 
+    def _check_other(self, X: Any, name: str) -> Any:
+        """X of a validation or a test set, checked. Errors name it: those of scikit-learn speak of X."""
+        try:
+            return self._check_X(X, self.dtype)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{name}: {error}") from None
+
     def _others(self, X: Any, y: Any, X_name: str, y_name: str, center: np.ndarray | None) -> Samples | None:
         """Samples beside those to train on."""
         if X is None and y is None:
             return None
         if X is None or y is None:
             raise ValueError(f"{X_name} and {y_name} are given together or not at all")
-        X, y = self._check_X(X, self.dtype), self._encode_known(y, y_name)
+        X, y = self._check_other(X, X_name), self._encode_known(y, y_name)
         if len(y) != X.shape[0]:
             raise ValueError(f"{X_name} has {X.shape[0]} samples, {y_name} has {len(y)}")
         if KIND_OF_LOSS[self._loss] == "reals":

@@ -96,6 +96,10 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
             raise ValueError("class_weight='balanced' needs all of y: give partial_fit a dict of weights instead")
         if not hasattr(self, "coefs_"):
             self.__dict__.pop("classes_", None)  # left by a fit that failed
+        if classes is not None and np.ndim(classes) == 1:
+            if not len(classes):
+                raise ValueError("classes is empty; all labels are expected at the first call of partial_fit")
+            labels.check_comparable(np.asarray(list(classes), dtype=object), "classes")
         if _check_partial_fit_first_call(self, classes):
             self.classes_ = labels.classes_of(self.classes_)
             self.n_outputs_ = len(self.classes_)

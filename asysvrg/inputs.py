@@ -32,6 +32,13 @@ def refuse_complex(**arrays: Any) -> None:
             raise ValueError(f"Complex data not supported: {name} is of type {array.dtype}")
 
 
+def refuse_missing(**columns: Any) -> None:
+    """Raises ValueError for missing values of pandas, of which NumPy says that NA is ambiguous."""
+    for name, column in columns.items():
+        if hasattr(column, "isna") and np.asarray(column.isna()).any():
+            raise ValueError(f"{name} has missing values (NaN or NA): leave these samples out, or give them a value")
+
+
 def counted(X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """The samples without those of weight zero."""
     return rows(np.flatnonzero(weight), X, y, weight) if weight is not None and (weight == 0).any() else (X, y, weight)
@@ -51,19 +58,34 @@ def rows(index: np.ndarray, *arrays: Any) -> tuple[Any, ...]:
 
 
 def hold_out(
-    X: Any, y: np.ndarray, weight: np.ndarray | None, fraction: float, random_state: np.random.RandomState
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    fraction: float,
+    random_state: np.random.RandomState,
+    *,
+    exact: bool = False,
+    indicators: bool = False,
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
     """Splits off a share of the samples, of each class where y holds labels. Returns the rest, then the share.
 
-    Shares are rounded: a class with too few samples stays in the rest. Returns None where no sample is split off.
-    (A million rows take scikit-learn's StratifiedShuffleSplit several times as long.)
+    Shares are rounded: a class with too few samples stays in the rest; with `exact`, some of these give samples, too,
+    so that the whole share is as asked for, and not empty. Each class keeps a sample in the rest. So does each label
+    of `indicators` if possible. Returns None where no sample is split off. (A million rows take scikit-learn's
+    StratifiedShuffleSplit several times as long.)
     """
     classes = y if y.ndim == 1 else np.zeros(len(y), dtype=np.int16)
     counts = np.bincount(classes)
-    shares = np.minimum((counts * fraction + 0.5).astype(np.int64), counts - 1)
-    if not (shares > 0).any():
+    shares = np.minimum((counts * fraction + 0.5).astype(np.int64), np.maximum(counts - 1, 0))
+    if exact:
+        missing = max(int(len(y) * fraction), 1) - shares.sum()
+        more = np.argsort(-(counts * fraction - shares), kind="stable")  # those that rounding took most from
+        shares[more[shares[more] < counts[more] - 1][: max(missing, 0)]] += 1
+    if not shares.any():
         return None
     order = random_state.permutation(len(y))
+    if indicators:
+        order = _rare_last(y, order)
     if len(counts) < 2**15:
         classes = classes.astype(np.int16, copy=False)  # NumPy sorts these without comparisons
     order = order[np.argsort(classes[order], kind="stable")]
@@ -71,6 +93,15 @@ def hold_out(
     is_held = np.zeros(len(y), dtype=bool)
     is_held[order[np.arange(len(y)) < np.repeat(first + shares, counts)]] = True
     return rows(np.flatnonzero(~is_held), X, y, weight), rows(np.flatnonzero(is_held), X, y, weight)
+
+
+def _rare_last(y: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The same order of samples, but for each label one that has it, and one that has not, at the end."""
+    backwards = y[order[::-1]]
+    last = np.unique([(backwards != value).argmin(axis=0) for value in (0, 1)])
+    is_last = np.zeros(len(y), dtype=bool)
+    is_last[len(y) - 1 - last] = True
+    return np.concatenate([order[~is_last], order[is_last]])
 
 
 def _merged(X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, np.ndarray, np.ndarray | None]:

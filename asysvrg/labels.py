@@ -11,6 +11,8 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+MISSING = ("NoneType", "NAType", "NaTType")  # types of labels that are none
+
 
 def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
     """The sorted labels in y. `union`, where there is one, adds those of other ranks.
@@ -20,13 +22,9 @@ def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) 
     ValueError
         If y does not hold labels, or fewer than two different ones.
     """
-    y = column_or_1d(y, warn=True)
-    try:
-        check_classification_targets(y)
-        classes = np.unique(y)
-    except TypeError:
-        kinds = sorted({type(label).__name__ for label in y})
-        raise ValueError(f"y has labels of kinds that cannot be compared: {', '.join(kinds)}") from None
+    y = check_comparable(column_or_1d(y, warn=True), "y")
+    check_classification_targets(y)
+    classes = np.unique(y)
     if union is not None:
         classes = union(classes)
     if len(classes) < 2:
@@ -34,9 +32,31 @@ def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) 
     return classes
 
 
+def check_comparable(y: np.ndarray, name: str) -> np.ndarray:
+    """The same labels. ValueError where some are missing, or are of kinds that have no order."""
+    if y.dtype.kind != "O":
+        return y
+    kinds = {type(label) for label in y}
+    if any(kind.__name__ in MISSING or issubclass(kind, float | np.floating) for kind in kinds):
+        missing = sorted({str(label) for label in y if type(label).__name__ in MISSING or label != label})
+        if missing:
+            raise ValueError(
+                f"{name} has missing labels ({', '.join(missing)}): leave these samples out, or give them a label"
+            )
+    if len({issubclass(kind, str) for kind in kinds}) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"{name} has labels of kinds that cannot be compared: {names}; make them of one kind")
+    return y
+
+
 def encode(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
     """The position of each label in `classes`. ValueError for a label that is not there."""
-    y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name=name))
+    y = np.asarray(y) if np.ndim(y) == 0 else y
+    if getattr(y, "shape", None) == ():
+        raise ValueError(f"{name} is a single value; a label for each sample is expected")
+    y = check_comparable(column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name=name)), name)
+    if y.dtype.kind == "O" and classes.dtype.kind == "O":
+        check_comparable(np.concatenate([classes, y]), f"{name}, beside the classes,")
     unknown = np.setdiff1d(y, classes)
     if unknown.size:
         raise ValueError(f"{name} has labels that are not among the classes: {unknown[:5].tolist()}")
@@ -64,14 +84,27 @@ def weights_of(encoded: np.ndarray, classes: np.ndarray, class_weight: Any, samp
     `class_weight` may name classes that this y does not have: `partial_fit` gets a part of the samples.
     """
     if encoded.ndim == 2:
-        return compute_sample_weight(class_weight, encoded)
+        weight = compute_sample_weight(class_weight, encoded)
+        return _valid(weight, class_weight)
     if isinstance(class_weight, str) and class_weight == "balanced":
         mass = np.bincount(encoded, weights=sample_weight, minlength=len(classes))
         weight = mass.sum() / ((mass > 0).sum() * np.where(mass > 0, mass, 1))
     elif isinstance(class_weight, Mapping):
-        weight = compute_class_weight(dict(class_weight), classes=classes, y=classes)
-        if not (np.isfinite(weight).all() and (weight >= 0).all()):
-            raise ValueError(f"class_weight has weights that are negative or not finite: {class_weight!r}")
+        numbers = {label: _number(weight, class_weight) for label, weight in class_weight.items()}
+        weight = _valid(compute_class_weight(numbers, classes=classes, y=classes), class_weight)
     else:
         raise ValueError(f"class_weight is a dict, 'balanced' or None; got {class_weight!r}")
     return weight[encoded]
+
+
+def _number(weight: Any, given: Any) -> float:
+    try:
+        return float(weight)
+    except (TypeError, ValueError):
+        raise ValueError(f"class_weight has a weight that is no number, {weight!r}: {given!r}") from None
+
+
+def _valid(weight: np.ndarray, given: Any) -> np.ndarray:
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ValueError(f"class_weight has weights that are negative or not finite: {given!r}")
+    return weight

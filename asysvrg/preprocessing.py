@@ -92,6 +92,7 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def clipped(self, X: np.ndarray, dtype: Any) -> np.ndarray:
         """What `transform` makes of a float array, computed in its own precision and rounded to `dtype` at the end."""
+        _refuse_sparse(X)
         center, scale = self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
         result, largest = np.empty(X.shape, dtype=dtype), np.finfo(X.dtype).max
         for first in range(0, len(X), ROWS):
@@ -132,12 +133,16 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return scaler
 
     def _checked(self, X: Any, *, reset: bool) -> np.ndarray:
-        if sparse.issparse(X):
-            raise ValueError(
-                "RobustClip takes dense input, since centring fills a sparse matrix: give X.toarray(), or scale sparse "
-                "columns with MaxAbsScaler"
-            )
+        _refuse_sparse(X)
         return validate_data(self, X, reset=reset, dtype=KEPT, ensure_all_finite="allow-nan")
+
+
+def _refuse_sparse(X: Any) -> None:
+    if sparse.issparse(X):
+        raise ValueError(
+            "RobustClip takes dense input, since centring fills a sparse matrix: give X.toarray(), or scale sparse "
+            "columns with MaxAbsScaler"
+        )
 
 
 def _center_and_scale(column: np.ndarray) -> tuple[float, float]:

@@ -294,12 +294,30 @@ def _sampled(xy: XY, size: int, seed: int) -> XY:
 
 
 def _split(y: np.ndarray, n_train: int, n_test: int, seed: int) -> list[np.ndarray]:
-    """Random row indices of the two sides; stratified if y holds classes and both sides can have each class."""
-    stratify = None
+    """Random row indices of the two sides; stratified if y holds classes and both sides can have each class.
+
+    Where they cannot, the first side has each class that the second one has, as far as it has rows enough.
+    """
+    stratify, codes, sizes = None, None, np.zeros(0)
     if y.dtype.kind in "iuUSb":
-        sizes = np.unique(y, return_counts=True)[1]
+        _, codes, sizes = np.unique(y, return_inverse=True, return_counts=True)
         if sizes.min() > 1 and min(n_train, n_test or len(y) - n_train) >= len(sizes):
             stratify = y
-    return train_test_split(
+    train, rest = train_test_split(
         np.arange(len(y)), train_size=n_train, test_size=n_test or None, random_state=seed, stratify=stratify
     )
+    if 0 < len(sizes) <= len(y) // 2:  # more different values are amounts, not classes
+        _complete(train, rest, codes, len(sizes))
+    return [train, rest]
+
+
+def _complete(train: np.ndarray, rest: np.ndarray, codes: np.ndarray, classes: int) -> None:
+    """Exchanges rows, in place: `train` gets one of each class that only `rest` has, for one of its largest class."""
+    counts = np.bincount(codes[train], minlength=classes)
+    found, places = np.unique(codes[rest], return_index=True)
+    for code, place in zip(found, places, strict=True):
+        largest = counts.argmax()
+        if counts[code] == 0 and counts[largest] > 1:
+            given = np.flatnonzero(codes[train] == largest)[-1]
+            train[given], rest[place] = rest[place], train[given]
+            counts[code], counts[largest] = 1, counts[largest] - 1
