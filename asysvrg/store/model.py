@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections import OrderedDict
@@ -172,6 +173,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     OSError
         If the file cannot be opened.
     """
+    importlib.import_module("asysvrg.estimators")  # which are in CLASSES from then on
     path = Path(path)
     values, arrays = archive.read(path, FORMAT, VERSION, ("x",))
     try:

@@ -3,6 +3,7 @@
 import builtins
 import json
 import pickle
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -89,6 +90,13 @@ def test_labels_keep_their_type(tmp_path, labels):
     np.testing.assert_array_equal(again.classes_, model.classes_)
     assert again.classes_.dtype == model.classes_.dtype
     assert_same(model, again, X)
+
+
+def test_load_is_all_that_a_process_needs(tmp_path):
+    fitted(AsySVRGClassifier).save(tmp_path / "model.npz")
+    code = f"import asysvrg; print(type(asysvrg.load({str(tmp_path / 'model.npz')!r})).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "AsySVRGClassifier\n"
 
 
 def test_feature_names_are_kept(tmp_path):
