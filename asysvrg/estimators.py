@@ -19,7 +19,8 @@ _ATTRIBUTES = """
     coefs_ : list of ndarray
         Weights of each layer, shape (inputs, outputs).
     intercepts_ : list of ndarray
-        Biases of each layer.
+        Biases of each layer. Where targets are farther from zero than 1,000 standard deviations and `dtype` is
+        float32, the last ones are float64, and predictions, too.
     history_ : dict
         The trace: "config", "environment", "epochs" (a row an epoch, see `asysvrg.core.trace.Trace`),
         "delay_histogram".
@@ -221,7 +222,8 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs), in the wider one of X's dtype and the fitted dtype
+        ndarray of shape (n_samples,) or (n_samples, n_outputs), in the wider one of X's dtype and the fitted dtype;
+            float64 where the last of `intercepts_` are
         """
         outputs = self._outputs(X)
         given = getattr(X, "dtype", np.float64)  # frames and lists count as float64

@@ -224,7 +224,9 @@ class Parameters:
         0.1,
         kinds.number(0, 1, ends="neither"),
         "Share of the samples held out for `early_stopping` where no validation set is given",
-        "Of each class the same share. A class that has too few samples for that stays in the training set.",
+        "Of each class the same share. A class that has too few samples for that stays in the training set; with "
+        "early_stopping=True some of these give a sample, too, so that the share is as large as asked for. Each class, "
+        "or label, keeps a sample in the training set.",
     )
     target_loss: float | None = parameter(
         None, kinds.number(), "Stop when the objective is at most this", unset="no target"
@@ -312,7 +314,7 @@ class Parameters:
     verbose: bool = parameter(
         False, kinds.verbosity(), "Progress bar, or plain lines where the output is no terminal", option=False
     )
-    dtype: Any = parameter("float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once.")
+    dtype: Any = parameter("float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once, after `scale`.")
 
 
 DERIVED = {

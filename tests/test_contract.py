@@ -8,6 +8,7 @@ import pytest
 from helpers.estimators import ESTIMATORS, data, equal, objective, small
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.ensemble import BaggingClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -210,10 +211,29 @@ def test_automatic_early_stopping_takes_any_classes():
     assert model.history_["config"]["samples"] == 5
 
 
+def test_early_stopping_of_few_and_rare():
+    """It does not depend on luck whether samples can be held out."""
+    X, y = data(AsySVRGClassifier)
+    stopping = small(AsySVRGClassifier, (), early_stopping=True, max_iter=2)
+    few = clone(stopping).set_params(validation_fraction=0.001).fit(X, y)
+    assert few.history_["config"]["samples"] == 119
+    for seed in range(10):  # 3 of 4 samples have a class of their own
+        model = clone(stopping).set_params(random_state=seed).fit(X[:4], ["a", "a", "b", "c"])
+        assert (model.history_["config"]["samples"], model.classes_.tolist()) == (3, ["a", "b", "c"])
+    rows = np.r_[np.flatnonzero(y == y[0])[:3], np.flatnonzero(y != y[0])[:2]]
+    weight = np.zeros(len(y))
+    weight[rows] = 1
+    some, alone = clone(stopping).fit(X, y, sample_weight=weight), clone(stopping).fit(X[rows], y[rows])
+    assert some.history_["config"]["samples"] == alone.history_["config"]["samples"] == 4
+    np.testing.assert_array_equal(some.classes_, np.unique(y))
+    bagged = BaggingClassifier(stopping, n_estimators=10, max_samples=5, random_state=0).fit(X, y % 4 // 2)
+    assert bagged.score(X, y % 4 // 2) > 0.4
+
+
 def test_early_stopping_refuses():
     X, y = data(AsySVRGClassifier)
-    with pytest.raises(ValueError, match=r"validation_fraction=0\.001 of 120 samples cannot be held out"):
-        small(AsySVRGClassifier, early_stopping=True, validation_fraction=0.001).fit(X, y)
+    with pytest.raises(ValueError, match=r"early_stopping=True: validation_fraction=0\.1 of 4 samples cannot be held"):
+        small(AsySVRGClassifier, early_stopping=True).fit(X[:4], ["a", "b", "c", "d"])
     weight = np.zeros(len(y))
     weight[0] = 1
     with pytest.raises(ValueError, match="of 1 samples cannot be held out"):

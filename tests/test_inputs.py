@@ -17,9 +17,9 @@ def spoilt(values, bad, at=(3, 2)):
     return values
 
 
-def split(y, fraction, X=None, weight=None):
+def split(y, fraction, X=None, weight=None, seed=0, **how):
     X = np.arange(len(y), dtype=float)[:, None] if X is None else X
-    return inputs.hold_out(X, y, weight, fraction, np.random.RandomState(0))
+    return inputs.hold_out(X, y, weight, fraction, np.random.RandomState(seed), **how)
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -55,6 +55,26 @@ def test_every_class_keeps_a_sample(classes):
     assert [len(part[1]) for part in split(np.zeros((5, 1)), 0.99)] == [1, 4]
 
 
+@pytest.mark.parametrize("counts", [[2, 1], [2, 2, 2], [40, 3, 1, 1], [1, 0, 4], [3] * 1000])
+def test_an_exact_share_is_held_out_wherever_a_class_can_give_samples(counts):
+    y = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    kept, held = split(y, 0.1, exact=True)
+    assert len(held[1]) == pytest.approx(max(0.1 * len(y), 1), abs=1)
+    assert set(kept[1]) == set(y)
+    assert split(np.arange(5, dtype=np.int32), 0.5, exact=True) is None
+
+
+def test_each_label_keeps_a_sample_with_it_and_one_without():
+    y = np.zeros((40, 4))
+    y[7, 0], y[20:22, 1], y[:, 2], y[9, 2] = 1, 1, 1, 0
+    for seed in range(20):
+        kept, held = split(y, 0.5, seed=seed, indicators=True)
+        assert len(held[1]) == 20
+        assert kept[1].any(axis=0).tolist() == [True, True, True, False]
+        assert not kept[1].all(axis=0).any()
+    assert len(split(np.eye(2), 0.5, indicators=True)[1][1]) == 1
+
+
 X, LABELS = data(AsySVRGClassifier)
 
 _, TARGETS = data(AsySVRGRegressor)
@@ -84,7 +104,8 @@ Y = {AsySVRGClassifier: LABELS, AsySVRGRegressor: TARGETS}
         ({"y_val": LABELS}, "X_val and y_val are given together"),
         ({"X_val": X[:5], "y_val": LABELS[:4]}, "5 samples, y_val has 4"),
         ({"X_val": X[:5, 1:], "y_val": LABELS[:5]}, "10 features"),
-        ({"X_val": spoilt(X, np.nan), "y_val": LABELS}, "NaN"),
+        ({"X_val": spoilt(X, np.nan), "y_val": LABELS}, "X_val: Input X contains NaN"),
+        ({"X_val": X[0], "y_val": LABELS[:1]}, "X_val: Expected 2D array"),
     ],
 )
 def test_bad_data(kind, change, words):
@@ -175,7 +196,7 @@ def with_text(X):
         ({"y_val": 1j}, "Complex data not supported: y_val"),
         ({"X": "text"}, "could not convert string to float: 'red'"),
         ({"X": 1e300}, "too large for dtype\\('float32'\\)"),
-        ({"sample_weight": 1e300}, "too large for dtype\\('float32'\\)"),
+        ({"sample_weight": 1e307}, "the sum of sample_weight is infinite"),
         ({"X_val": 1e300}, "too large for dtype\\('float32'\\)"),
     ],
     ids=str,

@@ -52,6 +52,7 @@ def test_balanced_classes():
         (AsySVRGClassifier, {0: 0, 2: 0, 4: 0, 6: 0}, "no sample a positive weight"),
         (AsySVRGClassifier, {1: 2.0, 3: 1.0}, "not in class_weight"),
         (AsySVRGClassifier, 3, "class_weight is a dict"),
+        (AsySVRGClassifier, {0: "x", 2: 1, 4: 1, 6: 1}, "a weight that is no number, 'x'"),
         (AsySVRGRegressor, "balanced", "class_weight is for classifiers"),
     ],
 )
@@ -114,10 +115,39 @@ def test_further_fits_of_several_labels():
     assert model.fit(X, Y[:, 0]).predict(X).shape == (len(X),)
 
 
-def test_labels_that_cannot_be_compared():
-    X, y = data(AsySVRGClassifier)
-    with pytest.raises(ValueError, match="kinds that cannot be compared: NoneType, str"):
-        small(AsySVRGClassifier).fit(X, np.array(["a", None], dtype=object)[y % 4 // 2])
+def labelled(*labels, n=120):
+    return np.array([*labels] * (n // len(labels)) + [*labels[: n % len(labels)]], dtype=object)
+
+
+PANDAS = pytest.importorskip("pandas")
+BAD_LABELS = [
+    (labelled("a", None), ValueError, r"has missing labels \(None\)"),
+    (labelled(None), ValueError, r"has missing labels \(None\)"),
+    (labelled("a", "b", 5), ValueError, "has labels of kinds that cannot be compared: int, str"),
+    (labelled(b"a", b"b"), TypeError, "represented as bytes is not supported"),
+    (labelled(b"a", b"b").astype("S"), TypeError, "represented as bytes is not supported"),
+    (PANDAS.Series(labelled("a", "b", None), dtype="string"), ValueError, "has missing values"),
+    (PANDAS.Series(labelled("a", "b", None), dtype="category"), ValueError, "has missing values"),
+]
+
+
+@pytest.mark.parametrize(("bad", "kind", "words"), BAD_LABELS)
+def test_labels_that_are_none(bad, kind, words):
+    X = np.random.default_rng(0).normal(size=(120, 3))
+    with pytest.raises(kind, match=f"y {words}|{words}"):
+        small(AsySVRGClassifier).fit(X, bad)
+    if kind is ValueError:
+        with pytest.raises(ValueError, match=f"y_val {words}"):
+            small(AsySVRGClassifier).fit(X, labelled("a", "b"), X_val=X, y_val=bad)
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [(["a", None], "classes has missing labels"), (["a", 1], "classes has labels of kinds"), ([], "classes is empty")],
+)
+def test_classes_that_are_none(classes, words):
+    with pytest.raises(ValueError, match=words):
+        small(AsySVRGClassifier).partial_fit(np.ones((4, 2)), ["a", "b", "a", "b"], classes=classes)
 
 
 # Label smoothing.

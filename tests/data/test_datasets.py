@@ -87,6 +87,21 @@ def test_rare_classes_are_split_without_stratifying(tmp_path, y):
     assert len(d.y_test) == 2
 
 
+@pytest.mark.parametrize("sizes", [{}, {"train_size": 4}, {"train_size": 3, "test_size": 17}])
+@pytest.mark.parametrize("counts", [[10, 9, 1], [16, 2, 2]])
+def test_what_is_tested_has_been_trained_on(tmp_path, counts, sizes):
+    """The training set has each class: one row is never in the test set alone."""
+    path = tmp_path / "a.npz"
+    y = np.repeat(["a", "b", "c"], counts)
+    np.savez(path, X=np.arange(20.0)[:, None], y=y)
+    for seed in range(20):
+        d = data.load(path, seed=seed, **sizes)
+        assert set(d.y_train) >= set(d.y_test)
+        rows = np.concatenate([d.X_train, d.X_test]).ravel().astype(int)
+        assert len(set(rows)) == len(rows)
+        np.testing.assert_array_equal(y[rows], np.concatenate([d.y_train, d.y_test]))
+
+
 def test_classes_of_two_are_stratified(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, X=np.arange(8.0).reshape(4, 2), y=[0, 0, 1, 1])

@@ -206,3 +206,24 @@ def test_cifar_reaches_the_same_objective_with_any_number_of_workers(ranks, data
     for workers in (1, 2, 4, 8) if full else (4,):
         told = ranks(program, workers + 1)
         assert told[0]["loss"] == pytest.approx(told[0]["serial"], rel=0.02)
+
+
+def test_targets_far_from_zero_and_heavy_weights(ranks):
+    """Ranks with samples of their own agree on one offset; a server gives its samples with weights of any size."""
+    told = ranks(
+        """
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(600, 3))
+        y, weight = X @ [1, 2, 3] + 1.7e9, 1e60 * rng.random(600)
+        part = slice(RANK * 200, RANK * 200 + 200)
+        model = AsySVRGRegressor((), random_state=0, backend="mpi")
+        model.fit(X[part], y[part], sample_weight=weight[part])
+        first = model.score(X, y), model.intercepts_[0]
+        tell(score=first[0], bias=first[1], again=model.partial_fit(X[part], y[part]).score(X, y))
+        """,
+        3,
+    )
+    for one in told:
+        assert one["score"] > 0.999
+        assert one["again"] > 0.999
+        assert one["bias"] == told[0]["bias"] == pytest.approx([1.7e9], abs=1)
