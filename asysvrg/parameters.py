@@ -314,7 +314,9 @@ class Parameters:
     verbose: bool = parameter(
         False, kinds.verbosity(), "Progress bar, or plain lines where the output is no terminal", option=False
     )
-    dtype: Any = parameter("float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once, after `scale`.")
+    dtype: Any = parameter(
+        "float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once, after `scale`."
+    )
 
 
 DERIVED = {

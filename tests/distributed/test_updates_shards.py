@@ -300,7 +300,9 @@ def test_one_worker_is_the_serial_run(servers, compress):
     assert network.server.evaluated == 2 * (n + 40 * 4)
 
 
-@pytest.mark.parametrize(("size", "itemsize", "servers"), [(650, 8, 2), (79_510, 4, 7), (64, 4, 4), (9, 8, 1), (5, 4, 1)])
+@pytest.mark.parametrize(
+    ("size", "itemsize", "servers"), [(650, 8, 2), (79_510, 4, 7), (64, 4, 4), (9, 8, 1), (5, 4, 1)]
+)
 def test_shards_cover_all_coordinates(size, itemsize, servers):
     shards = parameter_shards(size, itemsize, servers)
     assert [i for where in shards for i in range(where.start, where.stop)] == list(range(size))
