@@ -24,7 +24,7 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions", "core.warn"}
-    | {"accurate", "preprocessing", "distributed._message", "distributed.rank_wrapper"},
+    | {"accurate", "theory", "preprocessing", "distributed._message", "distributed.rank_wrapper"},
     {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress"}
     | {"distributed.protocol"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
