@@ -24,18 +24,19 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions", "core.warn"}
-    | {"accurate", "theory", "preprocessing", "distributed._message", "distributed.rank_wrapper"},
+    | {"accurate", "theory.checks", "preprocessing", "distributed._message", "distributed.rank_wrapper"},
     {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress"}
+    | {"theory.equations"}
     | {"distributed.protocol"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
-    | {"callbacks"}
+    | {"callbacks", "theory.report", "theory.serial"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.__init__"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
     | {"distributed.mpi", "distributed.updates"},
-    {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
+    {"core.gauge", "store.checkpoint", "store.model", "config", "parameters", "theory.measured"}
     | {"distributed.launch", "distributed.worker"},
-    {"distributed.session", "method"},
+    {"core.shared", "distributed.session", "method", "theory.__init__"},
     {"plan"},
     {"distributed.execution", "distributed.sharding", "prediction"},
     {"distributed.script"},

@@ -89,7 +89,8 @@ class Trace:
         A row for each recorded state: epoch, seconds (of training), loss (the whole objective), train_error,
         validation_error (of the samples that early stopping looks at; None where it is off), test_error (of the
         command line's test set or else of `X_val`; None without), gradient_norm_squared, sample_gradients (so far),
-        delay (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start.
+        delay (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start. With
+        `track_gradient_norm` there are mean_gradient_norm_squared, smoothness and batch_smoothness (`core.gauge`).
     delay_histogram : list of int
         Entry i counts the updates with delay i, over the whole run.
     """

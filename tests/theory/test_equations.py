@@ -16,7 +16,7 @@ RTOL = 1e-12
 
 
 def printed(architecture, *, L, eta, beta, b, m, delay, d):
-    """c, Gamma, term for term as Eqs. (10), (11) and (17), (18) are printed."""
+    """c, Gamma, term for term as Eq. (10), Eq. (11), and (17), (18) are printed."""
     L, eta, beta, delay, d = map(mp.mpf, (L, eta, beta, delay, d))
     c = [mp.mpf(0)]
     if architecture == "shared":
@@ -55,6 +55,7 @@ def test_constants(architecture, paper, eta, delay):
 
 @pytest.mark.parametrize("delay", [0, 0.5, 100])
 def test_variance_factor(delay):
+    """Eq. (8)."""
     for d in (MNIST["d"], CIFAR["d"]):
         exact = 2 * mp.mpf(d) / (d - 2 * mp.mpf(3) ** 2 * mp.mpf(delay) ** 2 * mp.mpf("0.1") ** 2)
         assert theory.variance_factor("shared", L=3, eta=0.1, delay=delay, d=d) == pytest.approx(float(exact), RTOL)
@@ -64,14 +65,25 @@ def test_variance_factor(delay):
 
 @pytest.mark.parametrize("u0", [1e-4, 0.01, 0.0107])
 def test_admissible_delay(u0):
+    """Eq. (13), and (20) with d = 1."""
     for architecture, d in (("shared", MNIST["d"]), ("distributed", 1)):
         u, b = mp.mpf(u0), 10
         square = min(d / (2 * u * b), (3 * d - 28 * u * b * d) / (28 * u**2 * b**2))
-        found = theory.admissible_delay(architecture, u0=u0, b=b, d=d if architecture == "shared" else None)
+        more = {"b": b, "d": d if architecture == "shared" else None}
+        found = theory.admissible_delay(architecture, u0=u0, **more)
         assert found == pytest.approx(float(mp.sqrt(square)), RTOL)
+        assert theory.largest_u0(architecture, delay=found, **more) == pytest.approx(u0, 1e-9)
+
+
+def test_largest_u0_without_delay_and_with_a_huge_one():
+    for architecture in BOTH:
+        assert theory.largest_u0(architecture, b=10, delay=0, d=5) == pytest.approx(3 / 280)
+        assert 0 < theory.largest_u0(architecture, b=10, delay=1e150, d=5) < 1e-290
+    assert theory.largest_u0("distributed", b=1, delay=1e308) >= 0
 
 
 def test_settings_and_simplified_bound():
+    """Eq. (14), Eq. (21)."""
     d, n, b, u0, a, L = MNIST["d"], 10_000, 10, 0.01, 2 / 3, 4.0
     power = mp.mpf(n) ** mp.mpf(a)
     for architecture, size in (("shared", d), ("distributed", 1)):
@@ -197,3 +209,66 @@ def test_the_claims_hold_on_a_grid(architecture, d):
         shares.append(best * b / ub)
     assert 0.25 < min(shares) < 0.27
     assert 0.49 < max(shares) < 0.5
+
+
+@pytest.mark.parametrize(("architecture", "d"), [("shared", 1), ("shared", 79_510), ("distributed", None)])
+def test_the_proofs_condition_holds_on_the_grid(architecture, d):
+    """c_{t+1} <= beta / 2, which is not in the paper: with the settings of Theorems 2 and 4 it holds."""
+    for n, a, ub, b in itertools.product((1, 10, 1000), (0.1, 2 / 3, 1), (1e-3, 0.05, 0.1), (1, 10)):
+        chosen = theory.settings(architecture, L=1.0, n=n, b=b, u0=ub / b, a=a, d=d)
+        if not 0 < chosen.m < 10**6:
+            continue
+        delay = 0.999 * theory.admissible_delay(architecture, u0=ub / b, b=b, d=d)
+        more = {"L": 1.0, "eta": chosen.eta, "b": b, "m": chosen.m, "delay": delay, "d": d}
+        found = theory.constants(architecture, beta=chosen.beta, **more)
+        assert theory.is_proved(found, beta=chosen.beta)
+        assert found.c[0] < 0.1
+
+
+def test_a_small_beta_is_not_proved():
+    """Gamma > 0 is not enough: as beta goes to 0, Eq. (11) would allow eta of about m^(-1/3) / L."""
+    more = {"L": 1.0, "eta": 0.02, "b": 1, "m": 1000, "delay": 0}
+    small, usual = (theory.constants("distributed", beta=beta, **more) for beta in (1e-3, 2.0))
+    assert small.gamma > 0
+    assert not theory.is_proved(small, beta=1e-3)
+    assert usual.gamma < 0
+    assert not theory.is_proved(usual, beta=2.0)
+
+
+# Serial SVRG.
+
+
+@pytest.mark.parametrize(("eta", "beta", "b", "m"), [(1e-3, 0.4, 1, 500), (2e-2, 0.1, 10, 300), (1e-2, 5.0, 3, 1)])
+def test_serial_constants(eta, beta, b, m):
+    """The recursion, worked out by mpmath."""
+    L, c = mp.mpf("2.5"), [mp.mpf(0)]
+    for _ in range(m):
+        c.append(c[-1] * (1 + mp.mpf(eta) * beta + 2 * mp.mpf(eta) ** 2 * L**2 / b) + mp.mpf(eta) ** 2 * L**3 / b)
+    c.reverse()
+    Gamma = [eta - c[t + 1] * eta / beta - mp.mpf(eta) ** 2 * L - 2 * c[t + 1] * mp.mpf(eta) ** 2 for t in range(m)]
+    found = theory.reddi_constants(L=2.5, eta=eta, beta=beta, b=b, m=m)
+    np.testing.assert_allclose(found.c, np.array(c, dtype=float), rtol=RTOL)
+    np.testing.assert_allclose(found.Gamma, np.array(Gamma, dtype=float), rtol=1e-9, atol=RTOL * eta)
+    assert found.gamma == found.Gamma.min()
+
+
+def test_serial_settings():
+    found = theory.reddi_settings(L=2.0, n=1000, b=1, u0=0.25)
+    assert (found.eta, found.beta, found.m) == (pytest.approx(0.25 / 200), pytest.approx(0.2), 1333)
+    found = theory.reddi_settings(L=2.0, n=1000, b=10, u0=0.25)
+    assert (found.eta, found.beta, found.m) == (pytest.approx(2.5 / 200), pytest.approx(0.2), 133)
+    found = theory.reddi_settings(L=2.0, n=10_000, b=1, u0=0.1, a=0.5)
+    assert (found.eta, found.beta, found.m) == (pytest.approx(0.1 / 200), pytest.approx(0.2), 3333)
+    with pytest.raises(ValueError, match=r"with mini-batches a is 2/3; got a=0\.5"):
+        theory.reddi_settings(L=2.0, n=10_000, b=2, u0=0.1, a=0.5)
+
+
+@pytest.mark.parametrize("n", [100, 10_000, 10**6])
+def test_serial_settings_have_a_positive_gamma_and_larger_steps(n):
+    """What they are for: gamma > 0 with u0 = 1/4, which is 2.3 times what Theorem 4 allows without any delay."""
+    chosen = theory.reddi_settings(L=1.0, n=n, b=1, u0=0.25)
+    found = theory.reddi_constants(L=1.0, eta=chosen.eta, beta=chosen.beta, b=1, m=chosen.m)
+    assert found.gamma > 0
+    u0 = theory.largest_u0("distributed", b=1, delay=0)
+    allowed = theory.settings("distributed", L=1.0, n=n, b=1, u0=u0, a=2 / 3)
+    assert 2.3 < chosen.eta / allowed.eta < 2.4

@@ -4,7 +4,7 @@ Two architectures: "shared" (Theorems 1 and 2: threads, single coordinates, inco
 (Theorems 3 and 4: a server, whole vectors). The equations of the second are those of the first with d = 1.
 
 Where a condition of a theorem fails, the answer is infinite or 0, as the function says; it is never NaN. Arguments that
-make no sense are a ValueError. `asysvrg.theory_check` compares a run with what these functions say.
+make no sense are a ValueError.
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Literal
 
 import numpy as np
 
+from asysvrg.theory.checks import (
+    Architecture,
+    check_a,
+    check_count,
+    check_delay,
+    check_gap,
+    check_positive,
+    check_u0,
+    dimension,
+)
+
 SMALLEST = 5e-324  # above 0
-Architecture = Literal["shared", "distributed"]
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,9 @@ def variance_factor(architecture: Architecture, *, L: float, eta: float, delay: 
     float
         Infinite where d <= 2 L^2 Delta^2 eta^2.
     """
-    _check(L=L, eta=eta)
-    _check_delay(delay)
-    d = _dimension(architecture, d)
+    check_positive(L=L, eta=eta)
+    check_delay(delay)
+    d = dimension(architecture, d)
     left = _denominator(L, eta, delay, d)
     return 2 * d / left if left > 0 else math.inf
 
@@ -106,11 +114,30 @@ def constants(
     Constants
         Where d <= 2 L^2 Delta^2 eta^2, c is infinite before c[m] = 0, and Gamma and gamma are -inf.
     """
-    _check_count(b=b, m=m)
+    check_count(b=b, m=m)
     left = m - np.arange(m + 1)  # iterations up to m
     c = _c(architecture, left, L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
     Gamma = _Gamma(architecture, c[1:], L=L, eta=eta, delay=delay, d=d)
     return Constants(c, Gamma, float(Gamma.min()))
+
+
+def is_proved(found: Constants, *, beta: float) -> bool:
+    """Whether Theorem 1 or 3 is proved with these constants: gamma > 0 and c_{t+1} <= beta / 2 for all t.
+
+    The paper names the first condition only. But its proof splits -(eta / d) <grad f(x_t), grad f(x^_t)> into two
+    halves. One gives Gamma its eta / (2 d). The other, -(eta / (2 d)) |grad f(x^_t)|^2, has to cover c_{t+1} eta /
+    (d beta) |grad f(x^_t)|^2, which comes from |x_{t+1} - x~|^2 by Young's inequality with beta. (Serial SVRG has that
+    term in its Gamma, see `reddi_constants`.) Settings of Theorems 2 and 4 keep the condition.
+
+    Parameters
+    ----------
+    found : Constants
+        Of `constants`.
+    beta : float
+        The beta that they were computed with.
+    """
+    check_positive(beta=beta)
+    return found.gamma > 0 and bool(found.c[1:].max() <= beta / 2)
 
 
 def bound(*, gap: float, gamma: float, T: int) -> float:
@@ -130,8 +157,8 @@ def bound(*, gap: float, gamma: float, T: int) -> float:
     float
         Infinite where gamma <= 0.
     """
-    _check_gap(gap)
-    _check_count(T=T)
+    check_gap(gap)
+    check_count(T=T)
     return gap / T / gamma if gamma > 0 else math.inf
 
 
@@ -152,10 +179,23 @@ def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: int | 
     float
         0.0 where no delay is allowed: u0 b >= 3 / 28.
     """
-    _check_u0(u0)
-    _check_count(b=b)
-    d, ub = _dimension(architecture, d), u0 * b
+    check_u0(u0)
+    check_count(b=b)
+    d, ub = dimension(architecture, d), u0 * b
     return math.sqrt(max(min(d / (2 * ub), d * (3 - 28 * ub) / (28 * ub**2)), 0.0))
+
+
+def largest_u0(architecture: Architecture, *, b: int, delay: float, d: int | None = None) -> float:
+    """The inverse of `admissible_delay`: below this u0, Eq. (13) or (20) allows the delay.
+
+    All arguments are those of `variance_factor` and `admissible_delay`. Without a delay it is 3 / (28 b).
+    """
+    check_count(b=b)
+    check_delay(delay)
+    d = dimension(architecture, d)
+    ratio = delay / math.sqrt(d)
+    lower = 6 / (28 + math.hypot(28, math.sqrt(336) * ratio))
+    return min(lower, 1 / (2 * ratio) / ratio if ratio else math.inf) / b
 
 
 def settings(
@@ -174,11 +214,11 @@ def settings(
     a : float
         The exponent alpha of the theorem, above 0 and at most 1.
     """
-    _check(L=L)
-    _check_u0(u0)
-    _check_a(a)
-    _check_count(n=n, b=b)
-    d, power = _dimension(architecture, d), float(n) ** a
+    check_positive(L=L)
+    check_u0(u0)
+    check_a(a)
+    check_count(n=n, b=b)
+    d, power = dimension(architecture, d), float(n) ** a
     return Settings(eta=u0 * b / (L * power), beta=2 * L, m=math.floor(d * power / (6 * u0 * b)))
 
 
@@ -210,11 +250,11 @@ def simplified_bound(
     float
         Infinite where sigma <= 0.
     """
-    _check(L=L)
-    _check_a(a)
-    _check_count(n=n, b=b, T=T)
-    _check_gap(gap)
-    d = _dimension(architecture, d)
+    check_positive(L=L)
+    check_a(a)
+    check_count(n=n, b=b, T=T)
+    check_gap(gap)
+    d = dimension(architecture, d)
     return d * L * float(n) ** a * gap / (b * T) / sigma if sigma > 0 else math.inf
 
 
@@ -226,7 +266,7 @@ def largest_eta(
     All arguments are those of `constants`. gamma / eta falls as eta grows, from 1 / (2 d) at 0, and is negative at
     1 / (4 L).
     """
-    _check(L=L, beta=beta)
+    check_positive(L=L, beta=beta)
 
     def is_small_enough(eta: float) -> bool:
         return _gamma(architecture, L=L, eta=eta, beta=beta, b=b, m=m, delay=delay, d=d) > 0
@@ -264,12 +304,12 @@ def sigma(
     if chosen.m == 0:
         return -math.inf
     gamma = _gamma(architecture, L=L, eta=chosen.eta, beta=chosen.beta, b=b, m=chosen.m, delay=delay, d=d)
-    return gamma * _dimension(architecture, d) * L * float(n) ** a / b
+    return gamma * dimension(architecture, d) * L * float(n) ** a / b
 
 
 def _gamma(architecture: Architecture, *, m: int, **more: float) -> float:
     """min Gamma, which is Gamma_0, since c_t falls with t."""
-    _check_count(b=more["b"], m=m)
+    check_count(b=more["b"], m=m)
     c_1 = _c(architecture, np.array([m - 1]), **more)
     del more["beta"], more["b"]
     return float(_Gamma(architecture, c_1, **more)[0])
@@ -286,28 +326,33 @@ def _c(
     delay: float,
     d: int | None,
 ) -> np.ndarray:
-    """c_{m - left} of Eq. (10): the sum of a geometric series, since c_t = (1 + growth) c_{t + 1} + added, c_m = 0."""
-    _check(L=L, eta=eta, beta=beta)
-    _check_delay(delay)
-    d = _dimension(architecture, d)
+    """c_{m - left} of Eq. (10)."""
+    check_positive(L=L, eta=eta, beta=beta)
+    check_delay(delay)
+    d = dimension(architecture, d)
     D = _denominator(L, eta, delay, d)
     if D <= 0:
         return np.where(left > 0, math.inf, 0.0)
     growth = eta * beta / d + 4 * (L * eta) * (L * eta) / (D * b)
     added = 2 * L * (L * eta) / (D * b) * _noise(L, eta, delay, d)
+    return series(left, growth=growth, added=added)
+
+
+def series(left: np.ndarray, *, growth: float, added: float) -> np.ndarray:
+    """c_{m - left} where c_t = (1 + growth) c_{t + 1} + added and c_m = 0: the sums of a geometric series."""
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isinf(growth):
-            series = np.where(left > 1, math.inf, 1.0)
+            sums = np.where(left > 1, math.inf, 1.0)
         else:
-            series = np.expm1(left * math.log1p(growth)) / growth if growth > 0 else left.astype(np.float64)
-        return np.where(left > 0, max(added, SMALLEST) * np.maximum(series, 1), 0.0)
+            sums = np.expm1(left * math.log1p(growth)) / growth if growth > 0 else left.astype(np.float64)
+        return np.where(left > 0, max(added, SMALLEST) * np.maximum(sums, 1), 0.0)
 
 
 def _Gamma(
     architecture: Architecture, c_next: np.ndarray, *, L: float, eta: float, delay: float, d: int | None
 ) -> np.ndarray:
     """Gamma_t of Eq. (11), from c_{t + 1}."""
-    d = _dimension(architecture, d)
+    d = dimension(architecture, d)
     D = _denominator(L, eta, delay, d)
     if D <= 0:
         return np.full(c_next.shape, -math.inf)
@@ -331,51 +376,3 @@ def _noise(L: float, eta: float, delay: float, d: float) -> float:
     """(L^2 Delta^2 eta^3 / (2 d) + eta^2 L / 2) of Eqs. (10) and (11), divided by eta / 2."""
     lag = _lag(L, eta, delay)
     return lag * lag / d + L * eta
-
-
-def _dimension(architecture: str, d: int | None) -> float:
-    """d, or 1 for the distributed architecture."""
-    if architecture not in ("shared", "distributed"):
-        raise ValueError(f"architecture is 'shared' or 'distributed'; got {architecture!r}")
-    if architecture == "distributed":
-        return 1.0
-    if d is None:
-        raise ValueError("architecture='shared' needs d, the number of parameters")
-    _check_count(d=d)
-    return float(d)
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value)
-
-
-def _check(**positive: float) -> None:
-    for name, value in positive.items():
-        if not (_is_real(value) and value > 0):
-            raise ValueError(f"{name} is a positive, finite number; got {value!r}")
-
-
-def _check_count(**counts: int) -> None:
-    for name, value in counts.items():
-        if not (isinstance(value, Integral) and not isinstance(value, bool) and value >= 1):
-            raise ValueError(f"{name} is a whole number of at least 1; got {value!r}")
-
-
-def _check_delay(delay: float) -> None:
-    if not (_is_real(delay) and delay >= 0):
-        raise ValueError(f"delay is a number of updates, at least 0; got {delay!r}")
-
-
-def _check_gap(gap: float) -> None:
-    if not (_is_real(gap) and gap >= 0):
-        raise ValueError(f"gap, f(x_0) - f(x_*), is at least 0; got {gap!r}")
-
-
-def _check_u0(u0: float) -> None:
-    if not (_is_real(u0) and 0 < u0 < 1):
-        raise ValueError(f"u0 is between 0 and 1; got {u0!r}")
-
-
-def _check_a(a: float) -> None:
-    if not (_is_real(a) and 0 < a <= 1):
-        raise ValueError(f"a, the exponent of n, is above 0 and at most 1; got {a!r}")
