@@ -1,10 +1,11 @@
-"""The command `asysvrg`: what `train`, `predict` and `info` do, and how they end."""
+"""The command `asysvrg`: what `train`, `predict`, `theory` and `info` do, and how they end."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import io
+import json
 import signal
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from asysvrg.report import plots
 from asysvrg.report.progress import table
 from asysvrg.store.files import replacing, write_json
 from asysvrg.store.model import load
+from asysvrg.theory.report import report
 
 LOST, INTERRUPTED, TERMINATED = 3, 130, 143  # exit codes
 
@@ -129,6 +131,16 @@ def predict(args: argparse.Namespace) -> int:
         print(f"predictions: {args.output}")
     else:
         print(text.getvalue(), end="")
+    return 0
+
+
+def theory(args: argparse.Namespace) -> int:
+    """Prints what the theorems say of a run; returns the exit code."""
+    try:
+        history = json.loads(Path(args.trace).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"--trace {args.trace} is not a trace: {error}") from None
+    print(report(history, L=args.smoothness))
     return 0
 
 
@@ -234,6 +246,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "launch": launch.launch,
     "predict": predict,
+    "theory": theory,
     "info": _info,
 }
 

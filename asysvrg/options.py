@@ -32,6 +32,13 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser("predict", help="predict with a saved model", description="Predicts the rows of DATA.")
     )
     launch.add_command(commands)
+    _add_theory(
+        commands.add_parser(
+            "theory",
+            help="what the paper's theorems say of a run",
+            description="Sets a run beside the paper's theorems: what they allow, what the run used, their bound.",
+        )
+    )
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
     return parser
 
@@ -76,6 +83,16 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
         "the model has inputs)",
     )
     predict.add_argument("--data-home", **DATA_HOME)
+
+
+def _add_theory(theory: argparse.ArgumentParser) -> None:
+    theory.add_argument("--trace", required=True, metavar="FILE.json", help="what train --trace wrote")
+    theory.add_argument(
+        "--smoothness",
+        type=float,
+        metavar="L",
+        help="of Assumption 3 (default: the largest in the trace of a run with --track-gradient-norm)",
+    )
 
 
 def estimator_parameters(args: argparse.Namespace) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import numpy as np
 from asysvrg.core.objective import Objective
 from asysvrg.core.smoothness import largest_eigenvalue, smoothness
 
+CLOSE = 1e-3  # the precision of L
+
 
 class Gauge:
     """The mean of |grad f(x_t)|^2 over an epoch's iterations, from some of them; and L where the epoch starts.
@@ -52,7 +54,7 @@ class Gauge:
         self._norms, self._shares, self.seconds = [], np.diff(ends), 0.0
         start = time.perf_counter()
         of_batches = smoothness(of.network, of.samples, of.alpha, x, self._batch_size, self._seed)
-        self._smoothness = largest_eigenvalue(of, x, rng), of_batches
+        self._smoothness = largest_eigenvalue(of, x, rng, close=CLOSE), of_batches
         self.seconds += time.perf_counter() - start
         return rng.integers(ends[:-1], ends[1:])
 

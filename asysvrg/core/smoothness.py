@@ -12,7 +12,7 @@ from asysvrg.core.objective import Objective
 from asysvrg.core.preconditioner import LowRankPreconditioner
 
 BATCHES, ITERATIONS = 12, 6
-CLOSE, MOST_ITERATIONS = 1e-3, 100  # of `largest_eigenvalue`
+MOST_ITERATIONS = 500  # of `largest_eigenvalue`
 STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences: small ones suffer from rounding, large ones from bias
 
 
@@ -74,10 +74,11 @@ def _without_empty_columns(
     return X[:, used], part, penalty, at
 
 
-def largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Generator) -> float:
+def largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Generator, *, close: float) -> float:
     """L of an objective (Assumption 3) around x: the largest absolute value of an eigenvalue of its Hessian at x.
 
-    Power iteration as in `smoothness`, until a step changes the value by less than 0.1%. Each takes a gradient.
+    Power iteration as in `smoothness`, until a step, which takes a gradient, changes the value by a share of `close` or
+    less. The value comes from below. Where the next eigenvalue is not much smaller, it may be some ten shares away.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Gener
     """
     value = 0.0
     for next_value in _power_iteration(objective, x, rng, None, MOST_ITERATIONS):
-        if abs(next_value - value) <= CLOSE * next_value:
+        if abs(next_value - value) <= close * next_value:
             return next_value
         value = next_value
     return value

@@ -13,6 +13,8 @@ from asysvrg.core.objective import Objective
 from asysvrg.core.smoothness import largest_eigenvalue, smoothness
 from asysvrg.theory.checks import check_count
 
+CLOSE = 1e-6  # the change of L in a step of the power iteration at which it ends
+
 
 def smoothness_of(
     model: Any, X: Any, y: Any, *, sample_weight: Any = None, batch_size: int | None = None, random_state: int = 0
@@ -57,4 +59,4 @@ def smoothness_of(
         if batch_size is not None:
             return smoothness(network, samples, model.alpha, x, batch_size, random_state)
         objective = Objective(network, samples, alpha=model.alpha, threads=1)
-        return largest_eigenvalue(objective, x, np.random.default_rng(random_state))
+        return largest_eigenvalue(objective, x, np.random.default_rng(random_state), close=CLOSE)

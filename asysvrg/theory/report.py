@@ -102,6 +102,8 @@ def _checked(history: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str,
     if not isinstance(history, Mapping) or not {"config", "epochs", "delay_histogram"} <= history.keys():
         raise ValueError("report takes a trace: history_ of a fitted model, or a file of asysvrg train --trace")
     config, rows = history["config"], history["epochs"]
+    if not isinstance(config, Mapping) or not all(isinstance(row, Mapping) for row in rows):
+        raise ValueError(f"the trace's config is a dict and its epochs are dicts; got {config!r:.40} and {rows!r:.40}")
     missing = [name for name in NEEDED if name not in config]
     if missing or not rows:
         raise ValueError(f"the trace has no {', '.join(missing) or 'epochs'}: it is not one of this version")
