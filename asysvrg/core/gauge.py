@@ -43,20 +43,29 @@ class Gauge:
         )
         self._count, self._batch_size, self._seed = count, batch_size, seed
         self._norms, self._shares = [], []
+        self._along: np.ndarray | None = None  # where the power iteration ended in the epoch before
         self._smoothness: tuple[float | None, float | None] = (None, None)
         self.seconds = 0.0
 
     def start(self, epoch: int, steps: int, x: np.ndarray) -> np.ndarray:
         """Begins an epoch. Returns the iterations t before which `look` is to see x_t, in ascending order."""
-        rng, of = np.random.default_rng([self._seed, epoch]), self._objective
+        rng = np.random.default_rng([self._seed, epoch])
         count = min(self._count, steps)
         ends = np.arange(count + 1) * steps // count
         self._norms, self._shares, self.seconds = [], np.diff(ends), 0.0
         start = time.perf_counter()
-        of_batches = smoothness(of.network, of.samples, of.alpha, x, self._batch_size, self._seed)
-        self._smoothness = largest_eigenvalue(of, x, rng, close=CLOSE), of_batches
+        self._smoothness = self._measured_smoothness(x)
         self.seconds += time.perf_counter() - start
         return rng.integers(ends[:-1], ends[1:])
+
+    def _measured_smoothness(self, x: np.ndarray) -> tuple[float, float]:
+        of = self._objective
+        if self._along is None:
+            self._along = np.random.default_rng(self._seed).standard_normal(of.d).astype(x.dtype)
+        whole = largest_eigenvalue(of, x, self._along, close=CLOSE)
+        if not 0 < whole < np.inf:
+            self._along = None
+        return whole, smoothness(of.network, of.samples, of.alpha, x, self._batch_size, self._seed)
 
     def look(self, x: np.ndarray) -> None:
         """Measures at x_t."""

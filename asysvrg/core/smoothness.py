@@ -55,7 +55,8 @@ def smoothness(
         if sparse.issparse(X) and preconditioner is None:
             X, part, penalty, at = _without_empty_columns(X, network, alpha, x)
         batch = Objective(part, Samples(X, samples.y[rows], weight), alpha=penalty, threads=1)
-        found.append(list(_power_iteration(batch, at, rng, preconditioner, ITERATIONS))[-1])
+        start = rng.standard_normal(batch.d).astype(at.dtype)
+        found.append(list(_power_iteration(batch, at, start, preconditioner, ITERATIONS))[-1])
     found = [value for value in found if np.isfinite(value) and value > 0]
     return float(np.mean(found)) if found else 1.0
 
@@ -74,11 +75,19 @@ def _without_empty_columns(
     return X[:, used], part, penalty, at
 
 
-def largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Generator, *, close: float) -> float:
+def largest_eigenvalue(objective: Objective, x: np.ndarray, start: np.ndarray, *, close: float) -> float:
     """L of an objective (Assumption 3) around x: the largest absolute value of an eigenvalue of its Hessian at x.
 
     Power iteration as in `smoothness`, until a step, which takes a gradient, changes the value by a share of `close` or
     less. The value comes from below. Where the next eigenvalue is not much smaller, it may be some ten shares away.
+
+    Parameters
+    ----------
+    objective : Objective
+    x : array of shape (d,)
+    start : array of shape (d,), of the type of x
+        Where the iteration starts: a random vector. Overwritten by where it ended, a good start for an x nearby.
+    close : float
 
     Returns
     -------
@@ -86,7 +95,7 @@ def largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Gener
         0.0 where the gradient does not change at all; not finite where it is not.
     """
     value = 0.0
-    for next_value in _power_iteration(objective, x, rng, None, MOST_ITERATIONS):
+    for next_value in _power_iteration(objective, x, start, None, MOST_ITERATIONS):
         if abs(next_value - value) <= close * next_value:
             return next_value
         value = next_value
@@ -96,22 +105,21 @@ def largest_eigenvalue(objective: Objective, x: np.ndarray, rng: np.random.Gener
 def _power_iteration(
     objective: Objective,
     x: np.ndarray,
-    rng: np.random.Generator,
+    change: np.ndarray,
     preconditioner: LowRankPreconditioner | None,
     iterations: int,
 ) -> Iterator[float]:
     """Ever better values of the largest eigenvalue of P^1/2 H P^1/2, which has the eigenvalues of P H.
 
-    Norms are those of P^-1/2 v.
+    Norms are those of P^-1/2 v. `change` is the start, and overwritten.
     """
     step = STEP[objective.network.dtype.name]
     start = objective.gradient(x)
-    change = rng.standard_normal(objective.d).astype(x.dtype)
     shortened = change if preconditioner is None else preconditioner.apply(change)
     for _ in range(iterations):
         with np.errstate(all="ignore"):
             v = shortened / np.sqrt(change @ shortened)
-            change = (objective.gradient(objective.network.vector(x + step * v)) - start) / step
+            change[:] = (objective.gradient(objective.network.vector(x + step * v)) - start) / step
             shortened = change if preconditioner is None else preconditioner.apply(change)
             value = float(np.sqrt(change @ shortened))
         yield value

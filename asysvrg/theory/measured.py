@@ -59,4 +59,5 @@ def smoothness_of(
         if batch_size is not None:
             return smoothness(network, samples, model.alpha, x, batch_size, random_state)
         objective = Objective(network, samples, alpha=model.alpha, threads=1)
-        return largest_eigenvalue(objective, x, np.random.default_rng(random_state), close=CLOSE)
+        start = np.random.default_rng(random_state).standard_normal(network.size)
+        return largest_eigenvalue(objective, x, start, close=CLOSE)

@@ -176,7 +176,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{THEOREMS[found['architecture']]} ({found['architecture']}): n = {found['n']:,}, "
         f"d = {found['d']:,}{in_place}, b = {found['b']:,}, L = {_number(found['L'])}",
-        f"{'':20}{'this run':>14}   the theorem allows",
+        f"{'':20}{'this run':>14}   the theorem's settings",
         *(
             f"{name:20}{_number(mine):>14}   {its if isinstance(its, str) else _number(its)}"
             for name, mine, its in table
