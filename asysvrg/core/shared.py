@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -81,10 +80,11 @@ class SharedExecution:
             self._preconditioner.update(snapshot.x, epoch.number)
             alphas = [epoch.l2_factor * alpha for alpha in self._objective.alphas]
             terms = self._preconditioner.terms(snapshot.x, alphas, snapshot.mu if direction.needs_snapshot else None)
-        run = functools.partial(
-            self._loop.run,
+        delays = self._iterate(
             x,
+            epoch,
             direction=direction.kernel,
+            eta=epoch.rates,
             l2_factor=epoch.l2_factor,
             epoch=epoch.number,
             mu=snapshot.mu,
@@ -94,21 +94,22 @@ class SharedExecution:
             draws=None if self._importance is None else self._importance.draws(epoch.number),
             deadline=epoch.deadline,
         )
-        delays = run(epoch.steps, eta=epoch.rates) if self._gauge is None else self._run_measured(run, x, epoch)
         delays = delays[delays >= 0]
         full, each = direction.cost(self._objective.n, self._batch_size, snapshot.cache is not None)
         return Applied(delays, full + each * delays.size, 0.0 if self._gauge is None else self._gauge.seconds)
 
-    def _run_measured(self, run: Callable[..., np.ndarray], x: np.ndarray, epoch: Epoch) -> np.ndarray:
-        """The epoch in pieces, between which x stands still and is measured."""
-        looks, rates, delays, done = self._gauge.start(epoch.number, epoch.steps, x), epoch.rates, [], 0
-        for t in [*looks, epoch.steps]:
+    def _iterate(self, x: np.ndarray, this: Epoch, *, eta: np.ndarray, **arguments: Any) -> np.ndarray:
+        """The iterations of an epoch, in pieces where x is measured, which then stands still. Returns their delays."""
+        if self._gauge is None:
+            return self._loop.run(x, this.steps, eta=eta, **arguments)
+        looks, delays, done = self._gauge.start(this.number, this.steps, x), [], 0
+        for t in [*looks, this.steps]:
             if t > done:
-                delays.append(run(t - done, eta=rates[done:t], first=done))
+                delays.append(self._loop.run(x, t - done, eta=eta[done:t], first=done, **arguments))
                 done = t
                 if (delays[-1] < 0).any():  # the deadline
                     break
-            if t < epoch.steps:
+            if t < this.steps:
                 self._gauge.look(x)
         return np.concatenate(delays)
 
