@@ -43,7 +43,6 @@ class Gauge:
         )
         self._count, self._batch_size, self._seed = count, batch_size, seed
         self._norms, self._shares = [], []
-        self._along: np.ndarray | None = None  # where the power iteration ended in the epoch before
         self._smoothness: tuple[float | None, float | None] = (None, None)
         self.seconds = 0.0
 
@@ -59,12 +58,10 @@ class Gauge:
         return rng.integers(ends[:-1], ends[1:])
 
     def _measured_smoothness(self, x: np.ndarray) -> tuple[float, float]:
+        """Of the whole objective and of mini-batches. It depends on x alone, so that resumed runs have the same."""
         of = self._objective
-        if self._along is None:
-            self._along = np.random.default_rng(self._seed).standard_normal(of.d).astype(x.dtype)
-        whole = largest_eigenvalue(of, x, self._along, close=CLOSE)
-        if not 0 < whole < np.inf:
-            self._along = None
+        along = np.random.default_rng(self._seed).standard_normal(of.d).astype(x.dtype)
+        whole = largest_eigenvalue(of, x, along, close=CLOSE)
         return whole, smoothness(of.network, of.samples, of.alpha, x, self._batch_size, self._seed)
 
     def look(self, x: np.ndarray) -> None:

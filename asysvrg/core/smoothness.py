@@ -86,7 +86,7 @@ def largest_eigenvalue(objective: Objective, x: np.ndarray, start: np.ndarray, *
     objective : Objective
     x : array of shape (d,)
     start : array of shape (d,), of the type of x
-        Where the iteration starts: a random vector. Overwritten by where it ended, a good start for an x nearby.
+        Where the iteration starts: a random vector. Overwritten.
     close : float
 
     Returns

@@ -173,3 +173,19 @@ def test_a_direction_that_cannot_be_divided():
     X, y = data(AsySVRGClassifier)
     with pytest.raises(ValueError, match="solver='page' takes track_gradient_norm=None; got 5"):
         small(AsySVRGClassifier, track_gradient_norm=5, solver="page").fit(X, y)
+
+
+@pytest.mark.parametrize("before", [None, 5])
+def test_a_resumed_run_is_measured_as_one_without_a_break(before, tmp_path):
+    X, y = data(AsySVRGClassifier)
+    options = {"hidden_layer_sizes": (6,), "tol": 0}
+    whole = small(AsySVRGClassifier, max_iter=4, track_gradient_norm=5, **options).fit(X, y)
+    options |= {"checkpoint_dir": str(tmp_path), "resume": True}
+    small(AsySVRGClassifier, max_iter=2, track_gradient_norm=before, **options).fit(X, y)
+    resumed = small(AsySVRGClassifier, max_iter=4, track_gradient_norm=5, **options).fit(X, y)
+    assert equal(whole, resumed)
+    for one, other in zip(whole.history_["epochs"][3:], resumed.history_["epochs"][3:], strict=True):
+        for name in COLUMNS:
+            assert one[name] == other[name]
+    stopped = small(AsySVRGClassifier, max_iter=5, **options).fit(X, y)  # and without measurements
+    assert "smoothness" not in stopped.history_["epochs"][-1]
