@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from asysvrg._version import __version__
 
 if TYPE_CHECKING:
-    from asysvrg import data
+    from asysvrg import data, theory
     from asysvrg.accurate import ACCURATE
     from asysvrg.config import show_config
     from asysvrg.distributed.backend import MPI
@@ -37,7 +37,7 @@ _HOMES = {
     "load": "store.model",
     "show_config": "config",
 }
-_MODULES = ("data",)
+_MODULES = ("data", "theory")
 
 __all__ = [
     "ACCURATE",
@@ -49,6 +49,7 @@ __all__ = [
     "data",
     "load",
     "show_config",
+    "theory",
 ]
 
 

@@ -1,10 +1,11 @@
-"""The command `asysvrg`: what `train`, `predict` and `info` do, and how they end."""
+"""The command `asysvrg`: what `train`, `predict`, `theory` and `info` do, and how they end."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import io
+import json
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ from asysvrg.report.progress import table
 from asysvrg.store.files import replacing, write_json
 from asysvrg.store.model import load
 from asysvrg.store.schema import Schema
+from asysvrg.theory.report import report
 
 UNWRITTEN, LOST, INTERRUPTED, TERMINATED = 1, 3, 130, 143  # exit codes
 
@@ -172,6 +174,16 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def theory(args: argparse.Namespace) -> int:
+    """Prints what the theorems say of a run; returns the exit code."""
+    try:
+        history = json.loads(Path(args.trace).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"--trace {args.trace} is not a trace: {error}") from None
+    streams.out.say(str(report(history, L=args.smoothness)))
+    return 0
+
+
 def _named(X: Any, schema: Schema) -> Any:
     """X as a frame where its columns have names, which the model then keeps. No copy."""
     if not isinstance(X, np.ndarray) or schema.names is None:
@@ -268,5 +280,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "launch": launch.launch,
     "predict": predict,
+    "theory": theory,
     "info": _info,
 }

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_scalar
 
+LINES = "lines:"  # of `coordinates`
 MAX_INT = 2**31 - 1  # the largest count that the kernels take
 MOST_STEPS = 10**8  # updates of an epoch, which have a rate and a delay each
 
@@ -240,3 +241,33 @@ def folder() -> Kind:
         return str(os.fspath(value))
 
     return Kind("path", check, {"metavar": "DIR"})
+
+
+def coordinates() -> Kind:
+    """Coordinates of an update. Checked: the number, 0 for all, and whether they are drawn in whole cache lines."""
+
+    def check(value: Any, name: str) -> tuple[int, bool]:
+        if isinstance(value, str) and value == "all":
+            return 0, False
+        in_lines = isinstance(value, str) and value.startswith(LINES) and value[len(LINES) :].isdecimal()
+        if isinstance(value, str) and not in_lines:
+            raise ValueError(f"{name} is 'all', a number of coordinates, or '{LINES}' and a number; got {value!r}")
+        number = int(value[len(LINES) :][:20]) if in_lines else value  # of more digits, enough to be too large
+        return integer(1).check(number, name), in_lines
+
+    def parse(text: str) -> Any:
+        return text if text == "all" or text.startswith(LINES) else int(text)
+
+    parse.__name__ = f"int, 'all' or '{LINES}B'"
+    return Kind(f'"all", int or "{LINES}B"', check, {"type": parse, "metavar": f"all|B|{LINES}B"})
+
+
+def dtype() -> Kind:
+    """A floating-point precision."""
+
+    def check(value: Any, name: str) -> np.dtype:
+        if not isinstance(value, str | type | np.dtype) or value not in ("float32", "float64", np.float32, np.float64):
+            raise ValueError(f"{name} is float32 or float64; got {value!r}")
+        return np.dtype(value)
+
+    return Kind('{"float32", "float64"} or dtype', check, {"choices": ["float32", "float64"]})

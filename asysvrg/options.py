@@ -55,6 +55,12 @@ def parser() -> Parser:
         fill=_add_launch,
     )
     launch.set_defaults(train=commands.choices["train"])
+    commands.add_parser(
+        "theory",
+        help="what the paper's theorems say of a run",
+        description="Sets a run beside the paper's theorems: what they allow, what the run used, their bound.",
+        fill=_add_theory,
+    )
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
     return parser
 
@@ -130,6 +136,16 @@ def _add_reading(group: Any) -> None:
 def reading(args: argparse.Namespace) -> dict[str, Any]:
     """The options that say how to read a file, for `asysvrg.data`."""
     return {name: getattr(args, name) for name in ("target", "delimiter", "decimal", "encoding", "zero_based")}
+
+
+def _add_theory(theory: argparse.ArgumentParser) -> None:
+    theory.add_argument("--trace", required=True, metavar="FILE.json", help="what train --trace wrote")
+    theory.add_argument(
+        "--smoothness",
+        type=float,
+        metavar="L",
+        help="of Assumption 3 (default: the largest in the trace of a run with --track-gradient-norm)",
+    )
 
 
 def estimator_parameters(args: argparse.Namespace) -> dict[str, Any]:

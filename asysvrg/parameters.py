@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, fields, make_dataclass
 from typing import Any
 
-import numpy as np
 from sklearn.base import is_classifier
 
 from asysvrg import kinds
@@ -22,26 +21,7 @@ from asysvrg.core.preconditioner import MOST_RANK
 from asysvrg.distributed.backend import MPI
 from asysvrg.kinds import Kind, parameter
 
-CACHE_LINE, LINES = 64, "lines:"  # bytes; of `coordinates`
-
-
-def _coordinates() -> Kind:
-    """Checked: the number, 0 for all, and whether they are drawn in whole cache lines."""
-
-    def check(value: Any, name: str) -> tuple[int, bool]:
-        if isinstance(value, str) and value == "all":
-            return 0, False
-        in_lines = isinstance(value, str) and value.startswith(LINES) and value[len(LINES) :].isdecimal()
-        number = int(value[len(LINES) :][:20]) if in_lines else value  # of more digits, enough to be too large
-        if isinstance(value, str) and not in_lines:
-            raise ValueError(f"{name} is 'all', a number of coordinates, or '{LINES}' and a number; got {value!r}")
-        return kinds.integer(1).check(number, name), in_lines
-
-    def parse(text: str) -> Any:
-        return text if text == "all" or text.startswith(LINES) else int(text)
-
-    parse.__name__ = f"int, 'all' or '{LINES}B'"
-    return Kind(f'"all", int or "{LINES}B"', check, {"type": parse, "metavar": f"all|B|{LINES}B"})
+CACHE_LINE = 64  # bytes
 
 
 def _backend() -> Kind:
@@ -51,15 +31,6 @@ def _backend() -> Kind:
         raise ValueError(f"{name} is one of threads, mpi, MPI(...); got {value!r}")
 
     return Kind('"threads", "mpi" or MPI', check, {"choices": ["threads", "mpi"]})
-
-
-def _dtype() -> Kind:
-    def check(value: Any, name: str) -> np.dtype:
-        if not isinstance(value, str | type | np.dtype) or value not in ("float32", "float64", np.float32, np.float64):
-            raise ValueError(f"{name} is float32 or float64; got {value!r}")
-        return np.dtype(value)
-
-    return Kind('{"float32", "float64"} or dtype', check, {"choices": ["float32", "float64"]})
 
 
 @dataclass(eq=False, repr=False)
@@ -162,7 +133,7 @@ class Parameters:
     )
     coordinates: int | str = parameter(
         "all",
-        _coordinates(),
+        kinds.coordinates(),
         "Coordinates that an update changes: all; B random ones; or lines:B, B coordinates in whole cache lines",
         "Single random coordinates are what the paper does. Cache lines (16 coordinates in float32, 8 in float64) are "
         "faster with several threads. Each coordinate has the same probability in both.",
@@ -253,6 +224,18 @@ class Parameters:
         "uninterrupted run, bit for bit. A checkpoint of other data, another network or another method is refused; "
         "`n_jobs`, max_iter, tol and max_time (from the resumption on) may differ, target_loss if there was one.",
     )
+    track_gradient_norm: int | None = parameter(
+        None,
+        kinds.integer(1),
+        "Iterations of each epoch at which the gradient of the whole objective is measured",
+        "Rows of `history_` then have mean_gradient_norm_squared, an unbiased estimate of the mean of |grad f(x_t)|^2 "
+        "over the epoch's iterations t (exact if that many are measured), and the L of Assumption 3 where the epoch "
+        "starts: smoothness of the whole objective, batch_smoothness of mini-batches. `asysvrg.theory.report` sets "
+        "them beside the paper's theorems. Each measurement takes a pass over the samples, for which all threads "
+        "pause. Training is the same, up to rounding where rows are lazy or there is a preconditioner. Not "
+        'with backend="mpi" or solver="page".',
+        unset="nothing is measured",
+    )
     loss: str = parameter(
         "squared_error",
         kinds.one_of(*(name for name, kind in KIND_OF_LOSS.items() if kind == "reals")),
@@ -315,7 +298,7 @@ class Parameters:
         False, kinds.verbosity(), "Progress bar, or plain lines where the output is no terminal", option=False
     )
     dtype: Any = parameter(
-        "float32", _dtype(), "Precision of parameters and arithmetic", "X is converted to it once, after `scale`."
+        "float32", kinds.dtype(), "Precision of parameters and arithmetic", "X is converted to it once, after `scale`."
     )
 
 
@@ -381,6 +364,11 @@ def _check_ranks(values: dict[str, Any], given: Any) -> None:
             raise ValueError(f"{name}={value!r} is for threads; backend='mpi' updates all coordinates at once")
     if values["deflation"]:
         raise ValueError(f"deflation={values['deflation']} is for threads; backend='mpi' takes steps as they are")
+    if values["track_gradient_norm"] is not None:
+        raise ValueError(
+            f"track_gradient_norm={values['track_gradient_norm']} is for threads, which can pause; with backend='mpi' "
+            "leave it out"
+        )
     if values["sampling"] == "importance":
         raise ValueError("sampling='importance' is for threads; backend='mpi' takes 'replacement' or 'shuffle'")
     servers, bound = values["backend"].servers, values["max_delay"]
@@ -399,6 +387,6 @@ def _check_threads(values: dict[str, Any], given: Any) -> None:
         raise ValueError(f"update={update!r} is for execution='shared'; execution='lockstep' has one writer, 'plain'")
     if update == "striped" and coordinates and not in_lines:
         raise ValueError(
-            f"update='striped' is for all coordinates or cache lines: coordinates='{LINES}{coordinates}'; "
+            f"update='striped' is for all coordinates or cache lines: coordinates='{kinds.LINES}{coordinates}'; "
             f"got coordinates={coordinates}"
         )

@@ -278,6 +278,7 @@ def _recursive(settings: Settings, network: Network) -> Settings:
         ("execution", settings.execution != "shared", "'auto' or 'lockstep'"),
         ("update", settings.update in ("auto", "plain"), "'auto' or 'plain'"),
         ("deflation", not settings.deflation, "None or 0"),
+        ("track_gradient_norm", settings.track_gradient_norm is None, "None"),
     ):
         if not is_possible:
             raise ValueError(

@@ -186,6 +186,7 @@ def train(
             execution=plan.execution,
             update=plan.update,
             max_delay=settings.max_delay,
+            track_gradient_norm=settings.track_gradient_norm,
             lazy_rows=plan.lazy_rows,
             parts=plan.parts,
         )
@@ -221,7 +222,7 @@ def train(
             rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
         except OutOfTime:
             rate = None
-        trace = Trace(config | _described(settings, network, plan, objective.n, session) | {"learning_rate": rate})
+        trace = Trace(config | _described(settings, network, plan, objective, session) | {"learning_rate": rate})
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
@@ -341,7 +342,7 @@ def _schedule(
     )
 
 
-def _described(settings: Settings, network: Network, plan: Plan, n: int, session: Any) -> dict[str, Any]:
+def _described(settings: Settings, network: Network, plan: Plan, objective: Objective, session: Any) -> dict[str, Any]:
     """For the trace: problem and plan."""
     ranks = {}
     if session is not None:
@@ -349,7 +350,8 @@ def _described(settings: Settings, network: Network, plan: Plan, n: int, session
     return {
         "hidden_layer_sizes": list(settings.hidden_layer_sizes),
         "dtype": network.dtype.name,
-        "samples": n,
+        "samples": objective.n,
+        "loss_unit": objective.unit,
         "widths": list(network.widths),
         "parameters": network.size,
         **ranks,

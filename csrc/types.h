@@ -138,6 +138,7 @@ typedef struct {
 /* I_t, the mini-batch of iteration t, and how much the gradients of its samples count. */
 typedef struct {
     uint64_t seed, epoch;
+    int64_t first; /* of the epoch's iterations; t counts from there. Rates and delays begin with it */
     int64_t b;
     int replacement;
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (core/importance.py); or NULL */

@@ -98,7 +98,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         "backend": (MPI(3, "float16", "spin", "drop"), "mpi"), "cache_size": (0.5, "0.5"),
         "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "early_stopping": (True, None),
         "validation_fraction": (0.2, "0.2"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),
-        "checkpoint_dir": ("folder", "folder"), "resume": (True, None),
+        "checkpoint_dir": ("folder", "folder"), "resume": (True, None), "track_gradient_norm": (6, "6"),
         "loss": ("huber", "huber"), "n_models": (3, "3"), "label_smoothing": (0.1, "0.1"),
         "class_weight": ("balanced", "balanced"), "n_jobs": (1, "1"), "dtype": ("float64", "float64"),
     }  # fmt: skip
@@ -253,6 +253,7 @@ BAD = [
     (["--inner-steps", "99999999999999999999"], "inner_steps"),
     (["--coordinates", "0"], "coordinates"),
     (["--max-delay", "-1"], "max_delay"),
+    (["--track-gradient-norm", "0"], "track_gradient_norm"),
     (["--max-time", "-1"], "max_time"),
     (["--n-jobs", "0"], "n_jobs"),
     (["--update", "plain", "--execution", "shared", "--n-jobs", "2"], "loses updates"),

@@ -25,20 +25,20 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
-    | {"distributed.rank_wrapper"},
+    | {"distributed.rank_wrapper", "theory.checks"},
     {"core.control"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
-    | {"preprocessing"}
+    | {"preprocessing", "theory.equations"}
     | {"distributed.protocol"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.tables", "inputs"}
-    | {"precision"}
+    | {"precision", "theory.report", "theory.serial"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.formats"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
     | {"distributed.mpi", "distributed.updates", "callbacks"},
-    {"core.shared", "store.checkpoint", "store.model", "config", "parameters", "data.datasets"}
+    {"core.gauge", "store.checkpoint", "store.model", "config", "parameters", "theory.measured", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
-    {"distributed.session", "method", "data.__init__"},
+    {"core.shared", "distributed.session", "method", "theory.__init__", "data.__init__"},
     {"plan"},
     {"distributed.execution", "distributed.sharding", "prediction"},
     {"distributed.script"},

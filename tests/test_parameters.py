@@ -167,6 +167,8 @@ BAD_PARAMETERS = [
     ({"inner_steps": 0}, ValueError, "inner_steps"),
     ({"inner_steps": 10**20}, ValueError, "inner_steps"),
     ({"max_delay": -1}, ValueError, "max_delay"),
+    ({"track_gradient_norm": 0}, ValueError, "track_gradient_norm"),
+    ({"track_gradient_norm": 1.5}, TypeError, "track_gradient_norm"),
     ({"learning_rate_init": 0}, ValueError, "learning_rate_init"),
     ({"learning_rate_init": float("nan")}, ValueError, "learning_rate_init"),
     ({"learning_rate_init": None}, TypeError, "learning_rate_init"),

@@ -88,6 +88,7 @@ cdef extern from "types.h":
     ctypedef struct asv_draws:
         uint64_t seed
         uint64_t epoch
+        int64_t first
         int64_t b
         int replacement
         const int32_t *list

@@ -181,14 +181,14 @@ cdef class InnerLoop:
         return None, None
 
     def run(self, x, int64_t steps, *, direction, eta, epoch, double l2_factor=1, mu=None, x_snap=None, cache=None,
-            preconditioner=None, draws=None, double deadline=float("inf")):
+            preconditioner=None, draws=None, double deadline=float("inf"), int64_t first=0):
         """Updates x in place, `steps` times.
 
         Parameters
         ----------
         x : array of shape (size,), from `aligned_zeros`
         steps : int
-            m, the inner iterations of this epoch.
+            m, the inner iterations of this epoch, or those from `first` on.
         direction : {"sgd", "svrg", "page"}
         eta : float or array of shape (steps,)
             Learning rate, of all iterations or of each.
@@ -209,6 +209,9 @@ cdef class InnerLoop:
             Samples that passes go through in place of all (without replacement), and what their gradients count.
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
+        first : int, default=0
+            The epoch's iteration that this run begins with, and `eta`, too. Several runs after each other have the
+            draws of one; "page" cannot be divided.
 
         Returns
         -------
@@ -248,13 +251,14 @@ cdef class InnerLoop:
             self._spread_threads()
         self._counters.fill(0)
         start_control(&self.control, deadline)
+        inner.draws.first = first
         weights = None if self._padded is None else self._pad(x, None if preconditioner is None else preconditioner[0])
         with nogil, parallel(num_threads=inner.threads):
             if inner.execution == ASV_LOCKSTEP:
                 kernels.run_lockstep(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
             else:
                 kernels.run_shared(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
-        inner.padded.rows = NULL
+        inner.padded.rows, inner.draws.first = NULL, 0
         if weights is not None:
             weights[:] = self._padded[:, :weights.shape[1]]
         if inner.lazy.done != NULL or inner.preconditioner.shift != NULL:

@@ -36,10 +36,13 @@ class Applied(NamedTuple):
         Delay of each update (Assumption 4). There are fewer than m where the deadline cut the epoch.
     sample_gradients : int
         Gradients of single samples that the epoch took, its snapshot included.
+    measured : float
+        Seconds of measurements, which do not count as training.
     """
 
     delays: np.ndarray
     sample_gradients: int
+    measured: float = 0.0
 
 
 class Execution(Protocol):
@@ -247,6 +250,7 @@ class _Run:
         """Adds an epoch to the counts; returns what the next row says of it."""
         self.cut = time.monotonic() >= self.deadline
         self.sample_gradients += applied.sample_gradients
+        self.seconds -= applied.measured
         self.trace.count_delays(applied.delays)
         return {
             "delay": delay_summary(applied.delays),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from asysvrg.core.control import OutOfTime
+from asysvrg.core.gauge import Gauge
 from asysvrg.core.importance import Importance
 from asysvrg.core.inner import InnerLoop
 from asysvrg.core.loop import Applied
@@ -29,6 +32,8 @@ class SharedExecution:
     sampling : {"replacement", "shuffle", "importance"}, default="replacement"
         How mini-batches are drawn.
     preconditioner : LowRankPreconditioner, optional
+    track_gradient_norm : int, optional
+        Iterations of each epoch at which the whole gradient is measured. The threads pause for each.
     **options
         Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, parts.
     """
@@ -41,10 +46,13 @@ class SharedExecution:
         seed: int,
         sampling: str = "replacement",
         preconditioner: LowRankPreconditioner | None = None,
+        track_gradient_norm: int | None = None,
         **options: Any,
     ):
         self._objective, self._batch_size, self._preconditioner = objective, batch_size, preconditioner
-        self._importance = None
+        self._importance = self._gauge = None
+        if track_gradient_norm is not None:
+            self._gauge = Gauge(objective, track_gradient_norm, batch_size, seed)
         if sampling == "importance":
             self._importance = Importance(objective.samples.size, objective.network.dtype, seed)
         self._loop = InnerLoop(
@@ -74,9 +82,9 @@ class SharedExecution:
             self._preconditioner.update(snapshot.x, epoch.number)
             alphas = [epoch.l2_factor * alpha for alpha in self._objective.alphas]
             terms = self._preconditioner.terms(snapshot.x, alphas, snapshot.mu if direction.needs_snapshot else None)
-        delays = self._loop.run(
+        delays = self._iterate(
             x,
-            epoch.steps,
+            epoch,
             direction=direction.kernel,
             eta=epoch.rates,
             l2_factor=epoch.l2_factor,
@@ -90,7 +98,23 @@ class SharedExecution:
         )
         delays = delays[delays >= 0]
         full, each = direction.cost(self._objective.n, self._batch_size, snapshot.cache is not None)
-        return Applied(delays, full + each * delays.size)
+        return Applied(delays, full + each * delays.size, 0.0 if self._gauge is None else self._gauge.seconds)
+
+    def _iterate(self, x: np.ndarray, this: Epoch, *, eta: np.ndarray, **arguments: Any) -> np.ndarray:
+        """The iterations of an epoch, in pieces where x is measured, which then stands still. Returns their delays."""
+        if self._gauge is None:
+            return self._loop.run(x, this.steps, eta=eta, **arguments)
+        delays, done = [np.empty(0, np.int32)], 0
+        with suppress(OutOfTime):  # in a measurement
+            for t in [*self._gauge.start(this.number, this.steps, x), this.steps]:
+                if t > done:
+                    delays.append(self._loop.run(x, t - done, eta=eta[done:t], first=done, **arguments))
+                    done = t
+                    if (delays[-1] < 0).any():  # the deadline
+                        break
+                if t < this.steps:
+                    self._gauge.look(x)
+        return np.concatenate(delays)
 
     def state(self) -> dict[str, np.ndarray]:
         """Gradient norms with importance sampling, and bases of layers above the first with a preconditioner."""
@@ -107,5 +131,5 @@ class SharedExecution:
             array[:] = arrays[name]
 
     def report(self) -> dict[str, Any]:
-        """Nothing: the trace has no further columns."""
-        return {}
+        """mean_gradient_norm_squared, smoothness and batch_smoothness of the epoch, where they are measured."""
+        return {} if self._gauge is None else self._gauge.report()

@@ -1,6 +1,8 @@
-"""The curvature of mini-batches, from which the automatic learning rate follows."""
+"""The curvature of mini-batches, from which the automatic learning rate follows, and that of a whole objective."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import sparse
@@ -10,6 +12,7 @@ from asysvrg.core.objective import Objective
 from asysvrg.core.preconditioner import LowRankPreconditioner
 
 BATCHES, ITERATIONS = 12, 6
+MOST_ITERATIONS = 500  # of `largest_eigenvalue`
 STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences: small ones suffer from rounding, large ones from bias
 
 
@@ -52,7 +55,8 @@ def smoothness(
         if sparse.issparse(X) and preconditioner is None:
             X, part, penalty, at = _without_empty_columns(X, network, alpha, x)
         batch = Objective(part, Samples(X, samples.y[rows], weight), alpha=penalty, threads=1)
-        found.append(_largest_eigenvalue(batch, at, rng, preconditioner))
+        start = rng.standard_normal(batch.d).astype(at.dtype)
+        found.append(list(_power_iteration(batch, at, start, preconditioner, ITERATIONS))[-1])
     found = [value for value in found if np.isfinite(value) and value > 0]
     return float(np.mean(found)) if found else 1.0
 
@@ -71,21 +75,53 @@ def _without_empty_columns(
     return X[:, used], part, penalty, at
 
 
-def _largest_eigenvalue(
-    objective: Objective, x: np.ndarray, rng: np.random.Generator, preconditioner: LowRankPreconditioner | None
-) -> float:
-    """Of P^1/2 H P^1/2, which has the eigenvalues of P H. Norms are those of P^-1/2 v."""
+def largest_eigenvalue(objective: Objective, x: np.ndarray, start: np.ndarray, *, close: float) -> float:
+    """L of an objective (Assumption 3) around x: the largest absolute value of an eigenvalue of its Hessian at x.
+
+    Power iteration as in `smoothness`, until a step, which takes a gradient, changes the value by a share of `close` or
+    less. The value comes from below. Where the next eigenvalue is not much smaller, it may be some ten shares away.
+
+    Parameters
+    ----------
+    objective : Objective
+    x : array of shape (d,)
+    start : array of shape (d,), of the type of x
+        Where the iteration starts: a random vector. Overwritten.
+    close : float
+
+    Returns
+    -------
+    float
+        0.0 where the gradient does not change at all; not finite where it is not.
+    """
+    value = 0.0
+    for next_value in _power_iteration(objective, x, start, None, MOST_ITERATIONS):
+        if abs(next_value - value) <= close * next_value:
+            return next_value
+        value = next_value
+    return value
+
+
+def _power_iteration(
+    objective: Objective,
+    x: np.ndarray,
+    change: np.ndarray,
+    preconditioner: LowRankPreconditioner | None,
+    iterations: int,
+) -> Iterator[float]:
+    """Ever better values of the largest eigenvalue of P^1/2 H P^1/2, which has the eigenvalues of P H.
+
+    Norms are those of P^-1/2 v. `change` is the start, and overwritten.
+    """
     step = STEP[objective.network.dtype.name]
     start = objective.gradient(x)
-    change = rng.standard_normal(objective.d).astype(x.dtype)
     shortened = change if preconditioner is None else preconditioner.apply(change)
-    value = 0.0
-    with np.errstate(all="ignore"):
-        for _ in range(ITERATIONS):
+    for _ in range(iterations):
+        with np.errstate(all="ignore"):
             v = shortened / np.sqrt(change @ shortened)
-            change = (objective.gradient(objective.network.vector(x + step * v)) - start) / step
+            change[:] = (objective.gradient(objective.network.vector(x + step * v)) - start) / step
             shortened = change if preconditioner is None else preconditioner.apply(change)
             value = float(np.sqrt(change @ shortened))
-            if not np.isfinite(value) or value == 0:
-                break
-    return value
+        yield value
+        if not np.isfinite(value) or value == 0:
+            break

@@ -90,7 +90,8 @@ class Trace:
         validation_error (of the samples that early stopping looks at; None where it is off), test_error (of the
         command line's test set or else of `X_val`; None without), gradient_norm_squared, sample_gradients (so far),
         partial (whether `max_time` left time for a few samples only, from which loss and errors then are), delay
-        (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start.
+        (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start. With
+        `track_gradient_norm` there are mean_gradient_norm_squared, smoothness and batch_smoothness (`core.gauge`).
     delay_histogram : list of int
         Entry i counts the updates with delay i, over the whole run.
     """

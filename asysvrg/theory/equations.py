@@ -1,0 +1,378 @@
+"""Theorems 1 to 4 of the paper as functions, one for each equation, with the paper's letters.
+
+Two architectures: "shared" (Theorems 1 and 2: threads, single coordinates, inconsistent reads) and "distributed"
+(Theorems 3 and 4: a server, whole vectors). The equations of the second are those of the first with d = 1.
+
+Where a condition of a theorem fails, the answer is infinite or 0, as the function says; it is never NaN. Arguments that
+make no sense are a ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from asysvrg.theory.checks import (
+    Architecture,
+    check_a,
+    check_count,
+    check_delay,
+    check_gap,
+    check_positive,
+    check_u0,
+    dimension,
+)
+
+SMALLEST = 5e-324  # above 0
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The constants of Theorem 1 or 3.
+
+    Attributes
+    ----------
+    c : ndarray of shape (m + 1,)
+        Eq. (10) or (17); c[m] = 0.
+    Gamma : ndarray of shape (m,)
+        Eq. (11) or (18).
+    gamma : float
+        min Gamma. The theorem says something where it is positive.
+    """
+
+    c: np.ndarray
+    Gamma: np.ndarray
+    gamma: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of Theorem 2 or 4.
+
+    Attributes
+    ----------
+    eta : float
+        Learning rate.
+    beta : float
+    m : int
+        Inner iterations; 0 where the formula gives less than one.
+    """
+
+    eta: float
+    beta: float
+    m: int
+
+
+def variance_factor(architecture: Architecture, *, L: float, eta: float, delay: float, d: int | None = None) -> float:
+    """Lemma 1, Eq. (8): how much larger sum E|v|^2 may be than sum E|u|^2, 2 d / (d - 2 L^2 Delta^2 eta^2).
+
+    Parameters
+    ----------
+    architecture : {"shared", "distributed"}
+    L : float
+        Lipschitz constant of the gradients (Assumption 3).
+    eta : float
+        Learning rate.
+    delay : float
+        Delta, the bound of the delay (Assumption 4), in updates.
+    d : int, default=None
+        Number of parameters. Only the shared architecture needs it.
+
+    Returns
+    -------
+    float
+        Infinite where d <= 2 L^2 Delta^2 eta^2.
+    """
+    check_positive(L=L, eta=eta)
+    check_delay(delay)
+    d = dimension(architecture, d)
+    left = _denominator(L, eta, delay, d)
+    return 2 * d / left if left > 0 else math.inf
+
+
+def constants(
+    architecture: Architecture, *, L: float, eta: float, beta: float, b: int, m: int, delay: float, d: int | None = None
+) -> Constants:
+    """c, Gamma and gamma of Theorem 1, Eqs. (10) and (11), or of Theorem 3, Eqs. (17) and (18).
+
+    Parameters
+    ----------
+    architecture, L, eta, delay, d
+        As for `variance_factor`.
+    beta : float
+        The free constant beta of the theorem, larger than 0.
+    b : int
+        Samples in a mini-batch.
+    m : int
+        Inner iterations.
+
+    Returns
+    -------
+    Constants
+        Where d <= 2 L^2 Delta^2 eta^2, c is infinite before c[m] = 0, and Gamma and gamma are -inf.
+    """
+    check_count(b=b, m=m)
+    left = m - np.arange(m + 1)  # iterations up to m
+    c = _c(architecture, left, L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
+    Gamma = _Gamma(architecture, c[1:], L=L, eta=eta, delay=delay, d=d)
+    return Constants(c, Gamma, float(Gamma.min()))
+
+
+def is_proved(found: Constants, *, beta: float) -> bool:
+    """Whether Theorem 1 or 3 is proved with these constants: gamma > 0 and c_{t+1} <= beta / 2 for all t.
+
+    The paper names the first condition only. But its proof splits -(eta / d) <grad f(x_t), grad f(x^_t)> into two
+    halves. One gives Gamma its eta / (2 d). The other, -(eta / (2 d)) |grad f(x^_t)|^2, has to cover c_{t+1} eta /
+    (d beta) |grad f(x^_t)|^2, which comes from |x_{t+1} - x~|^2 by Young's inequality with beta. (Serial SVRG has that
+    term in its Gamma, see `reddi_constants`.) Settings of Theorems 2 and 4 keep the condition.
+
+    Parameters
+    ----------
+    found : Constants
+        Of `constants`.
+    beta : float
+        The beta that they were computed with.
+    """
+    check_positive(beta=beta)
+    return found.gamma > 0 and bool(found.c[1:].max() <= beta / 2)
+
+
+def bound(*, gap: float, gamma: float, T: int) -> float:
+    """Right-hand side of Eqs. (12) and (19): gap / (T gamma), a bound of the mean of E|grad f(x_t)|^2.
+
+    Parameters
+    ----------
+    gap : float
+        f(x_0) - f(x_*), not negative.
+    gamma : float
+        Of `constants`.
+    T : int
+        Iterations in all, S m.
+
+    Returns
+    -------
+    float
+        Infinite where gamma <= 0.
+    """
+    check_gap(gap)
+    check_count(T=T)
+    return gap / T / gamma if gamma > 0 else math.inf
+
+
+def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: int | None = None) -> float:
+    """The largest Delta that Eq. (13) or (20) allows: the root of min{d / (2 u0 b), d (3 - 28 u0 b) / (28 u0^2 b^2)}.
+
+    Parameters
+    ----------
+    architecture, d
+        As for `variance_factor`.
+    u0 : float
+        Between 0 and 1.
+    b : int
+        Samples in a mini-batch.
+
+    Returns
+    -------
+    float
+        0.0 where no delay is allowed: u0 b >= 3 / 28.
+    """
+    check_u0(u0)
+    check_count(b=b)
+    d, ub = dimension(architecture, d), u0 * b
+    return math.sqrt(max(min(d / (2 * ub), d * (3 - 28 * ub) / (28 * ub**2)), 0.0))
+
+
+def largest_u0(architecture: Architecture, *, b: int, delay: float, d: int | None = None) -> float:
+    """The inverse of `admissible_delay`: below this u0, Eq. (13) or (20) allows the delay.
+
+    All arguments are those of `variance_factor` and `admissible_delay`. Without a delay it is 3 / (28 b).
+    """
+    check_count(b=b)
+    check_delay(delay)
+    d = dimension(architecture, d)
+    ratio = delay / math.sqrt(d)
+    lower = 6 / (28 + math.hypot(28, math.sqrt(336) * ratio))
+    return min(lower, 1 / (2 * ratio) / ratio if ratio else math.inf) / b
+
+
+def settings(
+    architecture: Architecture, *, L: float, n: int, b: int, u0: float, a: float, d: int | None = None
+) -> Settings:
+    """eta = u0 b / (L n^a), beta = 2 L and m = floor(d n^a / (6 u0 b)) of Theorem 2, or Theorem 4 with d = 1.
+
+    Parameters
+    ----------
+    architecture, L, d
+        As for `variance_factor`.
+    n : int
+        Samples.
+    b, u0
+        As for `admissible_delay`.
+    a : float
+        The exponent alpha of the theorem, above 0 and at most 1.
+    """
+    check_positive(L=L)
+    check_u0(u0)
+    check_a(a)
+    check_count(n=n, b=b)
+    d, power = dimension(architecture, d), float(n) ** a
+    return Settings(eta=u0 * b / (L * power), beta=2 * L, m=math.floor(d * power / (6 * u0 * b)))
+
+
+def simplified_bound(
+    architecture: Architecture,
+    *,
+    L: float,
+    n: int,
+    b: int,
+    a: float,
+    sigma: float,
+    gap: float,
+    T: int,
+    d: int | None = None,
+) -> float:
+    """Right-hand side of Eq. (14), d L n^a gap / (b T sigma), or of Eq. (21), where d = 1.
+
+    Parameters
+    ----------
+    architecture, L, n, b, a, d
+        As for `settings`.
+    sigma : float
+        The constant of the theorem; the function `sigma` gives the best one.
+    gap, T
+        As for `bound`.
+
+    Returns
+    -------
+    float
+        Infinite where sigma <= 0.
+    """
+    check_positive(L=L)
+    check_a(a)
+    check_count(n=n, b=b, T=T)
+    check_gap(gap)
+    d = dimension(architecture, d)
+    return d * L * float(n) ** a * gap / (b * T) / sigma if sigma > 0 else math.inf
+
+
+def largest_eta(
+    architecture: Architecture, *, L: float, beta: float, b: int, m: int, delay: float, d: int | None = None
+) -> float:
+    """The largest learning rate with which Theorem 1 or 3 says something: gamma > 0.
+
+    All arguments are those of `constants`. gamma / eta falls as eta grows, from 1 / (2 d) at 0, and is negative at
+    1 / (4 L).
+    """
+    check_positive(L=L, beta=beta)
+
+    def is_small_enough(eta: float) -> bool:
+        return _gamma(architecture, L=L, eta=eta, beta=beta, b=b, m=m, delay=delay, d=d) > 0
+
+    high = min(1 / (4 * L), sys.float_info.max)
+    low = high / 2
+    while low > 0 and not is_small_enough(low):
+        high, low = low, low / 2
+    while low < (middle := low + (high - low) / 2) < high:
+        low, high = (middle, high) if is_small_enough(middle) else (low, middle)
+    return low
+
+
+def sigma(
+    architecture: Architecture,
+    *,
+    L: float,
+    n: int,
+    b: int,
+    u0: float,
+    a: float,
+    delay: float,
+    d: int | None = None,
+) -> float:
+    """The largest sigma of Theorem 2 or 4 with its own eta, beta and m: gamma d L n^a / b, or gamma L n^a / b.
+
+    All arguments are those of `settings` and `variance_factor`. It does not depend on L.
+
+    Returns
+    -------
+    float
+        Not positive where the theorem's claim fails; -inf where d <= 2 L^2 Delta^2 eta^2, or m is 0.
+    """
+    chosen = settings(architecture, L=L, n=n, b=b, u0=u0, a=a, d=d)
+    if chosen.m == 0:
+        return -math.inf
+    gamma = _gamma(architecture, L=L, eta=chosen.eta, beta=chosen.beta, b=b, m=chosen.m, delay=delay, d=d)
+    return gamma * dimension(architecture, d) * L * float(n) ** a / b
+
+
+def _gamma(architecture: Architecture, *, m: int, **more: float) -> float:
+    """min Gamma, which is Gamma_0, since c_t falls with t."""
+    check_count(b=more["b"], m=m)
+    c_1 = _c(architecture, np.array([m - 1]), **more)
+    del more["beta"], more["b"]
+    return float(_Gamma(architecture, c_1, **more)[0])
+
+
+def _c(
+    architecture: Architecture,
+    left: np.ndarray,
+    *,
+    L: float,
+    eta: float,
+    beta: float,
+    b: int,
+    delay: float,
+    d: int | None,
+) -> np.ndarray:
+    """c_{m - left} of Eq. (10)."""
+    check_positive(L=L, eta=eta, beta=beta)
+    check_delay(delay)
+    d = dimension(architecture, d)
+    D = _denominator(L, eta, delay, d)
+    if D <= 0:
+        return np.where(left > 0, math.inf, 0.0)
+    growth = eta * beta / d + 4 * (L * eta) * (L * eta) / (D * b)
+    added = 2 * L * (L * eta) / (D * b) * _noise(L, eta, delay, d)
+    return series(left, growth=growth, added=added)
+
+
+def series(left: np.ndarray, *, growth: float, added: float) -> np.ndarray:
+    """c_{m - left} where c_t = (1 + growth) c_{t + 1} + added and c_m = 0: the sums of a geometric series."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isinf(growth):
+            sums = np.where(left > 1, math.inf, 1.0)
+        else:
+            sums = np.expm1(left * math.log1p(growth)) / growth if growth > 0 else left.astype(np.float64)
+        return np.where(left > 0, max(added, SMALLEST) * np.maximum(sums, 1), 0.0)
+
+
+def _Gamma(
+    architecture: Architecture, c_next: np.ndarray, *, L: float, eta: float, delay: float, d: int | None
+) -> np.ndarray:
+    """Gamma_t of Eq. (11), from c_{t + 1}."""
+    d = dimension(architecture, d)
+    D = _denominator(L, eta, delay, d)
+    if D <= 0:
+        return np.full(c_next.shape, -math.inf)
+    with np.errstate(over="ignore"):
+        return eta / (2 * d) - 4 / D * (eta / 2 * _noise(L, eta, delay, d) + c_next * eta * eta)
+
+
+# Products are formed in an order in which extreme numbers overflow to infinity, and none of them is 0 times infinity.
+
+
+def _lag(L: float, eta: float, delay: float) -> float:
+    return delay * (L * eta) if delay else 0.0
+
+
+def _denominator(L: float, eta: float, delay: float, d: float) -> float:
+    lag = _lag(L, eta, delay)
+    return d - 2 * lag * lag
+
+
+def _noise(L: float, eta: float, delay: float, d: float) -> float:
+    """(L^2 Delta^2 eta^3 / (2 d) + eta^2 L / 2) of Eqs. (10) and (11), divided by eta / 2."""
+    lag = _lag(L, eta, delay)
+    return lag * lag / d + L * eta
