@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 
 from asysvrg import ensemble, inputs, precision
 from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
@@ -181,7 +181,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             y = self._encode_part(y, classes)
         else:
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
-        weight = self._weights(sample_weight, X, y)
+        of_class = None if self.class_weight is None else lambda weight: self._class_weights(y, weight)
+        weight = inputs.weights(sample_weight, X, of_class)
         X, y, weight = inputs.counted(X, y, weight)
         network = self._network.smoothed(settings.label_smoothing) if goes_on else self._new_network(settings)
         random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
@@ -328,25 +329,6 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         if is_distributed(self.backend):
             given |= asdict(MPI() if self.backend == "mpi" else self.backend) | {"backend": "mpi"}
         return {name: _plain(value) for name, value in given.items()}
-
-    def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
-        weight = None
-        if sample_weight is not None:
-            how = {"dtype": np.float64, "ensure_non_negative": True, "copy": True}
-            weight = _check_sample_weight(sample_weight, X, **how)
-            if not weight.any():
-                raise ValueError("sample_weight is zero for every sample; at least one must be positive")
-        if self.class_weight is not None:
-            of_class = self._class_weights(y, weight)
-            weight = of_class if weight is None else weight * of_class
-            if not weight.any():
-                raise ValueError("class_weight and sample_weight leave no sample a positive weight")
-        with np.errstate(over="ignore"):
-            if weight is not None and not np.isfinite(weight.sum()):
-                raise ValueError(
-                    "the sum of sample_weight is infinite: give smaller weights, of which only the ratios count"
-                )
-        return weight
 
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         dtype, given = np.dtype(self.dtype if reset else self._network.dtype), X

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.validation import _check_sample_weight
 
 from asysvrg.core.network import Samples
 
@@ -37,6 +39,31 @@ def refuse_missing(**columns: Any) -> None:
     for name, column in columns.items():
         if hasattr(column, "isna") and np.asarray(column.isna()).any():
             raise ValueError(f"{name} has missing values (NaN or NA): leave these samples out, or give them a value")
+
+
+def weights(sample_weight: Any, X: Any, of_class: Callable[[Any], np.ndarray] | None) -> np.ndarray | None:
+    """Weights of the samples, times those of their classes, where there are any; float64. `of_class` finds these.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, if none is positive, or if their sum is infinite.
+    """
+    weight = None
+    if sample_weight is not None:
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True)
+        if not weight.any():
+            raise ValueError("sample_weight is zero for every sample; at least one must be positive")
+    if of_class is not None:
+        weight = of_class(weight) if weight is None else weight * of_class(weight)
+        if not weight.any():
+            raise ValueError("class_weight and sample_weight leave no sample a positive weight")
+    with np.errstate(over="ignore"):
+        if weight is not None and not np.isfinite(weight.sum()):
+            raise ValueError(
+                "the sum of sample_weight is infinite: give smaller weights, of which only the ratios count"
+            )
+    return weight
 
 
 def counted(X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, np.ndarray, np.ndarray | None]:
