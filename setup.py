@@ -98,6 +98,7 @@ def extensions():
             extension("core.network", sorted(glob("csrc/*.c"))),
             extension("core.draws", []),
             extension("core.inner", []),
+            extension("core.steps", []),
             extension("distributed._message", []),
             extension("distributed._link", []),
         ],

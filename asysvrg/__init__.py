@@ -19,6 +19,7 @@ from asysvrg.config import show_config
 from asysvrg.distributed.backend import MPI
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.preprocessing import RobustClip
+from asysvrg.simulation.run import simulate
 from asysvrg.store.model import load
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "RobustClip",
     "__version__",
     "load",
+    "simulate",
     "show_config",
 ]

@@ -71,12 +71,16 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         return self._fit(X, y, sample_weight, X_val, y_val, callback)
 
     @with_callbacks
-    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None)):
-        """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`."""
+    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None), simulation=None):
+        """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`.
+
+        With a `simulation` virtual workers train.
+        """
         if self.n_models != 1:
             return self._fit_several(X, y, sample_weight, X_val, y_val, callback, test)
-        with script.open_session(is_distributed(self.backend)) as session, cpu.one_blas_thread():
-            job = self._prepare(session, X, y, sample_weight, X_val, y_val, test=test)
+        is_real = is_distributed(self.backend) and simulation is None
+        with script.open_session(is_real) as session, cpu.one_blas_thread():
+            job = self._prepare(session, X, y, sample_weight, X_val, y_val, test=test) | {"simulation": simulation}
             metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
             hooks = Hooks(self, job["network"], self.max_iter, callback, X=X, y=y, metadata=metadata)
             self._set_fitted(job, *train(**job, callback=hooks.row if hooks.active else None))

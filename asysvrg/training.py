@@ -107,6 +107,7 @@ def train(
     verbose: bool,
     session: Any = None,
     placement: Sharding | None = None,
+    simulation: Any = None,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
 
@@ -135,6 +136,8 @@ def train(
         Train distributed: rank 0 leads here, the others assist.
     placement : Sharding, optional
         The samples of all ranks.
+    simulation : Simulation, optional
+        Train by virtual workers.
 
     Returns
     -------
@@ -142,11 +145,16 @@ def train(
     """
     if session is not None and session.rank:
         return assist(session, settings, network, samples)
+    if simulation is not None:
+        settings = simulation.settings(settings)
     scaling, scaled, plan = prepare(settings, network, samples, early_stopping, placement)
+    if simulation is not None:
+        plan = simulation.plan(plan)
     checkpoint = None
     if settings.checkpoint_dir is not None:
         is_seeded = config.get("random_state") is not None
         about = _method(settings, plan, random_state if is_seeded else None, placement, validation)
+        about |= {} if simulation is None else {"simulation": simulation.described()}
         checkpoint = Checkpoint(settings.checkpoint_dir, identity(network, samples, about), resume=settings.resume)
     x = initial_parameters(network, random_state)  # also where they are not used: the seed is drawn after them
     x = x if start.x is None else scaling.scaled(network, start.x)
@@ -158,7 +166,7 @@ def train(
     if plan.deflation:
         preconditioner = LowRankPreconditioner(network, scaled, plan.deflation, seed, first=not plan.lazy_rows)
     if session is None:
-        execution = SharedExecution(
+        execution = (SharedExecution if simulation is None else simulation.execution)(
             objective,
             batch_size=plan.batch_size,
             seed=seed,
@@ -202,6 +210,7 @@ def train(
 
         rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
         trace = Trace(config | _described(settings, network, plan, objective.n, session) | {"learning_rate": rate})
+        trace.config |= {} if simulation is None else {"simulation": simulation.described()}
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
@@ -213,6 +222,7 @@ def train(
             callback=tell,
             start=None if checkpoint is None else checkpoint.state,
             keep=None if checkpoint is None else lambda state: checkpoint.keep(state, trace),
+            clock=None if simulation is None else execution.clock,
         )
     outcome.x = scaling.unscaled(network, outcome.x)
     if session is not None:

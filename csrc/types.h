@@ -199,6 +199,7 @@ typedef struct {
 typedef struct {
     asv_objective f;
     void *x;
+    const void *read; /* x^, of one iteration of a loop that one thread takes step by step; or NULL: it reads x itself */
     asv_direction direction;
     asv_draws draws;
     asv_rule rule;
@@ -212,6 +213,7 @@ typedef struct {
     int64_t *counters; /* ASV_SHARED: updates claimed at [0], completed at [ASV_COUNTER_STRIDE], iterations handed out
                           at [2 ASV_COUNTER_STRIDE]. ASV_LOCKSTEP: kernels/lockstep.inc */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
+    int32_t *turns; /* m x 2, out, ASV_SHARED: which update it was, and by which thread; or NULL */
     asv_control *control;
 } asv_inner;
 

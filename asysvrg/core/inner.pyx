@@ -61,15 +61,6 @@ cdef class InnerLoop:
         number, and not on that of the threads.
     """
 
-    cdef asv_inner inner
-    cdef asv_control control
-    cdef asv_lockstep_pace pace
-    cdef size_t stride
-    cdef readonly Network network
-    cdef readonly Samples samples
-    cdef object _alpha, _scaled_alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _transposed
-    cdef object _division, _padded, _cores
-
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
                  seed, threads, coordinates=0, block=1, max_delay=None, replacement=True, rank=0, lazy_rows=False,
                  parts=1):
@@ -107,7 +98,7 @@ cdef class InnerLoop:
         self._make_locks()
         self._make_rows(lazy_rows)
         self._make_division()
-        self._parts = self._transposed = None
+        self._parts = self._transposed = self._held = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         inner.preconditioner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
         inner.preconditioner.fixed = inner.preconditioner.basis + len(network.slices)
@@ -179,7 +170,7 @@ cdef class InnerLoop:
         return None, None
 
     def run(self, x, int64_t steps, *, direction, eta, epoch, double l2_factor=1, mu=None, x_snap=None, cache=None,
-            preconditioner=None, draws=None, double deadline=float("inf")):
+            preconditioner=None, draws=None, turns=None, double deadline=float("inf")):
         """Updates x in place, `steps` times.
 
         Parameters
@@ -205,6 +196,8 @@ cdef class InnerLoop:
             With a rank: U of each layer, and U' (mu + l2_factor alpha x_snap); None for a layer without.
         draws : importance.Draws or None
             Samples that passes go through in place of all (without replacement), and what their gradients count.
+        turns : int32 array of shape (steps, 2), optional
+            "serial", "shared": overwritten by which update each iteration was, and by which thread.
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
 
@@ -218,11 +211,22 @@ cdef class InnerLoop:
         KeyboardInterrupt
             Or what a signal handler raised; x then holds every update applied so far.
         """
-        cdef int64_t t, done, p = self.samples.data.p
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        self.begin(x, steps, direction, eta, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws, turns, deadline)
+        with nogil, parallel(num_threads=inner.threads):
+            if inner.execution == ASV_LOCKSTEP:
+                kernels.run_lockstep(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
+            else:
+                kernels.run_shared(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
+        return self.end()
+
+    cdef begin(self, x, int64_t steps, direction, eta, epoch, double l2_factor, mu, x_snap, cache, preconditioner,
+               draws, turns, double deadline):
+        """What comes before the first iteration; the arguments are those of `run`."""
+        cdef asv_inner *inner = &self.inner
         if inner.threads > 1 and inner.execution == ASV_SHARED and inner.rule.memory == ASV_PLAIN:
             raise ValueError("update='plain' loses updates with more than one thread")
         if direction == "page":
@@ -233,12 +237,13 @@ cdef class InnerLoop:
             x_snap, cache = self.network.vector(x_snap), None
         delays = np.full(steps, -1, dtype=np.int32)
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws)
-        rates = np.ascontiguousarray(np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps,)))
+        rates = np.array(np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps,)))
         sums, powers = self._lazy_tables(rates)
         inner.rule.eta = <const double *>address(rates, np.float64, (steps,))
         inner.lazy.sums = <const double *>address(sums, np.float64, (steps + 1, 2))
         inner.lazy.powers = <const double *>address(powers, np.float64, (steps + 1, ASV_POWERS))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
+        inner.turns = <int32_t *>address(turns, np.int32, (steps, 2))
         inner.preconditioner.shift = NULL
         if self._shift is not None and preconditioner[0] is not None:
             inner.preconditioner.shift = address(self._shift, self.network.dtype, self._shift.shape)
@@ -247,11 +252,14 @@ cdef class InnerLoop:
         self._counters.fill(0)
         start_control(&self.control, deadline)
         weights = None if self._padded is None else self._pad(x, None if preconditioner is None else preconditioner[0])
-        with nogil, parallel(num_threads=inner.threads):
-            if inner.execution == ASV_LOCKSTEP:
-                kernels.run_lockstep(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
-            else:
-                kernels.run_shared(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
+        self._held = delays, rates, weights, (x, mu, x_snap, cache, preconditioner, draws, turns, sums, powers)
+
+    cdef end(self):
+        """What comes after the last iteration. Returns the delays."""
+        cdef int64_t t, done, p = self.samples.data.p
+        cdef asv_inner *inner = &self.inner
+        cdef const asv_kernels *kernels = self.network.kernels
+        delays, _, weights, held = self._held
         inner.padded.rows = NULL
         if weights is not None:
             weights[:] = self._padded[:, :weights.shape[1]]
@@ -262,6 +270,7 @@ cdef class InnerLoop:
         for waited in (self._rows, self._shift):
             if waited is not None:
                 waited.fill(0)
+        self._held = None
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays

@@ -33,6 +33,8 @@ class SharedExecution:
         Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, parts.
     """
 
+    loop = InnerLoop
+
     def __init__(
         self,
         objective: Objective,
@@ -47,7 +49,7 @@ class SharedExecution:
         self._importance = None
         if sampling == "importance":
             self._importance = Importance(objective.samples.size, objective.network.dtype, seed)
-        self._loop = InnerLoop(
+        self._loop = self.loop(
             objective.network,
             objective.samples,
             alpha=objective.alpha,
@@ -74,9 +76,9 @@ class SharedExecution:
             self._preconditioner.update(snapshot.x, epoch.number)
             alphas = [epoch.l2_factor * alpha for alpha in self._objective.alphas]
             terms = self._preconditioner.terms(snapshot.x, alphas, snapshot.mu if direction.needs_snapshot else None)
-        delays = self._loop.run(
+        delays = self._iterate(
             x,
-            epoch.steps,
+            epoch,
             direction=direction.kernel,
             eta=epoch.rates,
             l2_factor=epoch.l2_factor,
@@ -91,6 +93,10 @@ class SharedExecution:
         delays = delays[delays >= 0]
         full, each = direction.cost(self._objective.n, self._batch_size, snapshot.cache is not None)
         return Applied(delays, full + each * delays.size)
+
+    def _iterate(self, x: np.ndarray, this: Epoch, **arguments: Any) -> np.ndarray:
+        """The iterations of an epoch; returns their delays."""
+        return self._loop.run(x, this.steps, **arguments)
 
     def state(self) -> dict[str, np.ndarray]:
         """Gradient norms with importance sampling, and bases of layers above the first with a preconditioner."""
