@@ -19,6 +19,7 @@ from asysvrg.config import show_config
 from asysvrg.distributed.backend import MPI
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.preprocessing import RobustClip
+from asysvrg.simulation.events import record
 from asysvrg.simulation.run import simulate
 from asysvrg.store.model import load
 
@@ -30,6 +31,7 @@ __all__ = [
     "RobustClip",
     "__version__",
     "load",
+    "record",
     "simulate",
     "show_config",
 ]

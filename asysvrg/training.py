@@ -25,6 +25,7 @@ from asysvrg.method import Choice, Data, learning_rate
 from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, make_plan, sweep_parts
 from asysvrg.report.progress import progress_bar
+from asysvrg.simulation.events import current_recorder
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
 
@@ -165,7 +166,11 @@ def train(
     preconditioner = None
     if plan.deflation:
         preconditioner = LowRankPreconditioner(network, scaled, plan.deflation, seed, first=not plan.lazy_rows)
+    recorder = current_recorder() if simulation is None else None
+    about = {"samples": objective.n, "parameters": objective.d, "batch_size": plan.batch_size, "seed": seed}
     if session is None:
+        if recorder is not None:
+            recorder.describe(source="threads", architecture="shared", workers=plan.threads, **about)
         execution = (SharedExecution if simulation is None else simulation.execution)(
             objective,
             batch_size=plan.batch_size,
@@ -179,9 +184,14 @@ def train(
             max_delay=settings.max_delay,
             lazy_rows=plan.lazy_rows,
             parts=plan.parts,
+            record=None if recorder is None else recorder.threads,
         )
     else:
         execution, plan = lead(session, plan, objective, scaling, max_delay=settings.max_delay, seed=seed)
+        if recorder is not None:
+            ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
+            recorder.describe(source="mpi", architecture="distributed", **ranks, **about)
+            execution.record = recorder.epoch
     if verbose:
         print(plan.describe(), file=sys.stderr)
 

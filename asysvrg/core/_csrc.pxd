@@ -144,6 +144,7 @@ cdef extern from "types.h":
         int64_t *counters
         int32_t *delays
         int32_t *turns
+        int32_t *stripes
         asv_control *control
 
     ctypedef struct asv_kernels:

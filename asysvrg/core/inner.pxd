@@ -17,7 +17,7 @@ cdef class InnerLoop:
     cdef object _held  # of a run that has begun: delays, rates, where W_0 is in x, and what the kernels point to
 
     cdef begin(self, x, int64_t steps, direction, eta, epoch, double l2_factor, mu, x_snap, cache, preconditioner,
-               draws, turns, double deadline)
+               draws, double deadline)
     cdef end(self)
     cdef _make_locks(self)
     cdef _make_rows(self, lazy_rows)

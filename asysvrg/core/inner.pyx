@@ -19,6 +19,7 @@ from asysvrg.core.network import aligned_zeros, reraise
 
 DIRECTIONS = {asv_direction_name(k).decode(): k for k in range(ASV_DIRECTION_COUNT)}
 EXECUTIONS = {"serial": ASV_SERIAL, "shared": ASV_SHARED, "lockstep": ASV_LOCKSTEP}
+STRIPE = ASV_STRIPE
 UPDATES = {"plain": ASV_PLAIN, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED}
 
 
@@ -170,7 +171,7 @@ cdef class InnerLoop:
         return None, None
 
     def run(self, x, int64_t steps, *, direction, eta, epoch, double l2_factor=1, mu=None, x_snap=None, cache=None,
-            preconditioner=None, draws=None, turns=None, double deadline=float("inf")):
+            preconditioner=None, draws=None, turns=None, stripes=None, double deadline=float("inf")):
         """Updates x in place, `steps` times.
 
         Parameters
@@ -196,8 +197,9 @@ cdef class InnerLoop:
             With a rank: U of each layer, and U' (mu + l2_factor alpha x_snap); None for a layer without.
         draws : importance.Draws or None
             Samples that passes go through in place of all (without replacement), and what their gradients count.
-        turns : int32 array of shape (steps, 2), optional
-            "serial", "shared": overwritten by which update each iteration was, and by which thread.
+        turns, stripes : int32 array of shape (steps, 2), and of shape (steps + 1, 2, stripes of x), optional
+            Overwritten by "serial" and "shared": which update each iteration was, and by which thread; and where they
+            are known the updates that each stripe had when an iteration read it, and wrote to it (csrc/types.h).
         deadline : float
             Seconds on the monotonic clock, after which no iteration starts.
 
@@ -215,7 +217,10 @@ cdef class InnerLoop:
         cdef const asv_kernels *kernels = self.network.kernels
         cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
-        self.begin(x, steps, direction, eta, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws, turns, deadline)
+        self.begin(x, steps, direction, eta, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws, deadline)
+        inner.turns = <int32_t *>address(turns, np.int32, (steps, 2))
+        shape = (steps + 1, 2, (self.network.size + ASV_STRIPE - 1) // ASV_STRIPE)
+        inner.stripes = <int32_t *>address(stripes, np.int32, shape)
         with nogil, parallel(num_threads=inner.threads):
             if inner.execution == ASV_LOCKSTEP:
                 kernels.run_lockstep(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
@@ -224,7 +229,7 @@ cdef class InnerLoop:
         return self.end()
 
     cdef begin(self, x, int64_t steps, direction, eta, epoch, double l2_factor, mu, x_snap, cache, preconditioner,
-               draws, turns, double deadline):
+               draws, double deadline):
         """What comes before the first iteration; the arguments are those of `run`."""
         cdef asv_inner *inner = &self.inner
         if inner.threads > 1 and inner.execution == ASV_SHARED and inner.rule.memory == ASV_PLAIN:
@@ -243,7 +248,7 @@ cdef class InnerLoop:
         inner.lazy.sums = <const double *>address(sums, np.float64, (steps + 1, 2))
         inner.lazy.powers = <const double *>address(powers, np.float64, (steps + 1, ASV_POWERS))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
-        inner.turns = <int32_t *>address(turns, np.int32, (steps, 2))
+        inner.turns = inner.stripes = NULL
         inner.preconditioner.shift = NULL
         if self._shift is not None and preconditioner[0] is not None:
             inner.preconditioner.shift = address(self._shift, self.network.dtype, self._shift.shape)
@@ -252,7 +257,7 @@ cdef class InnerLoop:
         self._counters.fill(0)
         start_control(&self.control, deadline)
         weights = None if self._padded is None else self._pad(x, None if preconditioner is None else preconditioner[0])
-        self._held = delays, rates, weights, (x, mu, x_snap, cache, preconditioner, draws, turns, sums, powers)
+        self._held = delays, rates, weights, (x, mu, x_snap, cache, preconditioner, draws, sums, powers)
 
     cdef end(self):
         """What comes after the last iteration. Returns the delays."""

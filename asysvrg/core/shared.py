@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from asysvrg.core.importance import Importance
-from asysvrg.core.inner import InnerLoop
+from asysvrg.core.inner import STRIPE, InnerLoop
 from asysvrg.core.loop import Applied
 from asysvrg.core.objective import Objective, Snapshot
 from asysvrg.core.preconditioner import LowRankPreconditioner
@@ -29,6 +29,8 @@ class SharedExecution:
     sampling : {"replacement", "shuffle", "importance"}, default="replacement"
         How mini-batches are drawn.
     preconditioner : LowRankPreconditioner, optional
+    record : callable, optional
+        Called after each epoch with its number, and `turns`, the delays and `stripes` of `InnerLoop.run`.
     **options
         Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, parts.
     """
@@ -43,9 +45,11 @@ class SharedExecution:
         seed: int,
         sampling: str = "replacement",
         preconditioner: LowRankPreconditioner | None = None,
+        record: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
         **options: Any,
     ):
         self._objective, self._batch_size, self._preconditioner = objective, batch_size, preconditioner
+        self._record = record
         self._importance = None
         if sampling == "importance":
             self._importance = Importance(objective.samples.size, objective.network.dtype, seed)
@@ -96,7 +100,14 @@ class SharedExecution:
 
     def _iterate(self, x: np.ndarray, this: Epoch, **arguments: Any) -> np.ndarray:
         """The iterations of an epoch; returns their delays."""
-        return self._loop.run(x, this.steps, **arguments)
+        if self._record is None:
+            return self._loop.run(x, this.steps, **arguments)
+        turns = np.stack([np.arange(this.steps), np.zeros(this.steps)], axis=1).astype(np.int32)  # lockstep leaves them
+        stripes = np.full((this.steps + 1, 2, -(-self._objective.d // STRIPE)), -1, dtype=np.int32)
+        stripes[0] = 0
+        delays = self._loop.run(x, this.steps, turns=turns, stripes=stripes, **arguments)
+        self._record(this.number, turns, delays, stripes[1:])
+        return delays
 
     def state(self) -> dict[str, np.ndarray]:
         """Gradient norms with importance sampling, and bases of layers above the first with a preconditioner."""

@@ -28,7 +28,7 @@ cdef class StepLoop(InnerLoop):
         """Begins an epoch; the arguments are those of `run`."""
         if self.inner.threads != 1 or self.inner.execution == ASV_LOCKSTEP:
             raise ValueError("iterations are taken step by step by one thread, and not in lockstep")
-        self.begin(x, steps, direction, eta, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws, None, deadline)
+        self.begin(x, steps, direction, eta, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws, deadline)
         self.delays, self.rates = self._held[:2]
 
     def step(self, int64_t t, x_hat=None):

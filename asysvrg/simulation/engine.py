@@ -66,7 +66,7 @@ class Engine:
 
     def __init__(self, costs: Costs, crew: Crew, policy: Policy, *, steps: int, d: int, now: float, seed: list[int]):
         self.costs, self.crew, self.policy, self.steps, self.d = costs, crew, policy, steps, d
-        self.start, self.now, self.dropped = now, now, 0
+        self.now, self.dropped = now, 0
         streams = [np.random.default_rng([*seed, kind]) for kind in range(4)]
         kinds = (costs.compute, costs.message, costs.server)
         self._compute, self._message, self._server = (
@@ -83,18 +83,17 @@ class Engine:
         self.held: set[int] = set()  # workers whose update waits
         self.idle: list[int] = []
         self.alive = set(crew.alive(now))
+        self.to_come = {k for k, second in crew.late.items() if now < second < crew.lost.get(k, math.inf)}
 
     def events(self) -> Iterator[Read | Write | Done]:
         """All events of the epoch, in order."""
         for worker in range(len(self.crew.speeds)):
-            late, lost = self.crew.late.get(worker, 0.0), self.crew.lost.get(worker)
-            if lost is not None and lost <= self.now:
-                continue
-            self._at(max(self.now, late), self._join, worker)
-            if lost is not None:
-                self._at(lost, self._lose, worker)
+            if worker in self.alive or worker in self.to_come:
+                self._at(max(self.now, self.crew.late.get(worker, 0.0)), self._join, worker)
+                if worker in self.crew.lost:
+                    self._at(self.crew.lost[worker], self._lose, worker)
         while self.finished < self.steps:
-            if not self._heap:
+            if not self.alive and not self.to_come and self.turn < self.steps:
                 raise AllLost(f"all workers are lost after {self.now:.6g} virtual seconds")
             self.now, _, action, worker = heapq.heappop(self._heap)
             yield from action(worker)
@@ -148,14 +147,14 @@ class Engine:
         else:
             yield from self.apply(worker)
 
-    def write(self, worker: int, **more: object) -> Write:
-        """The event of a worker's update, which it no longer has."""
+    def write(self, worker: int, takes: float = 0.0, **more: object) -> Write:
+        """The event of a worker's update, which it no longer has, and which is complete after `takes` seconds."""
         delay = self.turn - self.seen[worker]
         factor = self.policy.factor(delay, len(self.alive))
         t, read = self.iteration[worker], self.read_at[worker]
         self._forget(worker, again=False)
         self.turn += 1
-        return Write(worker, t, self.turn - 1, worker, read, delay, self.now - self.start, factor, **more)
+        return Write(worker, t, self.turn - 1, worker, read, delay, self.now + takes, factor, **more)
 
     def wake(self) -> Iterator[Read | Write | Done]:
         """Those who wait for an iteration get one, as far as there are any."""
@@ -165,9 +164,9 @@ class Engine:
     # ---- What happens to workers. ----
 
     def _join(self, worker: int) -> Iterator[Read | Write | Done]:
-        if self.now < self.crew.lost.get(worker, math.inf):
-            self.alive.add(worker)
-            yield from self.begin(worker)
+        self.to_come.discard(worker)
+        self.alive.add(worker)
+        yield from self.begin(worker)
 
     def _lose(self, worker: int) -> Iterator[Read | Write | Done]:
         """Its iteration is for others. An update that is being written is written to its end."""
@@ -205,7 +204,6 @@ class DistributedEngine(Engine):
         self.free_at = self.now  # when the server has time
 
     def _join(self, worker):
-        self.alive.add(worker)
         self._queue(worker, super()._join)
         yield from ()
 
@@ -272,7 +270,7 @@ class SharedEngine(Engine):
             if reader in self.iteration:
                 arrives += [(reader, *piece) for piece in self._pieces(since, lasts, *written, seen=True)]
         turn = self.turn
-        yield self.write(worker, arrives=arrives, lasts=written[1] > 0)
+        yield self.write(worker, written[1], arrives=arrives, lasts=written[1] > 0)
         self.writing[turn] = written
         self._at(self.now + written[1], lambda worker: self._end(worker, turn), worker)
 

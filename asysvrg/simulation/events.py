@@ -7,7 +7,7 @@ the order of the updates:
     worker        thread, rank or virtual worker
     read          updates in front of it that x^ had seen
     delay         updates in front of it that x^ may have missed (Assumption 4); `turn` - `read` unless writes overlap
-    seconds       when it was applied, from the start of the epoch; left out if nobody looked at a clock
+    seconds       of training, virtual or real, when it was complete; left out if nobody looked at a clock
     without, with overlapping writes, Eq. (6): [update, first, last], the coordinates of earlier updates that x^ had not
                   seen, and those of later updates that it had
     factor        of the learning rate, if it is not 1
@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from asysvrg.core.inner import STRIPE
 from asysvrg.store.files import replacing
 
 FORMAT = 1
@@ -77,23 +80,85 @@ class Recorder:
 
     def describe(self, **about: Any) -> None:
         """What the first line says of the run."""
-        self.about |= about
+        if self.about:
+            raise ValueError("a schedule is of one run: record() is for one fit of one network")
+        self.about = about
 
     def epoch(self, number: int, updates: Sequence[dict[str, Any]]) -> None:
         """Adds the updates of an epoch."""
         self.lines += [json.dumps({"epoch": number} | update) for update in updates]
 
+    def threads(self, number: int, turns: np.ndarray, delays: np.ndarray, stripes: np.ndarray) -> None:
+        """Adds an epoch of threads; the arrays are those of `InnerLoop.run`, by iteration."""
+        order = np.argsort(np.where(delays < 0, len(delays), turns[:, 0]), kind="stable")[: np.sum(delays >= 0)]
+        read, written = stripes[order].transpose(1, 0, 2)
+        is_noted = len(order) and read.min() >= 0 and written.min() >= 0
+        updates = []
+        for turn, t in enumerate(order.tolist()):
+            update = {"t": t, "worker": int(turns[t, 1]), "read": turn - int(delays[t]), "delay": int(delays[t])}
+            if is_noted:
+                update |= {"read": turn, "without": _missing(turn, read[turn], written)}
+            updates.append(update)
+        self.epoch(number, updates)
+
     def close(self) -> None:
+        """Writes the file, if a run has begun here: not on ranks that follow."""
+        if not self.about:
+            return
         with replacing(str(self.path)) as file:
             head = json.dumps({"format": FORMAT} | self.about)
             file.write("".join(f"{line}\n" for line in (head, *self.lines)).encode())
 
 
-def in_order(t: np.ndarray, workers: np.ndarray, delays: np.ndarray) -> list[dict[str, Any]]:
-    """The updates of a real epoch, from arrays in their order."""
-    reads = np.arange(len(t)) - delays
-    columns = (t.tolist(), workers.tolist(), reads.tolist(), delays.tolist())
-    return [dict(zip(("t", "worker", "read", "delay"), each, strict=True)) for each in zip(*columns, strict=True)]
+def _missing(turn: int, read: np.ndarray, written: np.ndarray) -> list[Piece]:
+    """What update `turn` had not seen of those in front of it.
+
+    `read` has the updates that each stripe had when it read x, and row i of `written` those before update i.
+    """
+    missed, window = turn - read, 8  # as many of those in front were written after it had read the stripe
+    while True:
+        first = max(turn - window, 0)
+        late = written[first:turn] >= read
+        if first == 0 or (late.sum(axis=0) == missed).all():
+            break
+        window *= 2
+    pieces = []
+    for i in np.flatnonzero(late.any(axis=1)).tolist():
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], late[i], [0]]))) * STRIPE
+        pieces += [(first + i, begin, end) for begin, end in edges.reshape(-1, 2).tolist()]
+    return pieces
+
+
+_current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+@contextmanager
+def record(path: str | Path) -> Iterator[None]:
+    """Records the schedule of the fit inside: who read which state of the parameters, and who wrote when.
+
+    >>> with asysvrg.record("run.jsonl"):  # doctest: +SKIP
+    ...     model.fit(X, y)
+
+    It is for runs by threads and by MPI ranks, of which rank 0 writes. ``asysvrg.simulate(model, X, y,
+    schedule="run.jsonl")`` then goes through the same updates with the same delays.
+
+    Parameters
+    ----------
+    path : path
+        A line of JSON for each update; docs/simulator.md says what is in it.
+    """
+    recorder = Recorder(path)
+    token = _current.set(recorder)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        recorder.close()
+
+
+def current_recorder() -> Recorder | None:
+    """That of the `record` around this fit."""
+    return _current.get()
 
 
 class Recorded(NamedTuple):

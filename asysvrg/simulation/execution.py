@@ -36,9 +36,9 @@ class VirtualClock(Clock):
         finally:
             self.runs = False
 
-    def advance(self, seconds: float) -> None:
+    def set(self, seconds: float) -> None:
         if self.runs:
-            self.seconds += seconds
+            self.seconds = max(self.seconds, seconds)
 
 
 class SimulatedExecution(SharedExecution):
@@ -89,6 +89,12 @@ class SimulatedExecution(SharedExecution):
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """The snapshot, and what it takes the workers: they divide the samples by their speeds."""
+        if self.schedule is None:
+            self.clock.set(self.clock.seconds + self._sweep())
+        return super().snapshot(x, keep_cache=keep_cache)
+
+    def _sweep(self) -> float:
+        """The virtual seconds of a full gradient; those of a schedule include it."""
         alive = self.crew.alive(self.clock.seconds)
         if not alive:
             raise AllLost(f"all workers are lost after {self.clock.seconds:.6g} virtual seconds")
@@ -96,8 +102,7 @@ class SimulatedExecution(SharedExecution):
         seconds /= sum(self.crew.speeds[worker] for worker in alive)
         if self.architecture == "distributed":  # each sends its sum
             seconds += 2 * self.costs.message.mean + len(alive) * self.costs.server.mean
-        self.clock.advance(seconds)
-        return super().snapshot(x, keep_cache=keep_cache)
+        return seconds
 
     def report(self) -> dict[str, Any]:
         """Of the epoch: updates that the policy discarded."""
@@ -121,10 +126,9 @@ class SimulatedExecution(SharedExecution):
             delays = loop.finish()
         for update in updates:
             delays[update["t"]] = update["delay"]
-        self.clock.advance(updates[-1].get("seconds", 0.0) if engine is None and updates else 0.0)
+        self.clock.set(max((update["seconds"] for update in updates if "seconds" in update), default=0.0))
         if engine is not None:
             self.dropped += engine.dropped
-            self.clock.advance(engine.now - engine.start)
         if self.recorder is not None:
             self.recorder.epoch(this.number, updates)
         return delays

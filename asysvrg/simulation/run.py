@@ -37,8 +37,10 @@ class Simulation:
         if settings.execution == "lockstep":
             raise ValueError("execution='lockstep' has no delays to simulate: take 'auto' or 'shared'")
         replaced: dict[str, Any] = {"threads": 1, "threads_chosen": True, "backend": "threads"}
-        if settings.backend != "threads":
-            replaced["deflation"] = 0
+        recorded = None if self.schedule is None else self.schedule.about["source"]
+        if settings.backend != "threads" or recorded == "mpi":
+            sampling = "replacement" if settings.sampling is None else settings.sampling
+            replaced |= {"deflation": 0, "sampling": sampling}
         return replace(settings, **replaced)
 
     def plan(self, plan: Plan) -> Plan:
@@ -96,6 +98,8 @@ def _plain(given: Any) -> Any:
 
 def _same_run(recorded: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     """Refuses a schedule of another problem, or with other draws."""
+    if recorded.get("shards", 1) > 1:
+        raise ValueError(f"the ranks of the schedule had {recorded['shards']} sets of samples; a replay has one")
     for name, value in run.items():
         if name in recorded and recorded[name] != value:
             hint = ": give the same random_state" if name == "seed" else ""
