@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import signal
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,9 @@ from asysvrg.options import BAD_INPUT
 from asysvrg.plan import Plan
 from asysvrg.report import plots
 from asysvrg.report.progress import table
+from asysvrg.simulation.calibrate import calibrate
+from asysvrg.simulation.events import record
+from asysvrg.simulation.run import simulate
 from asysvrg.store.files import replacing, write_json
 from asysvrg.store.model import load
 
@@ -34,7 +38,7 @@ LOST, INTERRUPTED, TERMINATED = 3, 130, 143  # exit codes
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    for name in ("save", "trace", "plot", "output"):
+    for name in ("save", "trace", "record", "plot", "output"):
         path = getattr(args, name, None)
         if not path:
             continue
@@ -59,16 +63,45 @@ def train(args: argparse.Namespace) -> int:
         shows = ranks is None or ranks.rank == 0
         if shows:
             _check_outputs(args)
-        parameters = options.estimator_parameters(args)
-        names = ("data_home", "train_size", "test_size", "target", "seed")
-        sets = data.load(args.data, **{name: getattr(args, name) for name in names})
-        task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
-        kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
-        model = kind(**parameters)
+        model, sets = _model(args)
         if args.dry_run:
             return _say_plan(model._plan(sets.X_train, sets.y_train))
-        model._fit(sets.X_train, sets.y_train, test=(sets.X_test, sets.y_test))  # the test set decides nothing
+        _fit(args, model, sets)
     return _report(args, model, sets.name) if shows else 0
+
+
+def _model(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The estimator and the data of a command line."""
+    parameters = options.estimator_parameters(args)
+    names = ("data_home", "train_size", "test_size", "target", "seed")
+    sets = data.load(args.data, **{name: getattr(args, name) for name in names})
+    task = args.task or ("regression" if np.asarray(sets.y_train).dtype.kind == "f" else "classification")
+    kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
+    return kind(**parameters), sets
+
+
+def _fit(args: argparse.Namespace, model: Any, sets: Any) -> None:
+    """Trains by real workers, or by virtual ones. The test set decides nothing."""
+    virtual, test = options.simulation(args), (sets.X_test, sets.y_test)
+    if virtual is not None:
+        if mpi.launched()[1] > 1:
+            raise ValueError("--simulate-workers and --schedule are for one process, not for the ranks of mpiexec")
+        simulate(model, sets.X_train, sets.y_train, **virtual, test=test)
+        return
+    with record(args.record) if args.record else nullcontext():
+        model._fit(sets.X_train, sets.y_train, test=test)
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    _check_outputs(args)
+    model, sets = _model(args)
+    costs = calibrate(model, sets.X_train, sets.y_train, ranks=False if args.no_ranks else None)
+    if args.output:
+        write_json(args.output, costs)
+        print(f"costs: {args.output}")
+    else:
+        print(json.dumps(costs, indent=1))
+    return 0
 
 
 def _say_plan(plan: Plan) -> int:
@@ -84,6 +117,8 @@ def _report(args: argparse.Namespace, model: Any, name: str) -> int:
     workers = f"{settings['workers']} worker(s), " if "workers" in settings else ""
     if settings.get("servers", 1) > 1:
         workers = f"{settings['servers']} servers, {workers}"
+    if "simulation" in settings:
+        workers = f"{settings['simulation']['workers']} virtual worker(s), "
     threads = f"{settings['threads']} thread(s), {settings['execution']}, update={settings['update']}"
     title = f"{name}: {settings['samples']} samples, {shape}, {settings['solver']}, {workers}{threads}"
     print(table(history["epochs"], title))
@@ -101,6 +136,8 @@ def _report(args: argparse.Namespace, model: Any, name: str) -> int:
     if args.trace:
         write_json(args.trace, history)
         print(f"trace: {args.trace}")
+    if args.record:
+        print(f"schedule: {args.record}")
     if args.plot:
         plots.draw({f"{name}, {shape}": {settings["solver"]: history}}, args.plot)
         print(f"plot: {args.plot}")
@@ -234,6 +271,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "launch": launch.launch,
     "predict": predict,
+    "calibrate": _calibrate,
     "info": _info,
 }
 

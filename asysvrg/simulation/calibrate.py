@@ -34,7 +34,8 @@ def calibrate(estimator: Any, X: Any, y: Any, *, ranks: bool | None = None) -> d
         It is not fitted.
     X, y : as for `fit`
     ranks : bool, optional
-        Whether messages are measured by two MPI ranks. Default: if there is MPI. Without, a message costs a copy of x.
+        Whether messages are measured by two and by three MPI ranks. Default: if there is MPI. Without, a message costs
+        a copy of x.
 
     Returns
     -------
@@ -76,12 +77,14 @@ def _distributed(estimator: Any, X: Any, y: Any, one: float, sweep: float, ranks
     d = _fit(estimator, X, y, max_iter=1, inner_steps=1, backend="threads").history_["config"]["parameters"]
     x, v = np.zeros(d, dtype=estimator.dtype), np.ones(d, dtype=estimator.dtype)
     server = _seconds(lambda: np.subtract(x, v, out=x)) + _seconds(lambda: np.copyto(v, x))
-    message = _seconds(lambda: np.copyto(v, x))
+    message, contention = _seconds(lambda: np.copyto(v, x)), 0.0
     if ranks is None:
         ranks = importlib.util.find_spec("mpi4py") is not None
     if ranks:
-        message = max(message, (_round(estimator, X, y) - one - server) / 2)
-    return {"compute": one, "message": message, "server": server, "sweep": sweep, "contention": 0.0}
+        here = one + server
+        message = max(message, (_round(estimator, X, y, 1) - here) / 2)
+        contention = max(0.0, (2 * _round(estimator, X, y, 2) - 2 * message) / here - 1)
+    return {"compute": one, "message": message, "server": server, "sweep": sweep, "contention": contention}
 
 
 def _seconds(call: Callable[[], Any]) -> float:
@@ -93,24 +96,24 @@ def _seconds(call: Callable[[], Any]) -> float:
     return statistics.median(taken)
 
 
-def _round(estimator: Any, X: Any, y: Any) -> float:
-    """Seconds from one update to the next, of a server and a worker under mpiexec."""
+def _round(estimator: Any, X: Any, y: Any, workers: int) -> float:
+    """Seconds from one update to the next, of a server and workers under mpiexec."""
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job"
         joblib.dump((estimator, X, y), job)
-        command = launch.find().command(2, None, [])
+        command = launch.find().command(workers + 1, None, [])
         command += [sys.executable, "-m", "asysvrg.simulation.calibrate", str(job)]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PATIENCE, check=False,
             env=launch.environment(Path(folder)) | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"two ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise RuntimeError(f"{workers + 1} ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
     return 1 / json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def _rank(job: str) -> None:
-    """What each of the two ranks runs; rank 0 prints updates a second."""
+    """What each of the ranks runs; rank 0 prints updates a second."""
     estimator, X, y = joblib.load(job)
     fitted = _fit(estimator, X, y, backend="mpi", inner_steps=3 * STEPS, max_iter=REPEATS, deflation=0)
     if mpi.launched()[0] == 0:

@@ -18,7 +18,7 @@ from asysvrg.simulation.costs import Costs, Crew
 from asysvrg.simulation.events import Done, Read, Write
 
 
-class AllLost(RuntimeError):
+class AllLost(ValueError):
     """There is no worker left."""
 
 
