@@ -32,6 +32,6 @@ __all__ = [
     "__version__",
     "load",
     "record",
-    "simulate",
     "show_config",
+    "simulate",
 ]

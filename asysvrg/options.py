@@ -104,13 +104,7 @@ def simulation(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.simulate_workers is None and args.schedule is None:
         return None
     names = ("architecture", "compute", "message", "server", "costs", "policy", "record", "schedule")
-    given = {name: getattr(args, name) for name in names}
-    for name in ("compute", "message", "server"):
-        try:
-            given[name] = float(given[name])
-        except (TypeError, ValueError):
-            pass  # none, or a distribution
-    return given | {"workers": args.simulate_workers}
+    return {name: getattr(args, name) for name in names} | {"workers": args.simulate_workers}
 
 
 def _add_predict(predict: argparse.ArgumentParser) -> None:

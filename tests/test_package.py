@@ -24,20 +24,21 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "data.download", "core._csrc", "core.directions", "core.warn"}
-    | {"accurate", "theory", "preprocessing", "distributed._message", "distributed.rank_wrapper"},
+    | {"accurate", "theory", "preprocessing", "distributed._message", "distributed.rank_wrapper"}
+    | {"simulation.times"},
     {"core.network", "core.schedule", "store.archive", "data.formats", "report.plots", "report.progress"}
-    | {"distributed.protocol"},
+    | {"distributed.protocol", "simulation.costs"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.datasets", "inputs"}
     | {"callbacks"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.__init__"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
     | {"distributed.mpi", "distributed.updates"},
-    {"core.shared", "store.checkpoint", "store.model", "config", "parameters"}
+    {"core.shared", "core.steps", "simulation.events", "store.checkpoint", "store.model", "config", "parameters"}
     | {"distributed.launch", "distributed.worker"},
-    {"distributed.session", "method"},
-    {"plan"},
-    {"distributed.execution", "distributed.sharding", "prediction"},
+    {"distributed.session", "method", "simulation.engine", "simulation.states"},
+    {"plan", "simulation.execution"},
+    {"distributed.execution", "distributed.sharding", "prediction", "simulation.calibrate", "simulation.run"},
     {"distributed.script"},
     {"training", "ensemble"},
     {"base"},
@@ -48,7 +49,7 @@ LAYERS = [
     {"__main__"},
 ]
 LAYER = {module: level for level, layer in enumerate(LAYERS) for module in layer}
-EMPTY = {f"{package}.__init__" for package in ("core", "distributed", "report", "store")}
+EMPTY = {f"{package}.__init__" for package in ("core", "distributed", "report", "simulation", "store")}
 
 
 def dotted(path):

@@ -12,6 +12,7 @@ cdef class InnerLoop:
     cdef size_t stride
     cdef readonly Network network
     cdef readonly Samples samples
+    cdef readonly object turns, stripes
     cdef object _alpha, _scaled_alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _transposed
     cdef object _division, _padded, _cores
     cdef object _held  # of a run that has begun: delays, rates, where W_0 is in x, and what the kernels point to
@@ -21,6 +22,7 @@ cdef class InnerLoop:
     cdef end(self)
     cdef _make_locks(self)
     cdef _make_rows(self, lazy_rows)
+    cdef _make_record(self, int64_t steps)
     cdef _make_division(self)
     cdef _pad(self, x, pair)
     cdef void aim(self, x, direction, epoch, double l2_factor, mu, x_snap, cache, preconditioner, draws) except *

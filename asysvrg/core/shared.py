@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg.core.importance import Importance
-from asysvrg.core.inner import STRIPE, InnerLoop
+from asysvrg.core.inner import InnerLoop
 from asysvrg.core.loop import Applied
 from asysvrg.core.objective import Objective, Snapshot
 from asysvrg.core.preconditioner import LowRankPreconditioner
@@ -30,7 +30,7 @@ class SharedExecution:
         How mini-batches are drawn.
     preconditioner : LowRankPreconditioner, optional
     record : callable, optional
-        Called after each epoch with its number, and `turns`, the delays and `stripes` of `InnerLoop.run`.
+        Called after each epoch with its number, and with `turns`, delays and `stripes` of the `InnerLoop`.
     **options
         Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, parts.
     """
@@ -62,6 +62,7 @@ class SharedExecution:
             threads=objective.threads,
             replacement=sampling == "replacement",
             rank=0 if preconditioner is None else preconditioner.rank,
+            records=record is not None,
             **options,
         )
 
@@ -100,13 +101,9 @@ class SharedExecution:
 
     def _iterate(self, x: np.ndarray, this: Epoch, **arguments: Any) -> np.ndarray:
         """The iterations of an epoch; returns their delays."""
-        if self._record is None:
-            return self._loop.run(x, this.steps, **arguments)
-        turns = np.stack([np.arange(this.steps), np.zeros(this.steps)], axis=1).astype(np.int32)  # lockstep leaves them
-        stripes = np.full((this.steps + 1, 2, -(-self._objective.d // STRIPE)), -1, dtype=np.int32)
-        stripes[0] = 0
-        delays = self._loop.run(x, this.steps, turns=turns, stripes=stripes, **arguments)
-        self._record(this.number, turns, delays, stripes[1:])
+        delays = self._loop.run(x, this.steps, **arguments)
+        if self._record is not None:
+            self._record(this.number, self._loop.turns, delays, self._loop.stripes[1:])
         return delays
 
     def state(self) -> dict[str, np.ndarray]:

@@ -61,9 +61,7 @@ def costs(
     values = {name: known.get(name) if given[name] is None else given[name] for name in CALIBRATED}
     compute = times(1.0 if values["compute"] is None else values["compute"], "compute")
     share = SHARE * compute.mean if architecture == "shared" else 0.0
-    message, server = (
-        times(share if values[name] is None else values[name], name) for name in ("message", "server")
-    )
+    message, server = (times(share if values[name] is None else values[name], name) for name in ("message", "server"))
     sweep = iterations * compute.mean if values["sweep"] is None else times(values["sweep"], "sweep").mean
     contention = 0.0 if values["contention"] is None else times(values["contention"], "contention").mean
     return Costs(compute, message, server, sweep, contention)

@@ -141,7 +141,13 @@ class SimulatedExecution(SharedExecution):
     def _engine(self, epoch: Epoch) -> SharedEngine | DistributedEngine:
         seed = [self.times_seed, epoch.number]
         return ENGINES[self.architecture](
-            self.costs, self.crew, self.policy, steps=epoch.steps, d=self._objective.d, now=self.clock.seconds, seed=seed
+            self.costs,
+            self.crew,
+            self.policy,
+            steps=epoch.steps,
+            d=self._objective.d,
+            now=self.clock.seconds,
+            seed=seed,
         )
 
     def _carry_out(

@@ -28,6 +28,7 @@ class Simulation:
     calibrated: Any
     policy: str
     max_delay: int | None
+    late_at_server: str
     seed: int
     recorder: Recorder | None
     schedule: Recorded | None
@@ -68,7 +69,7 @@ class Simulation:
         """What `training.train` calls in the place of `SharedExecution`."""
         bound, policy = max_delay if self.max_delay is None else self.max_delay, self.policy
         if policy == "none" and bound is not None:  # as threads and ranks do
-            policy = "drop" if self.architecture == "shared" else "wait"
+            policy = "drop" if self.architecture == "shared" else self.late_at_server
         if policy in ("wait", "drop") and bound is None:
             raise ValueError(f"policy={policy!r} needs max_delay, the largest delay of an update")
         run = {"architecture": self.architecture, "samples": objective.n, "parameters": objective.d}
@@ -166,8 +167,8 @@ def simulate(
         updates with a larger delay are discarded (Ringmaster ASGD, 2025). "adaptive": a step whose delay is tau is
         multiplied by min(1, K / (tau + 1)) (Wu et al., ICML 2022).
     max_delay : int, optional
-        Of the policies "wait" and "drop". Default: the estimator's. If only the estimator has one, "none" keeps it as
-        real runs do.
+        Of the policies "wait" and "drop". Default: the estimator's. With "none" it is kept as real runs do: threads
+        drop, ranks wait or drop (`MPI(late=...)`).
     seed : int, default=0
         Of all virtual times.
     record : path, optional
@@ -201,7 +202,16 @@ def simulate(
     given = {"compute": compute, "message": message, "server": server, "sweep": sweep, "contention": contention}
     recorder = None if record is None else Recorder(record)
     simulation = Simulation(
-        architecture, crew(workers, speeds, late, lost), given, costs, policy, max_delay, seed, recorder, recorded
+        architecture=architecture,
+        crew=crew(workers, speeds, late, lost),
+        given=given,
+        calibrated=costs,
+        policy=policy,
+        max_delay=max_delay,
+        late_at_server=getattr(estimator.backend, "late", "wait"),
+        seed=seed,
+        recorder=recorder,
+        schedule=recorded,
     )
     estimator._fit(X, y, simulation=simulation, **fit)
     if recorder is not None:

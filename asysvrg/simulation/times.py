@@ -62,8 +62,10 @@ def times(given: Any, name: str) -> Times:
     name : str
         Of the argument, for errors.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) and given.partition(":")[0] in SHAPES:
         return _named(given, name)
+    if isinstance(given, str):
+        given = _seconds(given, given, name)
     if isinstance(given, Real) and not isinstance(given, bool):
         mean = _seconds(given, given, name)
         return Times(mean, mean, lambda rng: np.full(DRAWN, mean))
@@ -75,7 +77,7 @@ def times(given: Any, name: str) -> Times:
 
 def _named(given: str, name: str) -> Times:
     kind, *numbers = given.split(":")
-    if kind not in SHAPES or not 1 <= len(numbers) <= 1 + (SHAPES[kind] is not None):
+    if not 1 <= len(numbers) <= 1 + (SHAPES[kind] is not None):
         raise _error(given, name)
     mean = _seconds(numbers[0], given, name)
     shape = SHAPES[kind] if len(numbers) == 1 else _seconds(numbers[1], given, name)

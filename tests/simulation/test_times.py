@@ -6,7 +6,7 @@ import pytest
 from asysvrg.simulation.costs import costs, crew
 from asysvrg.simulation.times import times
 
-GIVEN = {name: None for name in ("compute", "message", "server", "sweep", "contention")}
+GIVEN = dict.fromkeys(("compute", "message", "server", "sweep", "contention"))
 
 
 def drawn(given, count=20_000):
