@@ -1,6 +1,7 @@
 """The simulator on the command line, what `calibrate` measures, and a run by ranks that is replayed."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -98,8 +99,8 @@ for solver in ("svrg", "sgd"):
 def test_a_run_by_four_ranks_is_replayed(tmp_path):
     np.savez(tmp_path / "data.npz", X=X, y=Y)
     (tmp_path / "program.py").write_text(RANKS)
-    program = mpi_jobs.launched(tmp_path / "program.py", 3, tmp_path / "data.npz", tmp_path)
-    done = mpi_jobs.run(program, tmp_path, timeout=120)
+    ranks = mpi_jobs.mpiexec(mpi_jobs.available(), 4)
+    done = mpi_jobs.run([*ranks, sys.executable, "program.py", "data.npz", "."], tmp_path, timeout=120)
     assert done.code == 0, done
     for solver in ("svrg", "sgd"):
         real = json.loads((tmp_path / f"{solver}.json").read_text())
