@@ -11,6 +11,8 @@ the order of the updates:
     without, with overlapping writes, Eq. (6): [update, first, last], the coordinates of earlier updates that x^ had not
                   seen, and those of later updates that it had
     factor        of the learning rate, if it is not 1
+    overtakes     [update, first, last], the coordinates of earlier updates that were written after this one: the l2 term
+                  of each was taken without, or with, the change of the other
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Write(NamedTuple):
     arrives : sequence of (slot, first, last)
         Who reads meanwhile, and the coordinates of this update's change that it sees.
     lasts : bool
-        Whether later reads may be `without` some of its change, until it is `Done`.
+        Whether later reads may be `without` some of its change, or later updates overtake it, until it is `Done`.
+    overtakes : sequence of (update, first, last)
+        As in the file.
     """
 
     slot: Any
@@ -62,6 +66,7 @@ class Write(NamedTuple):
     factor: float = 1.0
     arrives: Sequence[tuple[Any, int, int]] = ()
     lasts: bool = False
+    overtakes: Sequence[Piece] = ()
 
 
 class Done(NamedTuple):
@@ -75,6 +80,7 @@ class Recorder:
 
     def __init__(self, path: str | Path):
         self.path, self.lines, self.about = Path(path), [], {}
+        self.later: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         if not self.path.absolute().parent.is_dir():
             raise ValueError(f"record={str(path)!r}: there is no folder {self.path.parent}")
 
@@ -89,39 +95,46 @@ class Recorder:
         self.lines += [json.dumps({"epoch": number} | update) for update in updates]
 
     def threads(self, number: int, turns: np.ndarray, delays: np.ndarray, stripes: np.ndarray) -> None:
-        """Adds an epoch of threads; the arrays are those of `InnerLoop.run`, by iteration."""
-        order = np.argsort(np.where(delays < 0, len(delays), turns[:, 0]), kind="stable")[: np.sum(delays >= 0)]
-        read, written = stripes[order].transpose(1, 0, 2)
-        is_noted = len(order) and read.min() >= 0 and written.min() >= 0
-        updates = []
-        for turn, t in enumerate(order.tolist()):
-            update = {"t": t, "worker": int(turns[t, 1]), "read": turn - int(delays[t]), "delay": int(delays[t])}
-            if is_noted:
-                update |= {"read": turn, "without": _missing(turn, read[turn], written)}
-            updates.append(update)
-        self.epoch(number, updates)
+        """Adds an epoch of threads; the arrays are those of `InnerLoop.run`, by iteration.
+
+        They are looked at when the run is over, and does not wait.
+        """
+        self.later.append((number, turns, delays, stripes))
 
     def close(self) -> None:
         """Writes the file, if a run has begun here: not on ranks that follow."""
         if not self.about:
             return
+        for number, *arrays in self.later:
+            self.epoch(number, list(_of_threads(*arrays)))
         with replacing(str(self.path)) as file:
             head = json.dumps({"format": FORMAT} | self.about)
             file.write("".join(f"{line}\n" for line in (head, *self.lines)).encode())
 
 
-def _missing(turn: int, read: np.ndarray, written: np.ndarray) -> list[Piece]:
-    """What update `turn` had not seen of those in front of it.
+def _of_threads(turns: np.ndarray, delays: np.ndarray, stripes: np.ndarray) -> Iterator[dict[str, Any]]:
+    """The updates of an epoch of threads."""
+    order = np.argsort(np.where(delays < 0, len(delays), turns[:, 0]), kind="stable")[: np.sum(delays >= 0)]
+    read, written = stripes[order].transpose(1, 0, 2)
+    is_noted = len(order) > 0 and read.min() >= 0 and written.min() >= 0
+    highest = np.ascontiguousarray(np.maximum.accumulate(written, axis=0).T)
+    for turn, t in enumerate(order.tolist()):
+        update = {"t": t, "worker": int(turns[t, 1]), "read": turn - int(delays[t]), "delay": int(delays[t])}
+        if is_noted:
+            update |= {"read": turn, "without": _missing(turn, read[turn], written, highest)}
+            overtakes = _missing(turn, written[turn], written, highest)
+            update |= {"overtakes": overtakes} if overtakes else {}
+        yield update
 
-    `read` has the updates that each stripe had when it read x, and row i of `written` those before update i.
+
+def _missing(turn: int, had: np.ndarray, written: np.ndarray, highest: np.ndarray) -> list[Piece]:
+    """Where updates in front of `turn` were written when a stripe had had so many updates, or more.
+
+    Row i of `written` are the updates that each stripe had when update i was written, column i of `highest` the most
+    up to update i.
     """
-    missed, window = turn - read, 8  # as many of those in front were written after it had read the stripe
-    while True:
-        first = max(turn - window, 0)
-        late = written[first:turn] >= read
-        if first == 0 or (late.sum(axis=0) == missed).all():
-            break
-        window *= 2
+    first = min(int(np.searchsorted(of_stripe[:turn], most)) for of_stripe, most in zip(highest, had, strict=True))
+    late = written[first:turn] >= had
     pieces = []
     for i in np.flatnonzero(late.any(axis=1)).tolist():
         edges = np.flatnonzero(np.diff(np.concatenate([[0], late[i], [0]]))) * STRIPE
@@ -187,7 +200,7 @@ def replayed(updates: Sequence[dict[str, Any]]) -> Iterator[Read | Write | Done]
     """The events of a recorded epoch."""
     reads: dict[int, list[Read]] = {}
     arrives: dict[int, list[tuple[int, int, int]]] = {}
-    missed_last: dict[int, int] = {}  # the last read that is without some of an update
+    missed_last: dict[int, int] = {}  # the last turn at which some of an update is missed
     for turn, update in enumerate(updates):
         if not 0 <= update["read"] <= turn:
             raise ValueError(f"update {turn} of epoch {update['epoch']} has read {update['read']} updates")
@@ -195,6 +208,8 @@ def replayed(updates: Sequence[dict[str, Any]]) -> Iterator[Read | Write | Done]
         reads.setdefault(update["read"], []).append(Read(turn, without))
         for other, _, _ in without:
             missed_last[other] = max(missed_last.get(other, 0), update["read"])
+        for other, _, _ in update.get("overtakes", ()):
+            missed_last[other] = max(missed_last.get(other, 0), turn)
         for other, first, last in update.get("with", ()):
             arrives.setdefault(other, []).append((turn, first, last))
     ends: dict[int, list[int]] = {}
@@ -202,7 +217,6 @@ def replayed(updates: Sequence[dict[str, Any]]) -> Iterator[Read | Write | Done]
         ends.setdefault(read, []).append(other)
     for turn, update in enumerate(updates):
         yield from reads.get(turn, ())
-        yield from map(Done, ends.get(turn, ()))
         yield Write(
             turn,
             update["t"],
@@ -214,4 +228,6 @@ def replayed(updates: Sequence[dict[str, Any]]) -> Iterator[Read | Write | Done]
             update.get("factor", 1.0),
             arrives.get(turn, ()),
             turn in missed_last,
+            update.get("overtakes", ()),
         )
+        yield from map(Done, ends.get(turn, ()))

@@ -78,6 +78,8 @@ class SimulatedExecution(SharedExecution):
         self.architecture, self.costs, self.crew, self.policy = architecture, costs, crew, policy
         self.times_seed, self.recorder, self.schedule = times_seed, recorder, schedule
         self.clock, self.states, self.dropped = VirtualClock(), States(self._loop), 0
+        self._alphas: np.ndarray | None = None  # of each coordinate
+        self._turns: list[int] = []  # the iterations of the epoch so far, in the order of their updates
         # A worker of Algorithm 3 takes the l2 term at its x^. With a preconditioner or random coordinates there is no
         # such worker, and the term is that of threads, at x.
         self._l2_at_read = (
@@ -113,6 +115,7 @@ class SimulatedExecution(SharedExecution):
         loop = self._loop
         loop.start(x, this.steps, **arguments)
         self.states.clear()
+        self._turns = []
         updates: list[dict[str, Any]] = []
         engine = None
         try:
@@ -176,14 +179,28 @@ class SimulatedExecution(SharedExecution):
         apart = self.states.apart(event) if self._l2_at_read else None
         if not self.states.write(event):
             return False
+        self._turns.append(event.t)
         if apart is not None:
-            rate = x.dtype.type(self._loop.rates[event.t] * epoch.l2_factor)
-            for alpha, (weights, _) in zip(self._objective.alphas, self._objective.network.slices, strict=True):
-                into, change = (vector[weights].reshape(len(alpha), -1) for vector in (x, apart))
-                change *= rate * alpha
-                into += change
+            self._add_l2(x, apart, slice(None), self._loop.rates[event.t] * epoch.l2_factor)
             self.states.free(apart)
+        for (
+            turn,
+            first,
+            last,
+        ) in event.overtakes:  # its own l2 term was without that change, and that one's with its own
+            rate = self._loop.rates[event.t], self._loop.rates[self._turns[turn]]
+            where, change = slice(first, last), self.states.changes[turn]
+            self._add_l2(x, change, where, rate[0] * epoch.l2_factor)
+            self._add_l2(x, self.states.changed, where, -rate[1] * epoch.l2_factor)
         return True
+
+    def _add_l2(self, x: np.ndarray, change: np.ndarray, where: slice, rate: float) -> None:
+        """x += rate times the gradient of the l2 term at a change, on some coordinates."""
+        if self._alphas is None:
+            self._alphas = np.zeros_like(x)
+            for alpha, (weights, _) in zip(self._objective.alphas, self._objective.network.slices, strict=True):
+                self._alphas[weights].reshape(len(alpha), -1)[:] = alpha
+        x[where] += x.dtype.type(rate) * self._alphas[where] * change[where]
 
 
 def _as_dict(event: Write, pieces: dict[str, list]) -> dict[str, Any]:
@@ -191,6 +208,8 @@ def _as_dict(event: Write, pieces: dict[str, list]) -> dict[str, Any]:
     update = {name: getattr(event, name) for name in ("t", "worker", "read", "delay")}
     if event.seconds is not None:
         update["seconds"] = event.seconds
+    if event.overtakes:
+        update["overtakes"] = event.overtakes
     if event.factor != 1:
         update["factor"] = event.factor
     return update | {name: each for name, each in pieces.items() if each}

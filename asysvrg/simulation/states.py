@@ -39,6 +39,7 @@ class States:
         self.fresh: list[Any] = []  # slots that have read x as it is now
         self.kept: dict[Any, _Kept] = {}
         self.changes: dict[int, np.ndarray] = {}  # of updates that are still being written
+        self.changed: np.ndarray | None = None  # the last change, as far as one was wanted
 
     def read(self, event: Read) -> None:
         if event.slot in self.kept:  # of an update that was discarded
@@ -57,7 +58,7 @@ class States:
         """Carries out an update. Returns False if time is over."""
         mine = event.slot in self.fresh
         others = [slot for slot in self.fresh if slot != event.slot]
-        wants_change = event.lasts or bool(event.arrives)
+        wants_change = event.lasts or bool(event.arrives) or bool(event.overtakes)
         before = self._copy() if others or wants_change else None
         if others:
             kept = _Kept(before, len(others) + wants_change)
@@ -75,6 +76,7 @@ class States:
             change -= before
             self._release(kept)
             self._arrive(event.arrives, change)
+            self.changed = change
             if event.lasts:
                 self.changes[event.turn] = change
             else:
