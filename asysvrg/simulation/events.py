@@ -11,8 +11,8 @@ the order of the updates:
     without, with overlapping writes, Eq. (6): [update, first, last], the coordinates of earlier updates that x^ had not
                   seen, and those of later updates that it had
     factor        of the learning rate, if it is not 1
-    overtakes     [update, first, last], the coordinates of earlier updates that were written after this one: the l2 term
-                  of each was taken without, or with, the change of the other
+    overtakes     [update, first, last], coordinates of earlier updates that were written after this one: its l2 term
+                  was taken without their change, and theirs with its own
 """
 
 from __future__ import annotations
