@@ -22,6 +22,7 @@ INPUTS = {
     "sparse": sparse.csr_matrix(X * (RNG.random(X.shape) < 0.3)),
     "lazy": sparse.csr_matrix(X * (RNG.random(X.shape) < 0.02)),
 }
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # rates that delays spoil
 ARCHITECTURES = ["shared", "distributed"]
 BUSY = {"workers": 6, "compute": "exponential:1", "message": 0.3, "server": 0.2}
 
