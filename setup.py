@@ -99,6 +99,7 @@ def extensions():
             extension("core.control", []),
             extension("core.draws", []),
             extension("core.inner", []),
+            extension("core.steps", []),
             extension("distributed._message", []),
             extension("distributed._link", []),
         ],

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from asysvrg.distributed.backend import MPI
     from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
     from asysvrg.preprocessing import RobustClip
+    from asysvrg.simulation.events import record
+    from asysvrg.simulation.run import simulate
     from asysvrg.store.model import load
 
 # Imported when they are used: scikit-learn alone takes most of a second, and `asysvrg --help` needs none of it.
@@ -35,7 +37,9 @@ _HOMES = {
     "AsySVRGRegressor": "estimators",
     "RobustClip": "preprocessing",
     "load": "store.model",
+    "record": "simulation.events",
     "show_config": "config",
+    "simulate": "simulation.run",
 }
 _MODULES = ("data", "theory")
 
@@ -48,7 +52,9 @@ __all__ = [
     "__version__",
     "data",
     "load",
+    "record",
     "show_config",
+    "simulate",
     "theory",
 ]
 

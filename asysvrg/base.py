@@ -84,17 +84,22 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         return self._fit(X, y, sample_weight, X_val, y_val, callback)
 
     @with_callbacks
-    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None)):
-        """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`."""
+    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None), simulation=None):
+        """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`.
+
+        With a `simulation` virtual workers train.
+        """
         if not isinstance(self.n_models, Integral) or self.n_models != 1:
             return self._fit_several(X, y, sample_weight, X_val, y_val, callback, test)
-        with script.open_session(is_distributed(self.backend)) as session, self._checked(session) as settings:
+        is_real = is_distributed(self.backend) and simulation is None
+        with script.open_session(is_real) as session, self._checked(session) as settings:
             with self._all_or_nothing():
                 job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, test=test)
                 metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
                 told = {"X": X, "y": y, "metadata": metadata}
                 hooks = Hooks(self, job["network"], job["center"], self.max_iter, callback, **told)
-                outcome, trace = train(**job, callback=hooks.row if hooks.active else None)
+                row = hooks.row if hooks.active else None
+                outcome, trace = train(**job, callback=row, simulation=simulation)
                 self._set_fitted(job, outcome, trace)
             hooks.end(interrupted=outcome.reason == "interrupted")
         _pass_on(outcome)

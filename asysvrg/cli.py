@@ -13,7 +13,8 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +30,9 @@ from asysvrg.options import BAD_INPUT
 from asysvrg.plan import Plan
 from asysvrg.report import plots, streams
 from asysvrg.report.progress import table
+from asysvrg.simulation.calibrate import calibrate
+from asysvrg.simulation.events import record
+from asysvrg.simulation.run import simulate
 from asysvrg.store.files import replacing, write_json
 from asysvrg.store.model import load
 from asysvrg.store.schema import Schema
@@ -40,7 +44,7 @@ UNWRITTEN, LOST, INTERRUPTED, TERMINATED = 1, 3, 130, 143  # exit codes
 def _check_outputs(args: argparse.Namespace) -> None:
     inputs = [name for name in (args.data, getattr(args, "model", None)) if name and Path(name).exists()]
     taken = {os.path.realpath(name): "is an input" for name in inputs}
-    for name in ("save", "trace", "plot", "output"):
+    for name in ("save", "trace", "record", "plot", "output"):
         path = getattr(args, name, None)
         if not path:
             continue
@@ -67,20 +71,12 @@ def train(args: argparse.Namespace) -> int:
         shows = ranks is None or ranks.rank == 0
         if shows:
             _check_outputs(args)
-        parameters = options.estimator_parameters(args)
-        sizes = {name: getattr(args, name) for name in ("train_size", "test_size", "seed")}
-        sets = data.load(args.data, data_home=args.data_home, **sizes, **options.reading(args))
-        task = args.task or targets.task_of(sets.y_train)
-        model = (AsySVRGClassifier if task == "classification" else AsySVRGRegressor)(**parameters)
-        (X, y), test = (
-            (_named(X, sets.schema), None if y is None else targets.for_task(y, task))
-            for X, y in ((sets.X_train, sets.y_train), (sets.X_test, sets.y_test))
-        )
+        model, sets = _model(args)
         if args.dry_run:
-            return _say_plan(model._plan(X, y))
+            return _say_plan(model._plan(sets.X_train, sets.y_train))
         interrupted = False
         try:
-            model._fit(X, y, test=test)  # the test set decides nothing
+            _fit(args, model, sets)
         except KeyboardInterrupt:
             interrupted = True
             if not hasattr(model, "stopped_"):  # there is no model yet
@@ -89,6 +85,44 @@ def train(args: argparse.Namespace) -> int:
     if not shows:
         return 0
     return _report(args, model, sets.name) or INTERRUPTED * interrupted
+
+
+def _model(args: argparse.Namespace) -> tuple[Any, data.Dataset]:
+    """The estimator and the data of a command line: features with their names, targets as the task needs them."""
+    parameters = options.estimator_parameters(args)
+    sizes = {name: getattr(args, name) for name in ("train_size", "test_size", "seed")}
+    sets = data.load(args.data, data_home=args.data_home, **sizes, **options.reading(args))
+    task = args.task or targets.task_of(sets.y_train)
+    (X, y), (X_test, y_test) = (
+        (_named(X, sets.schema), None if y is None else targets.for_task(y, task))
+        for X, y in ((sets.X_train, sets.y_train), (sets.X_test, sets.y_test))
+    )
+    kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
+    return kind(**parameters), replace(sets, X_train=X, y_train=y, X_test=X_test, y_test=y_test)
+
+
+def _fit(args: argparse.Namespace, model: Any, sets: data.Dataset) -> None:
+    """Trains by real workers, or by virtual ones. The test set decides nothing."""
+    virtual, test = options.simulation(args), (sets.X_test, sets.y_test)
+    if virtual is not None:
+        if mpi.launched()[1] > 1:
+            raise ValueError("--simulate-workers and --schedule are for one process, not for the ranks of mpiexec")
+        simulate(model, sets.X_train, sets.y_train, **virtual, test=test)
+        return
+    with record(args.record) if args.record else nullcontext():
+        model._fit(sets.X_train, sets.y_train, test=test)
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    _check_outputs(args)
+    model, sets = _model(args)
+    costs = calibrate(model, sets.X_train, sets.y_train, ranks=False if args.no_ranks else None)
+    if args.output:
+        write_json(args.output, costs)
+        streams.out.say(f"costs: {args.output}")
+    else:
+        streams.out.say(json.dumps(costs, indent=1))
+    return 0
 
 
 def _say_plan(plan: Plan) -> int:
@@ -115,7 +149,7 @@ def _write_files(args: argparse.Namespace, model: Any, title: str) -> tuple[list
         "trace": (args.trace, lambda path: write_json(path, history)),
         "plot": (args.plot, lambda path: plots.draw({title: {history["config"]["solver"]: history}}, path)),
     }
-    written, failed = [], []
+    written, failed = [f"schedule: {args.record}"] if args.record else [], []
     for what, (path, write) in writers.items():
         if path:
             try:
@@ -131,6 +165,8 @@ def _closing_lines(model: Any, name: str, shape: str) -> Iterator[str]:
     workers = f"{settings['workers']} worker(s), " if "workers" in settings else ""
     if settings.get("servers", 1) > 1:
         workers = f"{settings['servers']} servers, {workers}"
+    if "simulation" in settings:
+        workers = f"{settings['simulation']['workers']} virtual worker(s), "
     threads = f"{settings['threads']} thread(s), {settings['execution']}, update={settings['update']}"
     title = f"{name}: {settings['samples']} samples, {shape}, {settings['solver']}, {workers}{threads}"
     yield table(history["epochs"], title)
@@ -281,5 +317,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "launch": launch.launch,
     "predict": predict,
     "theory": theory,
+    "calibrate": _calibrate,
     "info": _info,
 }

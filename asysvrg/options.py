@@ -61,16 +61,23 @@ def parser() -> Parser:
         description="Sets a run beside the paper's theorems: what they allow, what the run used, their bound.",
         fill=_add_theory,
     )
+    commands.add_parser(
+        "calibrate",
+        help="measure the costs that train --simulate-workers takes",
+        description="Measures what an iteration, a sweep, a message and an update cost on this machine.",
+        fill=_add_calibrate,
+    )
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
     return parser
 
 
-def _add_train(train: argparse.ArgumentParser) -> None:
+def _add_training(command: argparse.ArgumentParser) -> None:
+    """What to train, and how."""
     from asysvrg.distributed.backend import MPI
     from asysvrg.kinds import add_options
     from asysvrg.parameters import Parameters
 
-    train.add_argument(
+    command.add_argument(
         "data",
         nargs="?",
         default="digits",
@@ -78,7 +85,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         help="digits (default), mnist, fashion-mnist, cifar10-features, or a file or folder: "
         "IDX (.gz), CIFAR-10 binary, .npz, svmlight, CSV, Parquet, Feather",
     )
-    data = train.add_argument_group("data")
+    data = command.add_argument_group("data")
     data.add_argument("--data-home", **DATA_HOME)
     data.add_argument("--target", metavar="COLUMN", help="target column of a table, name or index (default: last)")
     _add_reading(data)
@@ -86,16 +93,52 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     data.add_argument("--test-size", type=int, metavar="N", help="test on so many samples; 0 for none")
     task = ["classification", "regression"]
     data.add_argument("--task", choices=task, help="default: regression for fractional numbers")
-    method = train.add_argument_group("method (names and defaults of AsySVRGClassifier)")
+    method = command.add_argument_group("method (names and defaults of AsySVRGClassifier)")
     add_options(method, Parameters)
     method.add_argument("--seed", type=_seed, default=0, metavar="N", help="start, draws and splits (default: 0)")
-    add_options(train.add_argument_group("with --backend mpi (names and defaults of asysvrg.MPI)"), MPI)
+    add_options(command.add_argument_group("with --backend mpi (names and defaults of asysvrg.MPI)"), MPI)
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    _add_training(train)
+    _add_simulation(train.add_argument_group("by virtual workers (asysvrg.simulate)"))
     output = train.add_argument_group("output")
     output.add_argument("--dry-run", action="store_true", help="show the plan and its reasons, and train nothing")
     output.add_argument("--save", metavar="FILE", help="write the model, for asysvrg predict and asysvrg.load")
     output.add_argument("--trace", metavar="FILE.json", help="write the trace")
+    output.add_argument("--record", metavar="FILE", help="write who read and wrote when, for --schedule")
     output.add_argument("--plot", metavar="FILE.png", help="draw loss and errors against seconds")
     output.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_simulation(group: argparse._ArgumentGroup) -> None:
+    """Those of `simulate` that a line can hold; the names are its."""
+    from asysvrg.simulation.costs import ARCHITECTURES, POLICIES
+
+    seconds = {"metavar": "SECONDS|NAME:MEAN[:SHAPE]"}
+    group.add_argument("--simulate-workers", type=int, metavar="K", help="train by so many, in virtual time")
+    group.add_argument("--schedule", metavar="FILE", help="train by a schedule that --record wrote")
+    group.add_argument("--architecture", choices=ARCHITECTURES, default="shared", help="(default: shared)")
+    group.add_argument("--compute", **seconds, help="an iteration (default: 1)")
+    group.add_argument("--message", **seconds, help="a message; shared: reading x")
+    group.add_argument("--server", **seconds, help="an update at the server; shared: writing one")
+    group.add_argument("--costs", metavar="FILE", help="what asysvrg calibrate wrote, for costs that are not given")
+    group.add_argument("--policy", choices=POLICIES, default="none", help="for late updates (default: none)")
+
+
+def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
+    _add_training(calibrate)
+    calibrate.add_argument("--output", metavar="FILE.json", help="where to write (default: standard output)")
+    calibrate.add_argument("--no-ranks", action="store_true", help="without MPI: a message costs a copy")
+    calibrate.set_defaults(quiet=True)
+
+
+def simulation(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The arguments of `simulate`; None where real workers train."""
+    if args.simulate_workers is None and args.schedule is None:
+        return None
+    names = ("architecture", "compute", "message", "server", "costs", "policy", "record", "schedule")
+    return {name: getattr(args, name) for name in names} | {"workers": args.simulate_workers}
 
 
 def _add_predict(predict: argparse.ArgumentParser) -> None:

@@ -42,9 +42,9 @@ class Plan:
 
     Attributes
     ----------
-    execution : {"serial", "shared", "lockstep", "distributed"}
+    execution : {"serial", "shared", "lockstep", "distributed", "simulated"}
         Who runs the inner loop: one thread; threads that do not wait for each other; threads that share each update;
-        the ranks of an MPI job.
+        the ranks of an MPI job; virtual workers (simulation/run.py).
     threads : int
         With MPI of each rank.
     update : {"plain", "atomic", "striped", "server"}

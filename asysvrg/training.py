@@ -28,6 +28,7 @@ from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, make_plan, sweep_parts
 from asysvrg.report import streams
 from asysvrg.report.progress import progress_bar
+from asysvrg.simulation.events import current_recorder
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
 
@@ -116,6 +117,7 @@ def train(
     verbose: bool,
     session: Any = None,
     placement: Sharding | None = None,
+    simulation: Any = None,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
 
@@ -146,6 +148,8 @@ def train(
         Train distributed: rank 0 leads here, the others assist.
     placement : Sharding, optional
         The samples of all ranks.
+    simulation : Simulation, optional
+        Train by virtual workers.
 
     Returns
     -------
@@ -153,7 +157,11 @@ def train(
     """
     if session is not None and session.rank:
         return assist(session, settings, network, samples)
+    if simulation is not None:
+        settings = simulation.settings(settings)
     scaling, scaled, plan = prepare(settings, network, samples, early_stopping, placement)
+    if simulation is not None:
+        plan = simulation.plan(plan)
     memory.check(_needs(settings, network, scaled, plan))
     n = samples.size if placement is None else placement.n
     if (settings.batch_size or 0) > n:
@@ -162,6 +170,7 @@ def train(
     if settings.checkpoint_dir is not None:
         is_seeded = config.get("random_state") is not None
         about = _method(settings, plan, random_state if is_seeded else None, placement, validation)
+        about |= {} if simulation is None else {"simulation": simulation.described()}
         same = identity(network, samples, about, center)
         checkpoint = Checkpoint(settings.checkpoint_dir, same, resume=settings.resume)
     x = initial_parameters(network, random_state)  # also where they are not used: the seed is drawn after them
@@ -174,8 +183,12 @@ def train(
     preconditioner = None
     if plan.deflation:
         preconditioner = LowRankPreconditioner(network, scaled, plan.deflation, seed, first=not plan.lazy_rows)
+    recorder = current_recorder() if simulation is None else None
+    about = {"samples": objective.n, "parameters": objective.d, "batch_size": plan.batch_size, "seed": seed}
     if session is None:
-        execution = SharedExecution(
+        if recorder is not None:
+            recorder.describe(source="threads", architecture="shared", workers=plan.threads, **about)
+        execution = (SharedExecution if simulation is None else simulation.execution)(
             objective,
             batch_size=plan.batch_size,
             seed=seed,
@@ -189,9 +202,14 @@ def train(
             track_gradient_norm=settings.track_gradient_norm,
             lazy_rows=plan.lazy_rows,
             parts=plan.parts,
+            record=None if recorder is None else recorder.threads,
         )
     else:
         execution, plan = lead(session, plan, objective, scaling, max_delay=settings.max_delay, seed=seed)
+        if recorder is not None:
+            ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
+            recorder.describe(source="mpi", architecture="distributed", **ranks, **about)
+            execution.record = recorder.epoch
     if verbose:
         streams.err.say(plan.describe())
 
@@ -223,6 +241,7 @@ def train(
         except OutOfTime:
             rate = None
         trace = Trace(config | _described(settings, network, plan, objective, session) | {"learning_rate": rate})
+        trace.config |= {} if simulation is None else {"simulation": simulation.described()}
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
@@ -234,6 +253,7 @@ def train(
             callback=tell,
             start=None if checkpoint is None else checkpoint.state,
             keep=None if checkpoint is None else lambda state: checkpoint.keep(state, trace),
+            clock=None if simulation is None else execution.clock,
         )
     outcome.x = scaling.unscaled(network, outcome.x)
     if session is not None:

@@ -200,6 +200,7 @@ typedef struct {
 typedef struct {
     asv_objective f;
     void *x;
+    const void *read; /* x^, of an iteration of a loop that one thread takes step by step; or NULL: it reads x itself */
     asv_direction direction;
     asv_draws draws;
     asv_rule rule;
@@ -213,6 +214,11 @@ typedef struct {
     int64_t *counters; /* ASV_SHARED: updates claimed at [0], completed at [ASV_COUNTER_STRIDE], iterations handed out
                           at [2 ASV_COUNTER_STRIDE]. ASV_LOCKSTEP: kernels/lockstep.inc */
     int32_t *delays; /* m, out: the delay of iteration t, or -1 if it was never carried out */
+    int32_t *turns; /* m x 2, out, ASV_SHARED: which update it was, and by which thread; or NULL */
+    int32_t *stripes; /* (m + 1) x 2 x stripes, out, ASV_STRIPED of all coordinates without lazy rows: row t + 1 is how
+                         many updates each stripe had when iteration t read it, and when it wrote to it; row 0, zero at
+                         first, counts the updates of each stripe so far. Or NULL. Not only in a run, but also when
+                         scratch is sized */
     asv_control *control;
 } asv_inner;
 

@@ -72,7 +72,8 @@ def test_options_are_the_estimators_parameters_with_their_defaults():
     ranks = vars(MPI())
     assert ranks == {name: given[name] for name in ranks}
     others = {"data", "data_home", "target", "train_size", "test_size", "task", "seed"}
-    others |= {"delimiter", "decimal", "encoding", "zero_based"}
+    others |= {"delimiter", "decimal", "encoding", "zero_based", "record"}
+    others |= {"simulate_workers", "schedule", "architecture", "compute", "message", "server", "costs", "policy"}
     others |= {"dry_run", "save", "trace", "plot", "quiet"}
     assert set(given) == set(parameters) | set(ranks) | others
 

@@ -25,22 +25,24 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
-    | {"distributed.rank_wrapper", "theory.checks"},
+    | {"distributed.rank_wrapper", "theory.checks", "simulation.times"},
     {"core.control"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
     | {"preprocessing", "theory.equations"}
-    | {"distributed.protocol"},
+    | {"distributed.protocol", "simulation.costs"},
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.tables", "inputs"}
     | {"precision", "theory.report", "theory.serial"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.formats"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
     | {"distributed.mpi", "distributed.updates", "callbacks"},
-    {"core.gauge", "store.checkpoint", "store.model", "config", "parameters", "theory.measured", "data.datasets"}
+    {"core.gauge", "core.steps", "simulation.events", "store.checkpoint", "store.model", "config", "parameters"}
+    | {"theory.measured", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
-    {"core.shared", "distributed.session", "method", "theory.__init__", "data.__init__"},
-    {"plan"},
-    {"distributed.execution", "distributed.sharding", "prediction"},
+    {"core.shared", "distributed.session", "method", "theory.__init__", "data.__init__"}
+    | {"simulation.engine", "simulation.states"},
+    {"plan", "simulation.execution"},
+    {"distributed.execution", "distributed.sharding", "prediction", "simulation.calibrate", "simulation.run"},
     {"distributed.script"},
     {"training", "ensemble"},
     {"base"},
@@ -51,7 +53,7 @@ LAYERS = [
     {"__main__"},
 ]
 LAYER = {module: level for level, layer in enumerate(LAYERS) for module in layer}
-EMPTY = {f"{package}.__init__" for package in ("core", "distributed", "report", "store")}
+EMPTY = {f"{package}.__init__" for package in ("core", "distributed", "report", "simulation", "store")}
 
 
 def dotted(path):

@@ -131,6 +131,7 @@ cdef extern from "types.h":
     ctypedef struct asv_inner:
         asv_objective f
         void *x
+        const void *read
         asv_direction direction
         asv_draws draws
         asv_rule rule
@@ -143,6 +144,8 @@ cdef extern from "types.h":
         int64_t max_delay
         int64_t *counters
         int32_t *delays
+        int32_t *turns
+        int32_t *stripes
         asv_control *control
 
     ctypedef struct asv_kernels:

@@ -8,9 +8,9 @@ from libc.string cimport memset
 import numpy as np
 
 from asysvrg.core._csrc cimport (
-    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN, ASV_POWERS,
-    ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_control, asv_direction_name, asv_inner, asv_kernels,
-    asv_lockstep_pace, asv_spread, asv_team_size, asv_thread_number,
+    ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN,
+    ASV_POWERS, ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_direction_name, asv_inner, asv_kernels,
+    asv_spread, asv_team_size, asv_thread_number,
 )
 from asysvrg.core.control cimport start_control
 from asysvrg.core.network cimport Network, Samples, address
@@ -21,6 +21,7 @@ from asysvrg.core.network import aligned_zeros
 
 DIRECTIONS = {asv_direction_name(k).decode(): k for k in range(ASV_DIRECTION_COUNT)}
 EXECUTIONS = {"serial": ASV_SERIAL, "shared": ASV_SHARED, "lockstep": ASV_LOCKSTEP}
+STRIPE = ASV_STRIPE
 UPDATES = {"plain": ASV_PLAIN, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED}
 
 
@@ -58,23 +59,16 @@ cdef class InnerLoop:
     lazy_rows : bool, default=False
         Whether rows of the first layer wait while the mini-batches have no entry in their column
         (csrc/kernels/lazy.inc).
+    records : bool, default=False
+        Whether `turns` and `stripes` are kept of "serial" and "shared" (csrc/types.h).
     parts : int, default=1
         Lockstep: what an iteration is divided into, and the most threads that can share it. The result depends on their
         number, and not on that of the threads.
     """
 
-    cdef asv_inner inner
-    cdef asv_control control
-    cdef asv_lockstep_pace pace
-    cdef size_t stride
-    cdef readonly Network network
-    cdef readonly Samples samples
-    cdef object _alpha, _scaled_alpha, _scratch, _counters, _locks, _rows, _parts, _pointers, _shift, _transposed
-    cdef object _division, _padded, _cores
-
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
                  seed, threads, coordinates=0, block=1, max_delay=None, replacement=True, rank=0, lazy_rows=False,
-                 parts=1):
+                 parts=1, records=False):
         if min(threads, batch_size, block, parts) < 1 or coordinates < 0:
             raise ValueError(f"threads, batch_size, block and parts must be positive and coordinates not negative, "
                              f"got {threads}, {batch_size}, {block}, {parts}, {coordinates}")
@@ -106,10 +100,12 @@ cdef class InnerLoop:
         inner.lockstep.parts = parts if together else 1
         inner.max_delay = -1 if max_delay is None else max_delay
         inner.preconditioner.rank, inner.control = rank, &self.control
+        if records:
+            self._make_record(1)
         self._make_locks()
         self._make_rows(lazy_rows)
         self._make_division()
-        self._parts = self._transposed = None
+        self._parts = self._transposed = self._held = None
         self._pointers = np.zeros((2, len(network.slices)), dtype=np.uintp)
         inner.preconditioner.basis = <const void *const *>address(self._pointers, np.uintp, self._pointers.shape)
         inner.preconditioner.fixed = inner.preconditioner.basis + len(network.slices)
@@ -145,6 +141,14 @@ cdef class InnerLoop:
             self._shift = aligned_zeros((inner.lockstep.parts, inner.preconditioner.rank, pitch), self.network.dtype)
         if self.samples.skips_zeros and not lazy_rows and pitch > self.network.widths[1]:
             self._padded = aligned_zeros((p, pitch), self.network.dtype)
+
+    cdef _make_record(self, int64_t steps):
+        """Room for who reads and writes when; what the kernels do not know stays -1, and turns those of lockstep."""
+        self.turns = np.stack([np.arange(steps), np.zeros(steps)], axis=1).astype(np.int32)
+        self.stripes = np.full((steps + 1, 2, -(-self.network.size // STRIPE)), -1, dtype=np.int32)
+        self.stripes[0] = 0
+        self.inner.turns = <int32_t *>address(self.turns, np.int32, self.turns.shape)
+        self.inner.stripes = <int32_t *>address(self.stripes, np.int32, self.stripes.shape)
 
     cdef _make_division(self):
         """Which columns each part in lockstep has."""
@@ -223,11 +227,22 @@ cdef class InnerLoop:
         KeyboardInterrupt
             Or what a signal handler raised; x then holds every update applied so far.
         """
-        cdef int64_t t, done, p = self.samples.data.p
         cdef asv_inner *inner = &self.inner
         cdef const asv_kernels *kernels = self.network.kernels
-        cdef size_t stride = self.stride
         cdef char *scratch = <char *>address(self._scratch, np.uint8, self._scratch.shape)
+        inner.draws.first = first
+        self.begin(x, steps, direction, eta, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws, deadline)
+        with nogil, parallel(num_threads=inner.threads):
+            if inner.execution == ASV_LOCKSTEP:
+                kernels.run_lockstep(inner, steps, scratch, self.stride, asv_thread_number(), asv_team_size())
+            else:
+                kernels.run_shared(inner, steps, scratch + asv_thread_number() * self.stride, asv_thread_number())
+        return self.end()
+
+    cdef begin(self, x, int64_t steps, direction, eta, epoch, double l2_factor, mu, x_snap, cache, preconditioner,
+               draws, double deadline):
+        """What comes before the first iteration; the arguments are those of `run`."""
+        cdef asv_inner *inner = &self.inner
         if inner.threads > 1 and inner.execution == ASV_SHARED and inner.rule.memory == ASV_PLAIN:
             raise ValueError("update='plain' loses updates with more than one thread")
         if direction == "page":
@@ -238,12 +253,14 @@ cdef class InnerLoop:
             x_snap, cache = self.network.vector(x_snap), None
         delays = np.full(steps, -1, dtype=np.int32)
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws)
-        rates = np.ascontiguousarray(np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps,)))
+        rates = np.array(np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps,)))
         sums, powers = self._lazy_tables(rates)
         inner.rule.eta = <const double *>address(rates, np.float64, (steps,))
         inner.lazy.sums = <const double *>address(sums, np.float64, (steps + 1, 2))
         inner.lazy.powers = <const double *>address(powers, np.float64, (steps + 1, ASV_POWERS))
         inner.delays = <int32_t *>address(delays, np.int32, (steps,))
+        if inner.turns != NULL:
+            self._make_record(steps)
         inner.preconditioner.shift = NULL
         if self._shift is not None and preconditioner[0] is not None:
             inner.preconditioner.shift = address(self._shift, self.network.dtype, self._shift.shape)
@@ -251,23 +268,25 @@ cdef class InnerLoop:
             self._spread_threads()
         self._counters.fill(0)
         start_control(&self.control, deadline)
-        inner.draws.first = first
         weights = None if self._padded is None else self._pad(x, None if preconditioner is None else preconditioner[0])
-        with nogil, parallel(num_threads=inner.threads):
-            if inner.execution == ASV_LOCKSTEP:
-                kernels.run_lockstep(inner, steps, scratch, stride, asv_thread_number(), asv_team_size())
-            else:
-                kernels.run_shared(inner, steps, scratch + asv_thread_number() * stride, asv_thread_number())
+        self._held = delays, rates, weights, (x, mu, x_snap, cache, preconditioner, draws, sums, powers)
+
+    cdef end(self):
+        """What comes after the last iteration. Returns the delays."""
+        cdef int64_t t, done, p = self.samples.data.p
+        cdef asv_inner *inner = &self.inner
+        delays, _, weights, _held = self._held
         inner.padded.rows, inner.draws.first = NULL, 0
         if weights is not None:
             weights[:] = self._padded[:, :weights.shape[1]]
         if inner.lazy.done != NULL or inner.preconditioner.shift != NULL:
             done = np.count_nonzero(delays >= 0)
             for t in prange(inner.threads, num_threads=inner.threads, schedule="static", chunksize=1, nogil=True):
-                kernels.settle(inner, done, p * t // inner.threads, p * (t + 1) // inner.threads)
+                self.network.kernels.settle(inner, done, p * t // inner.threads, p * (t + 1) // inner.threads)
         for waited in (self._rows, self._shift):
             if waited is not None:
                 waited.fill(0)
+        self._held = None
         if self.control.stop == ASV_INTERRUPTED:
             reraise()
         return delays
@@ -379,14 +398,9 @@ cdef class InnerLoop:
 
 def atomic_adds(Network network not None, x, int64_t times, int threads):
     """Adds 1 to every coordinate of x, `times` times in all, by concurrent atomic updates: none may be lost."""
-    cdef int64_t _, d = x.shape[0]
+    cdef int64_t _, k, d = x.shape[0]
     cdef void *shared = address(x, network.dtype, (d,))
     cdef const asv_kernels *kernels = network.kernels
     for _ in prange(times, num_threads=threads, schedule="dynamic", chunksize=64, nogil=True):
-        add_one(kernels, shared, d)
-
-
-cdef void add_one(const asv_kernels *kernels, void *x, int64_t d) noexcept nogil:
-    cdef int64_t k
-    for k in range(d):
-        kernels.atomic_subtract(x, k, -1)
+        for k in range(d):
+            kernels.atomic_subtract(shared, k, -1)

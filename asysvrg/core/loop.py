@@ -138,9 +138,9 @@ def _finite(snapshot: Snapshot) -> bool:
 class _Run:
     """The variables of `minimize`."""
 
-    def __init__(self, execution: Execution, x: np.ndarray, schedule: Schedule, trace: Trace):
+    def __init__(self, execution: Execution, x: np.ndarray, schedule: Schedule, trace: Trace, clock: Clock | None):
         self.execution, self.x, self.schedule, self.trace = execution, x, schedule, trace
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.deadline = time.monotonic() + schedule.max_time
         self.factor = 1.0  # of the learning rate: `pace` and `roll_back` change it
         self.ceiling = schedule.most_growth
@@ -291,6 +291,7 @@ def minimize(
     *,
     errors: Callable[[np.ndarray], dict[str, float | None]] = lambda x: NO_ERRORS,
     callback: Callable[[dict[str, Any]], Any] | None = None,
+    clock: Clock | None = None,
     start: State | None = None,
     keep: Callable[[State], Any] | None = None,
 ) -> Outcome:
@@ -309,6 +310,8 @@ def minimize(
         here looks at the second.
     callback : callable, optional
         Called with each new row. A true answer stops the run.
+    clock : Clock, optional
+        Of the seconds in the trace. Default: a new one.
     start : State, optional
         Continue from there instead of from x. The trace has the rows up to there.
     keep : callable, optional
@@ -331,7 +334,7 @@ def minimize(
         At the first roll-back: after an epoch whose loss is not finite or far above the snapshot's, the run continues
         from the snapshot with half the learning rate.
     """
-    run = _Run(execution, x, schedule, trace)
+    run = _Run(execution, x, schedule, trace, clock)
     number = schedule.first
     more: dict[str, Any] = {"delay": delay_summary(np.zeros(0)), "direction": None, "learning_rate": None}
     if start is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,9 +34,13 @@ class SharedExecution:
     preconditioner : LowRankPreconditioner, optional
     track_gradient_norm : int, optional
         Iterations of each epoch at which the whole gradient is measured. The threads pause for each.
+    record : callable, optional
+        Called after each epoch with its number, and with `turns`, delays and `stripes` of the `InnerLoop`.
     **options
         Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, parts.
     """
+
+    loop = InnerLoop
 
     def __init__(
         self,
@@ -47,15 +51,18 @@ class SharedExecution:
         sampling: str = "replacement",
         preconditioner: LowRankPreconditioner | None = None,
         track_gradient_norm: int | None = None,
+        record: Callable[[int, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
         **options: Any,
     ):
+        if record is not None and track_gradient_norm is not None:
+            raise ValueError("a run that is measured, by track_gradient_norm, cannot be recorded: its threads pause")
         self._objective, self._batch_size, self._preconditioner = objective, batch_size, preconditioner
-        self._importance = self._gauge = None
+        self._record, self._importance, self._gauge = record, None, None
         if track_gradient_norm is not None:
             self._gauge = Gauge(objective, track_gradient_norm, batch_size, seed)
         if sampling == "importance":
             self._importance = Importance(objective.samples.size, objective.network.dtype, seed)
-        self._loop = InnerLoop(
+        self._loop = self.loop(
             objective.network,
             objective.samples,
             alpha=objective.alpha,
@@ -64,6 +71,7 @@ class SharedExecution:
             threads=objective.threads,
             replacement=sampling == "replacement",
             rank=0 if preconditioner is None else preconditioner.rank,
+            records=record is not None,
             **options,
         )
 
@@ -103,7 +111,10 @@ class SharedExecution:
     def _iterate(self, x: np.ndarray, this: Epoch, *, eta: np.ndarray, **arguments: Any) -> np.ndarray:
         """The iterations of an epoch, in pieces where x is measured, which then stands still. Returns their delays."""
         if self._gauge is None:
-            return self._loop.run(x, this.steps, eta=eta, **arguments)
+            found = self._loop.run(x, this.steps, eta=eta, **arguments)
+            if self._record is not None:
+                self._record(this.number, self._loop.turns, found, self._loop.stripes[1:])
+            return found
         delays, done = [np.empty(0, np.int32)], 0
         with suppress(OutOfTime):  # in a measurement
             for t in [*self._gauge.start(this.number, this.steps, x), this.steps]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class DistributedExecution:
     def __init__(self, session: Coordinator, objective: Objective, *, draws: int, max_delay: int | None, seed: int):
         self.session, self.objective, self.draws, self.seed = session, objective, draws, seed
         self.max_delay, self.codec = max_delay, session.codecs(objective.network.dtype)[0]
+        self.record: Callable[[int, list[dict[str, Any]]], None] | None = None  # as for `SharedExecution`
+        self.began = time.perf_counter()
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
 
     def cache_pays(self, group: Group) -> bool:
@@ -70,16 +72,23 @@ class DistributedExecution:
             max_delay=self.max_delay,
             late=session.options.late,
         )
+        task.shard.log = None if self.record is None else []
         session.serve(task, deadline=epoch.deadline)
         if not task.done:
             task.cut()
             session.serve(task)
+        if self.record is not None:
+            self.record(epoch.number, [self._described(turn, *each) for turn, each in enumerate(task.shard.log)])
         self.speed = task.applied / (time.perf_counter() - start)
         session.server.dropped += task.others.dropped
         self.carried -= task.others.carried
         evaluated = session.server.evaluated
         counted, self.counted = evaluated - self.counted, evaluated
         return Applied(task.delays, counted)
+
+    def _described(self, turn: int, t: int, worker: int, version: int, now: float) -> dict[str, Any]:
+        """An update for the record."""
+        return {"t": t, "worker": worker, "read": version, "delay": turn - version, "seconds": now - self.began}
 
     def state(self) -> dict[str, np.ndarray]:
         """Nothing: the next epoch depends on x only."""

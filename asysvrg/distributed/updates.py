@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import math
 import operator
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,7 @@ class ParameterShard:
         self.steps, self.rates, self.applied = len(rates), rates, 0
         self.delays = np.zeros(self.steps, dtype=np.int32)
         self.has = bytearray(self.steps)  # by iteration: whether it was applied
+        self.log: list[tuple[int, int, int, float]] | None = None  # iteration, worker, version, time of each update
         axpy, minus = get_blas_funcs("axpy", (x,)), (-rates).tolist()
         # Keyword arguments would double the time of the call.
         self.subtract = lambda v: axpy(v, x, x.size, minus[self.applied])
@@ -60,13 +62,15 @@ class ParameterShard:
         """x for a message."""
         return self.codec.parameters(self.x, self.snapshot)
 
-    def apply(self, v: np.ndarray, iteration: int, version: int) -> bool:
+    def apply(self, v: np.ndarray, iteration: int, version: int, worker: int = 0) -> bool:
         """Applies a direction that was computed at a version of x; returns False if it was applied before."""
         if self.has[iteration]:
             return False
         self.subtract(v)
         applied = self.applied
         self.has[iteration], self.delays[applied], self.applied = True, applied - version, applied + 1
+        if self.log is not None:
+            self.log.append((iteration, worker, version, time.perf_counter()))
         return True
 
 
@@ -193,7 +197,7 @@ class Updates(Task):
             self._apply_held()
         else:
             peer.assigned, peer.delivered = None, message.iteration
-            if not self.shard.apply(self.codec.arrived(message.payload), message.iteration, message.version):
+            if not self.shard.apply(self.codec.arrived(message.payload), message.iteration, message.version, peer.rank):
                 self.server.dropped += 1
 
     def offer(self, peer: Peer) -> Message | None:
@@ -243,7 +247,7 @@ class Updates(Task):
             if any(self.applied + 1 + i - version > self.bound for i, version in enumerate(others)):
                 return
             peer = self.server.peers[rank]
-            self.shard.apply(self.held.pop(rank), peer.assigned, self.versions.pop(rank))
+            self.shard.apply(self.held.pop(rank), peer.assigned, self.versions.pop(rank), rank)
             peer.assigned = None
 
 

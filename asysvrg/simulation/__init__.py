@@ -1,0 +1,1 @@
+"""Virtual workers: asynchronous runs by one thread, in virtual time."""

@@ -1,0 +1,126 @@
+"""What iterations, sweeps, messages and the server's updates cost on this machine, for `simulate`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+
+from asysvrg.distributed import launch, mpi
+from asysvrg.simulation.costs import SHARE
+
+REPEATS = 5  # epochs, of which the fastest counts: neighbours only make one slower
+STEPS = (
+    500  # iterations in the shorter one of two epochs whose times are compared; the longer one has three times as many
+)
+PATIENCE = 300  # seconds that ranks are given
+
+
+def calibrate(estimator: Any, X: Any, y: Any, *, ranks: bool | None = None) -> dict[str, Any]:
+    """Measures the costs that `simulate` takes, for this network, these data, and this machine.
+
+    Parameters
+    ----------
+    estimator : AsySVRGClassifier or AsySVRGRegressor
+        It is not fitted.
+    X, y : as for `fit`
+    ranks : bool, optional
+        Whether messages are measured by two and by three MPI ranks. Default: if there is MPI. Without, a message costs
+        a copy of x.
+
+    Returns
+    -------
+    costs : dict
+        By architecture: "compute", "message", "server", "sweep" in seconds, and "contention". JSON can hold it.
+    """
+    one, sweep = _iteration(estimator, X, y, 1)
+    contention = 0.0
+    if joblib.cpu_count() > 1:  # two threads: k of them take 1 + contention (k - 1) times as long as one
+        contention = max(0.0, 2 * _iteration(estimator, X, y, 2)[0] / one - 1)
+    shared = {"compute": (1 - 2 * SHARE) * one, "message": SHARE * one, "server": SHARE * one}
+    shared |= {"sweep": sweep, "contention": contention}
+    return {"shared": shared, "distributed": _distributed(estimator, X, y, one, sweep, ranks)}
+
+
+def _fit(estimator: Any, X: Any, y: Any, **parameters: Any) -> Any:
+    given = {"tol": 0.0, "early_stopping": False, "target_loss": None, "checkpoint_dir": None, "max_time": None}
+    given |= {"resume": False, "verbose": False, "random_state": 0, "sgd_epochs": 0, "n_models": 1}
+    if estimator.solver is None:
+        given["solver"] = "svrg"
+    return clone(estimator).set_params(**given | parameters).fit(X, y)
+
+
+def _iteration(estimator: Any, X: Any, y: Any, threads: int) -> tuple[float, float]:
+    """Seconds of an iteration and of a sweep, from epochs of two lengths; threads share both."""
+
+    def seconds(steps: int) -> float:
+        how = {"n_jobs": threads, "execution": "shared", "inner_steps": steps, "max_iter": REPEATS}
+        fitted = _fit(estimator, X, y, backend="threads", **how | ({} if threads == 1 else {"coordinates": "all"}))
+        ends = [row["seconds"] for row in fitted.history_["epochs"]]
+        return min(np.diff(ends))
+
+    short, long = seconds(STEPS), seconds(3 * STEPS)
+    each = max(long - short, 0.0) / (2 * STEPS)
+    return each, max(short - STEPS * each, 0.0)
+
+
+def _distributed(estimator: Any, X: Any, y: Any, one: float, sweep: float, ranks: bool | None) -> dict[str, float]:
+    d = _fit(estimator, X, y, max_iter=1, inner_steps=1, backend="threads").history_["config"]["parameters"]
+    x, v = np.zeros(d, dtype=estimator.dtype), np.ones(d, dtype=estimator.dtype)
+    server = _seconds(lambda: np.subtract(x, v, out=x)) + _seconds(lambda: np.copyto(v, x))
+    message, contention = _seconds(lambda: np.copyto(v, x)), 0.0
+    if ranks is None:
+        ranks = importlib.util.find_spec("mpi4py") is not None
+    if ranks:
+        here = one + server
+        message = max(message, (_round(estimator, X, y, 1) - here) / 2)
+        contention = max(0.0, 2 * (_round(estimator, X, y, 2) - message) / here - 1)
+    return {"compute": one, "message": message, "server": server, "sweep": sweep, "contention": contention}
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    taken = []
+    for _ in range(200):
+        begin = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - begin)
+    return statistics.median(taken)
+
+
+def _round(estimator: Any, X: Any, y: Any, workers: int) -> float:
+    """Seconds from one update to the next, of a server and workers under mpiexec."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job"
+        joblib.dump((estimator, X, y), job)
+        command = launch.find().command(workers + 1, None, [])
+        command += [sys.executable, "-m", "asysvrg.simulation.calibrate", str(job)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False,
+            env=launch.environment(Path(folder)) | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{workers + 1} ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
+    return 1 / json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _rank(job: str) -> None:
+    """What each of the ranks runs; rank 0 prints updates a second."""
+    estimator, X, y = joblib.load(job)
+    fitted = _fit(estimator, X, y, backend="mpi", inner_steps=STEPS, max_iter=REPEATS, deflation=0)
+    if mpi.launched()[0] == 0:
+        print(json.dumps(max(row.get("updates_per_second", 0.0) for row in fitted.history_["epochs"])))
+
+
+if __name__ == "__main__":
+    _rank(sys.argv[1])

@@ -1,0 +1,233 @@
+"""What happens to the parameters in a run with several workers, in order; and the file that keeps it.
+
+A real and a simulated run have the same events. The file has a line of JSON for the run, and one for each update, in
+the order of the updates:
+
+    epoch, t      the iteration: with the seed they determine its draws
+    worker        thread, rank or virtual worker
+    read          updates in front of it that x^ had seen
+    delay         updates in front of it that x^ may have missed (Assumption 4); `turn` - `read` unless writes overlap
+    seconds       of training, virtual or real, when it was complete; left out if nobody looked at a clock
+    without, with overlapping writes, Eq. (6): [update, first, last], the coordinates of earlier updates that x^ had not
+                  seen, and those of later updates that it had
+    factor        of the learning rate, if it is not 1
+    overtakes     [update, first, last], coordinates of earlier updates that were written after this one: its l2 term
+                  was taken without their change, and theirs with its own
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from asysvrg.core.inner import STRIPE
+from asysvrg.store.files import replacing
+
+FORMAT = 1
+Piece = tuple[int, int, int]  # an update, and the coordinates first .. last - 1 of its change
+
+
+class Read(NamedTuple):
+    """A worker reads x: x^ is the state now, less the changes of updates that are still being written.
+
+    `slot` names the x^ until it is used.
+    """
+
+    slot: Any
+    without: Sequence[Piece] = ()
+
+
+class Write(NamedTuple):
+    """Update number `turn` of the epoch: iteration t, whose direction is that at the x^ of `slot`.
+
+    Attributes
+    ----------
+    arrives : sequence of (slot, first, last)
+        Who reads meanwhile, and the coordinates of this update's change that it sees.
+    lasts : bool
+        Whether later reads may be `without` some of its change, or later updates overtake it, until it is `Done`.
+    overtakes : sequence of (update, first, last)
+        As in the file.
+    """
+
+    slot: Any
+    t: int
+    turn: int
+    worker: int
+    read: int
+    delay: int
+    seconds: float | None = None
+    factor: float = 1.0
+    arrives: Sequence[tuple[Any, int, int]] = ()
+    lasts: bool = False
+    overtakes: Sequence[Piece] = ()
+
+
+class Done(NamedTuple):
+    """Update `turn` has been written."""
+
+    turn: int
+
+
+class Recorder:
+    """Collects the updates of a run, and writes them when it is closed."""
+
+    def __init__(self, path: str | Path):
+        self.path, self.lines, self.about = Path(path), [], {}
+        self.later: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        if not self.path.absolute().parent.is_dir():
+            raise ValueError(f"record={str(path)!r}: there is no folder {self.path.parent}")
+
+    def describe(self, **about: Any) -> None:
+        """What the first line says of the run."""
+        if self.about:
+            raise ValueError("a schedule is of one run: record() is for one fit of one network")
+        self.about = about
+
+    def epoch(self, number: int, updates: Sequence[dict[str, Any]]) -> None:
+        """Adds the updates of an epoch."""
+        self.lines += [json.dumps({"epoch": number} | update) for update in updates]
+
+    def threads(self, number: int, turns: np.ndarray, delays: np.ndarray, stripes: np.ndarray) -> None:
+        """Adds an epoch of threads; the arrays are those of `InnerLoop.run`, by iteration.
+
+        They are looked at when the run is over, and does not wait.
+        """
+        self.later.append((number, turns, delays, stripes))
+
+    def close(self) -> None:
+        """Writes the file, if a run has begun here: not on ranks that follow."""
+        if not self.about:
+            return
+        for number, *arrays in self.later:
+            self.epoch(number, list(_of_threads(*arrays)))
+        with replacing(str(self.path)) as file:
+            head = json.dumps({"format": FORMAT} | self.about)
+            file.write("".join(f"{line}\n" for line in (head, *self.lines)).encode())
+
+
+def _of_threads(turns: np.ndarray, delays: np.ndarray, stripes: np.ndarray) -> Iterator[dict[str, Any]]:
+    """The updates of an epoch of threads."""
+    order = np.argsort(np.where(delays < 0, len(delays), turns[:, 0]), kind="stable")[: np.sum(delays >= 0)]
+    read, written = stripes[order].transpose(1, 0, 2)
+    is_noted = len(order) > 0 and read.min() >= 0 and written.min() >= 0
+    highest = np.ascontiguousarray(np.maximum.accumulate(written, axis=0).T)
+    for turn, t in enumerate(order.tolist()):
+        update = {"t": t, "worker": int(turns[t, 1]), "read": turn - int(delays[t]), "delay": int(delays[t])}
+        if is_noted:
+            update |= {"read": turn, "without": _missing(turn, read[turn], written, highest)}
+            overtakes = _missing(turn, written[turn], written, highest)
+            update |= {"overtakes": overtakes} if overtakes else {}
+        yield update
+
+
+def _missing(turn: int, had: np.ndarray, written: np.ndarray, highest: np.ndarray) -> list[Piece]:
+    """Where updates in front of `turn` were written when a stripe had had so many updates, or more.
+
+    Row i of `written` are the updates that each stripe had when update i was written, column i of `highest` the most
+    up to update i.
+    """
+    first = min(int(np.searchsorted(of_stripe[:turn], most)) for of_stripe, most in zip(highest, had, strict=True))
+    late = written[first:turn] >= had
+    pieces = []
+    for i in np.flatnonzero(late.any(axis=1)).tolist():
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], late[i], [0]]))) * STRIPE
+        pieces += [(first + i, begin, end) for begin, end in edges.reshape(-1, 2).tolist()]
+    return pieces
+
+
+_current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+@contextmanager
+def record(path: str | Path) -> Iterator[None]:
+    """Records the schedule of the fit inside: who read which state of the parameters, and who wrote when.
+
+    >>> with asysvrg.record("run.jsonl"):  # doctest: +SKIP
+    ...     model.fit(X, y)
+
+    It is for runs by threads and by MPI ranks, of which rank 0 writes. ``asysvrg.simulate(model, X, y,
+    schedule="run.jsonl")`` then goes through the same updates with the same delays.
+
+    Parameters
+    ----------
+    path : path
+        A line of JSON for each update; docs/simulator.md says what is in it.
+    """
+    recorder = Recorder(path)
+    token = _current.set(recorder)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        recorder.close()
+
+
+def current_recorder() -> Recorder | None:
+    """That of the `record` around this fit."""
+    return _current.get()
+
+
+class Recorded(NamedTuple):
+    """A recorded run: what its first line says, and the updates of each epoch."""
+
+    about: dict[str, Any]
+    epochs: dict[int, list[dict[str, Any]]]
+
+
+def load(path: str | Path) -> Recorded:
+    """Reads a file that `Recorder` wrote."""
+    try:
+        about, *lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        if about["format"] != FORMAT:
+            raise ValueError
+        epochs: dict[int, list[dict[str, Any]]] = {}
+        for line in lines:
+            epochs.setdefault(line["epoch"], []).append(line)
+            _ = line["t"], line["worker"], line["read"], line["delay"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"schedule={str(path)!r} is no schedule that record= wrote") from None
+    return Recorded(about, epochs)
+
+
+def replayed(updates: Sequence[dict[str, Any]]) -> Iterator[Read | Write | Done]:
+    """The events of a recorded epoch."""
+    reads: dict[int, list[Read]] = {}
+    arrives: dict[int, list[tuple[int, int, int]]] = {}
+    missed_last: dict[int, int] = {}  # the last turn at which some of an update is missed
+    for turn, update in enumerate(updates):
+        if not 0 <= update["read"] <= turn:
+            raise ValueError(f"update {turn} of epoch {update['epoch']} has read {update['read']} updates")
+        without = update.get("without", ())
+        reads.setdefault(update["read"], []).append(Read(turn, without))
+        for other, _, _ in without:
+            missed_last[other] = max(missed_last.get(other, 0), update["read"])
+        for other, _, _ in update.get("overtakes", ()):
+            missed_last[other] = max(missed_last.get(other, 0), turn)
+        for other, first, last in update.get("with", ()):
+            arrives.setdefault(other, []).append((turn, first, last))
+    ends: dict[int, list[int]] = {}
+    for other, read in missed_last.items():
+        ends.setdefault(read, []).append(other)
+    for turn, update in enumerate(updates):
+        yield from reads.get(turn, ())
+        yield Write(
+            turn,
+            update["t"],
+            turn,
+            update["worker"],
+            update["read"],
+            update["delay"],
+            update.get("seconds"),
+            update.get("factor", 1.0),
+            arrives.get(turn, ()),
+            turn in missed_last,
+            update.get("overtakes", ()),
+        )
+        yield from map(Done, ends.get(turn, ()))

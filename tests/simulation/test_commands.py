@@ -1,0 +1,113 @@
+"""The simulator on the command line, what `calibrate` measures, and a run by ranks that is replayed."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from helpers import mpi_jobs
+
+from asysvrg import AsySVRGClassifier, simulate
+from asysvrg.cli import main
+from asysvrg.simulation.calibrate import calibrate
+from asysvrg.simulation.events import load
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(600, 20))
+Y = (X @ RNG.normal(size=(20, 3))).argmax(axis=1)
+
+needs_mpi = pytest.mark.skipif(isinstance(mpi_jobs.available(), str), reason=str(mpi_jobs.available()))
+
+
+def train(*arguments):
+    return main(["train", "digits", "--max-iter", "2", "--quiet", *map(str, arguments)])
+
+
+def test_train_by_virtual_workers_and_again(tmp_path, capsys):
+    first, again, schedule = tmp_path / "first.json", tmp_path / "again.json", tmp_path / "schedule.jsonl"
+    how = ("--compute", "lognormal:0.01", "--server", "0.002", "--policy", "adaptive", "--record", schedule)
+    assert train("--simulate-workers", 5, "--architecture", "distributed", *how, "--trace", first) == 0
+    assert "5 virtual worker(s)" in capsys.readouterr().out
+    assert train("--schedule", schedule, "--trace", again) == 0
+    one, other = (json.loads(path.read_text()) for path in (first, again))
+    assert one["delay_histogram"] == other["delay_histogram"]
+    assert [row["loss"] for row in one["epochs"]] == [row["loss"] for row in other["epochs"]]
+    assert one["config"]["simulation"]["workers"] == 5
+
+
+def test_a_real_run_is_recorded(tmp_path):
+    assert train("--record", tmp_path / "real.jsonl", "--execution", "shared", "--n-jobs", 2) == 0
+    recorded = load(tmp_path / "real.jsonl")
+    assert (recorded.about["source"], recorded.about["workers"], len(recorded.epochs)) == ("threads", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--simulate-workers", 0), "workers is a whole number"),
+        (("--simulate-workers", 2, "--compute", "never"), "compute is seconds"),
+        (("--simulate-workers", 2, "--policy", "drop"), "max_delay"),
+        (("--simulate-workers", 2, "--costs", "/none.json"), "none.json"),
+        (("--schedule", "/none.jsonl"), "none.jsonl"),
+        (("--simulate-workers", 2, "--record", "/none/at/all"), "there is no folder"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, arguments, message):
+    assert train(*arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_calibrate_gives_what_simulate_takes(tmp_path, capsys):
+    path = tmp_path / "costs.json"
+    assert main(["calibrate", "digits", "--no-ranks", "--output", str(path)]) == 0
+    costs = json.loads(path.read_text())
+    for each in costs.values():
+        assert set(each) == {"compute", "message", "server", "sweep", "contention"}
+        assert 1e-7 < each["compute"] < 0.1
+        assert all(cost >= 0 for cost in each.values())
+    fitted = simulate(AsySVRGClassifier(max_iter=1), X, Y, workers=2, costs=path)
+    assert fitted.history_["epochs"][-1]["seconds"] < 10
+
+
+def test_calibrate_leaves_the_estimator_alone():
+    estimator = AsySVRGClassifier((5,), solver="sgd", batch_size=5)
+    before = estimator.get_params()
+    calibrate(estimator, X, Y, ranks=False)
+    assert estimator.get_params() == before
+    assert not hasattr(estimator, "coefs_")
+
+
+RANKS = """
+import sys
+import numpy as np
+import asysvrg
+from asysvrg import AsySVRGClassifier
+
+X, y = np.load(sys.argv[1]).values()
+for solver in ("svrg", "sgd"):
+    with asysvrg.record(f"{sys.argv[2]}/{solver}.jsonl"):
+        model = AsySVRGClassifier((9,), solver=solver, max_iter=3, random_state=0, dtype="float64", backend="mpi")
+        model.fit(X, y)
+    if asysvrg.distributed.mpi.launched()[0] == 0:
+        asysvrg.store.files.write_json(f"{sys.argv[2]}/{solver}.json", model.history_)
+"""
+
+
+@needs_mpi
+def test_a_run_by_four_ranks_is_replayed(tmp_path):
+    np.savez(tmp_path / "data.npz", X=X, y=Y)
+    (tmp_path / "program.py").write_text(RANKS)
+    ranks = mpi_jobs.mpiexec(mpi_jobs.available(), 4)
+    done = mpi_jobs.run([*ranks, sys.executable, "program.py", "data.npz", "."], tmp_path, timeout=120)
+    assert done.code == 0, done
+    for solver in ("svrg", "sgd"):
+        real = json.loads((tmp_path / f"{solver}.json").read_text())
+        for backend in ("mpi", "threads"):
+            one = AsySVRGClassifier((9,), solver=solver, max_iter=3, random_state=0, dtype="float64", backend=backend)
+            again = simulate(one, X, Y, schedule=tmp_path / f"{solver}.jsonl").history_
+            assert again["delay_histogram"] == real["delay_histogram"]
+            losses = [[row["loss"] for row in each["epochs"]] for each in (again, real)]
+            np.testing.assert_allclose(*losses, rtol=1e-9)
+        assert load(tmp_path / f"{solver}.jsonl").about["workers"] == 3

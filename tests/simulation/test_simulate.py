@@ -1,0 +1,365 @@
+"""Simulated fits: one worker is the serial run; x^ is the older state; schedules are replayed; what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from asysvrg.core.network import Samples
+from asysvrg.core.steps import StepLoop
+from scipy import sparse
+
+import asysvrg
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, simulate
+from asysvrg.simulation.events import Read, Write, load, replayed
+from asysvrg.simulation.states import States
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(400, 30))
+Y = (X @ RNG.normal(size=(30, 3))).argmax(axis=1)
+INPUTS = {
+    "dense": X,
+    "zeros": X * (RNG.random(X.shape) < 0.3),
+    "sparse": sparse.csr_matrix(X * (RNG.random(X.shape) < 0.3)),
+    "lazy": sparse.csr_matrix(X * (RNG.random(X.shape) < 0.02)),
+}
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # rates that delays spoil
+ARCHITECTURES = ["shared", "distributed"]
+BUSY = {"workers": 6, "compute": "exponential:1", "message": 0.3, "server": 0.2}
+
+
+def model(**parameters):
+    return AsySVRGClassifier(**{"hidden_layer_sizes": (9,), "max_iter": 3, "random_state": 0} | parameters)
+
+
+def vector(fitted):
+    return np.concatenate([each.ravel() for each in (*fitted.coefs_, *fitted.intercepts_)])
+
+
+def losses(fitted):
+    return np.array([row["loss"] for row in fitted.history_["epochs"]])
+
+
+# ---- One worker. ----
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", ["svrg", "sgd", "lsvrg"])
+@pytest.mark.parametrize("coordinates", ["all", 50, "lines:64"])
+@pytest.mark.parametrize("kind", INPUTS)
+def test_one_worker_is_the_serial_run_bit_for_bit(architecture, dtype, solver, coordinates, kind):
+    given = {"dtype": dtype, "solver": solver, "coordinates": coordinates, "n_jobs": 1, "batch_size": 10}
+    serial = model(**given).fit(INPUTS[kind], Y)
+    assert serial.history_["config"]["lazy_rows"] == (kind == "lazy" and coordinates == "all")
+    one = simulate(model(**given), INPUTS[kind], Y, workers=1, architecture=architecture, message=0.3, server=0.3)
+    np.testing.assert_array_equal(vector(one), vector(serial))
+    assert one.history_["delay_histogram"] == serial.history_["delay_histogram"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"solver": "page"},
+        {"deflation": 3},
+        {"deflation": 3, "sampling": "importance", "solver": "sgd"},
+        {"sampling": "shuffle", "cache_size": 0},
+        {"update": "striped", "n_jobs": 1},
+        {"early_stopping": True, "decay": "linear", "alpha_boost": 4.0},
+    ],
+)
+def test_one_worker_with_everything_else(architecture, given):
+    serial = model(**given).fit(X, Y)
+    one = simulate(model(**given), X, Y, workers=1, architecture=architecture)
+    np.testing.assert_array_equal(vector(one), vector(serial))
+    np.testing.assert_array_equal(losses(one), losses(serial))
+
+
+def test_a_regressor_and_arguments_of_fit():
+    given, weight = {"hidden_layer_sizes": (5,), "max_iter": 2, "random_state": 1}, RNG.random(400)
+    serial = AsySVRGRegressor(**given).fit(X, X[:, :2], sample_weight=weight, X_val=X[:9], y_val=X[:9, :2])
+    fit = {"sample_weight": weight, "X_val": X[:9], "y_val": X[:9, :2]}
+    one = AsySVRGRegressor(**given)
+    assert simulate(one, X, X[:, :2], workers=1, **fit) is one
+    np.testing.assert_array_equal(vector(one), vector(serial))
+
+
+# ---- x^. ----
+
+
+@pytest.mark.parametrize("kind", ["dense", "lazy"])
+def test_the_direction_is_that_at_the_older_state(kind):
+    """x is kept and put back: then an update at an older x^ is that of a loop that is at x^."""
+    fitted = model(dtype="float64", solver="svrg", max_iter=1).fit(INPUTS[kind], Y)
+    network, samples = fitted._network, Samples(INPUTS[kind].astype(np.float64), fitted._encode(Y))
+    lazy = kind == "lazy"
+
+    def start():
+        loop = StepLoop(
+            network, samples, alpha=0.0, batch_size=4, execution="serial", update="plain", seed=3, threads=1,
+            lazy_rows=lazy,
+        )  # fmt: skip
+        x = network.vector(np.concatenate([each.ravel() for each in (*fitted.coefs_, *fitted.intercepts_)]))
+        loop.start(x, 8, direction="sgd", eta=0.2, epoch=0)
+        return loop, x
+
+    states = []
+    loop, _ = start()
+    for t in range(6):
+        states.append(network.vector())
+        loop.copy_to(states[-1])
+        loop.step(t)
+    current = network.vector()
+    loop.copy_to(current)
+    loop.step(7, states[2])  # at the state of two updates
+    late = network.vector()
+    loop.copy_to(late)
+    loop.finish()
+
+    loop, _ = start()
+    loop.step(0)
+    loop.step(1)
+    loop.step(7)
+    fresh = network.vector()
+    loop.copy_to(fresh)
+    loop.finish()
+    np.testing.assert_allclose(late - current, fresh - states[2], rtol=0, atol=1e-12)
+    assert abs(late - current).max() > 1e-4
+
+
+@pytest.mark.parametrize("coordinates", ["all", 40])
+def test_reads_that_overlap_with_writes_are_mixtures(coordinates):
+    """Eq. (6): each coordinate of x^ is x's less the changes of the updates that it has not seen."""
+    fitted = model(dtype="float64", solver="sgd", max_iter=1).fit(X, Y)
+    network, samples = fitted._network, Samples(X, fitted._encode(Y))
+    loop = StepLoop(
+        network, samples, alpha=0.1, batch_size=4, execution="serial", update="plain", seed=3, threads=1,
+        coordinates=0 if coordinates == "all" else coordinates,
+    )  # fmt: skip
+    x = network.vector(vector(fitted))
+    loop.start(x, 9, direction="sgd", eta=0.2, epoch=0)
+    states, kept, read = States(loop), [], {}
+
+    def write(slot, t, **more):
+        before = x.copy()
+        states.write(Write(slot, t, len(kept), 0, 0, 0, **more))
+        kept.append(x - before)
+
+    for slot in "abc":
+        states.read(Read(slot))
+    write("a", 0, lasts=True)
+    states.read(Read("a", [(0, 10, 60)]))
+    read["a"] = x.copy()
+    read["a"][10:60] -= kept[0][10:60]
+    read["c"] = x - kept[0]
+    write("b", 1, arrives=[("a", 20, 90), ("c", 0, 30)])
+    read["a"][20:90] += kept[1][20:90]
+    read["c"][:30] += kept[1][:30]
+    states.read(Read("b"))
+    read["b"] = x.copy()
+    x_hats = {slot: states.kept[slot].vector.copy() for slot in "ac"}
+    for slot, x_hat in x_hats.items():
+        np.testing.assert_allclose(x_hat, read[slot], rtol=0, atol=1e-14)
+    write("c", 2)
+    np.testing.assert_array_equal(states.kept["b"].vector, read["b"])
+    states.read(Read("c"))
+    write("a", 3)
+    write("b", 4)
+    write("c", 5)
+    assert not states.kept
+    assert len(states.spare) + len(states.changes) == states.made <= 6
+    loop.finish()
+
+
+def test_versions_are_kept_no_longer_than_needed():
+    fitted = simulate(model(max_iter=2), X, Y, workers=50, compute="exponential:1", architecture="distributed")
+    assert max(np.flatnonzero(fitted.history_["delay_histogram"])) > 15
+    made = []
+
+    class Counting(States):
+        def clear(self):
+            super().clear()
+            made.append(self.made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asysvrg.simulation.execution.States", Counting)
+        simulate(model(max_iter=3), X, Y, workers=8, compute="exponential:1", architecture="distributed")
+    assert max(made) <= 8 + 2
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_late_steps_cost_progress(architecture):
+    """A rate that is good for fresh directions is too large for those of twelve workers."""
+    given = {"learning_rate_init": 1.0, "solver": "sgd", "max_iter": 2, "decay": 0.0}
+    ends = [losses(simulate(model(**given), X, Y, workers=k, architecture=architecture))[-1] for k in (1, 4, 12)]
+    assert ends[0] < 0.7 * ends[1] < 0.7 * ends[2]
+
+
+# ---- Virtual time. ----
+
+
+def test_seconds_are_virtual_and_the_same_every_time():
+    runs = [simulate(model(solver="svrg", inner_steps=30), X, Y, **BUSY) for _ in range(2)]
+    seconds = [[row["seconds"] for row in run.history_["epochs"]] for run in runs]
+    assert seconds[0] == seconds[1]
+    np.testing.assert_array_equal(vector(runs[0]), vector(runs[1]))
+    assert seconds[0][1] > 1
+    other = simulate(model(solver="svrg", inner_steps=30), X, Y, **BUSY, seed=1)
+    assert seconds[0] != [row["seconds"] for row in other.history_["epochs"]]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_seconds_by_hand(architecture):
+    """Two epochs: a sweep of 8 s by four workers, 20 iterations of 1 s each by four workers."""
+    given = {"solver": "svrg", "sgd_epochs": 0, "inner_steps": 20, "max_iter": 2}
+    costs = {"compute": 1.0, "message": 0.0, "server": 0.0, "sweep": 8.0}
+    fitted = simulate(model(**given), X, Y, workers=4, architecture=architecture, **costs)
+    assert [row["seconds"] for row in fitted.history_["epochs"]] == [0.0, 7.0, 14.0]
+    about = fitted.history_["config"]
+    assert about["execution"] == "simulated"
+    assert about["simulation"]["architecture"] == architecture
+    assert about["simulation"]["workers"] == 4
+
+
+def test_lost_workers_slow_the_others():
+    given = {"solver": "svrg", "sgd_epochs": 0, "inner_steps": 20, "max_iter": 2}
+    fitted = simulate(model(**given), X, Y, workers=4, message=0, server=0, sweep=8.0, lost={0: 7.5, 1: 7.5})
+    assert [row["seconds"] for row in fitted.history_["epochs"]] == [0.0, 7.0, 7.0 + 2.0 + 10.0]
+
+
+# ---- Record and replay. ----
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("policy", ["none", "wait", "drop", "adaptive"])
+@pytest.mark.parametrize("coordinates", ["all", 50])
+def test_a_replay_is_the_run(tmp_path, architecture, policy, coordinates):
+    bound = 3 if policy in ("wait", "drop") else None
+    how = BUSY | {
+        "architecture": architecture,
+        "policy": policy,
+        "max_delay": bound,
+        "lost": {2: 5.0},
+        "late": {1: 4.0},
+    }
+    first = simulate(model(coordinates=coordinates), X, Y, **how, record=tmp_path / "a.jsonl")
+    again = simulate(model(coordinates=coordinates), X, Y, schedule=tmp_path / "a.jsonl", record=tmp_path / "b.jsonl")
+    np.testing.assert_array_equal(vector(again), vector(first))
+    assert again.history_["delay_histogram"] == first.history_["delay_histogram"]
+    for one, other in zip(first.history_["epochs"], again.history_["epochs"], strict=True):
+        assert other["seconds"] == pytest.approx(one["seconds"], rel=1e-12)
+    lines = [(tmp_path / name).read_text().splitlines()[1:] for name in ("a.jsonl", "b.jsonl")]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("update", "alpha", "within"), [("striped", 0, 1e-10), ("striped", 1e-3, 1e-5), ("atomic", 0, 0.05)]
+)
+def test_a_real_run_by_threads_is_replayed(tmp_path, update, alpha, within):
+    """Of striped updates it is known what each stripe had seen; but the l2 term depends on the order in a stripe. Of
+    other updates x^ is then an older state as a whole.
+    """
+    given = {"n_jobs": 4, "execution": "shared", "update": update, "dtype": "float64", "hidden_layer_sizes": (60,)}
+    given["alpha"] = alpha
+    given |= {"solver": "svrg", "sgd_epochs": 0, "deflation": 0, "learning_rate_init": 0.05, "max_iter": 4}
+    real = model(**given)
+    with asysvrg.record(tmp_path / "real.jsonl"):
+        real.fit(X, Y)
+    again = simulate(model(**given), X, Y, schedule=tmp_path / "real.jsonl")
+    assert again.history_["delay_histogram"] == real.history_["delay_histogram"]
+    np.testing.assert_allclose(losses(again), losses(real), rtol=within)
+    assert load(tmp_path / "real.jsonl").about["source"] == "threads"
+
+
+def test_a_real_serial_run_and_lockstep_are_replayed(tmp_path):
+    for given in ({}, {"execution": "lockstep", "n_jobs": 2}):
+        real = model(dtype="float64", **given)
+        with asysvrg.record(tmp_path / "real.jsonl"):
+            real.fit(X, Y)
+        again = simulate(model(dtype="float64"), X, Y, schedule=tmp_path / "real.jsonl")
+        np.testing.assert_allclose(losses(again), losses(real), rtol=1e-9)
+
+
+def test_a_record_is_of_one_fit(tmp_path):
+    with asysvrg.record(tmp_path / "real.jsonl"):
+        model().fit(X, Y)
+        with pytest.raises(ValueError, match="one fit"):
+            model().fit(X, Y)
+    assert len(load(tmp_path / "real.jsonl").epochs) == 3
+    with pytest.raises(ValueError, match="no folder"), asysvrg.record(tmp_path / "none" / "real.jsonl"):
+        pass
+
+
+def test_schedules_of_other_runs_are_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    simulate(model(), X, Y, workers=3, record=path)
+    with pytest.raises(ValueError, match="random_state"):
+        simulate(model(random_state=1), X, Y, schedule=path)
+    with pytest.raises(ValueError, match="samples 400, this one has 399"):
+        simulate(model(), X[:399], Y[:399], schedule=path)
+    with pytest.raises(ValueError, match="no epoch 3"):
+        simulate(model(max_iter=9, solver="sgd", decay=0.0), X, Y, schedule=path)
+    head, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(head) | {"shards": 2}), *lines]))
+    with pytest.raises(ValueError, match="2 sets of samples"):
+        simulate(model(), X, Y, schedule=path)
+    for text in ("", "{}", "[1]", '{"format": 1}\n{"epoch": 0}', "no json"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="no schedule that record"):
+            simulate(model(), X, Y, schedule=path)
+
+
+def test_a_schedule_cannot_read_the_future():
+    update = {"epoch": 0, "t": 0, "worker": 0, "read": 1, "delay": 0}
+    with pytest.raises(ValueError, match="has read 1 updates"):
+        list(replayed([update]))
+
+
+# ---- What is refused. ----
+
+
+@pytest.mark.parametrize(
+    ("given", "how", "message"),
+    [
+        ({}, {"workers": 0}, "workers is a whole number"),
+        ({}, {"architecture": "ring"}, "architecture is one of shared, distributed"),
+        ({}, {"policy": "hope"}, "policy is one of"),
+        ({}, {"policy": "wait"}, "needs max_delay"),
+        ({"n_models": 2}, {}, "one network"),
+        ({"execution": "lockstep"}, {}, "lockstep"),
+        ({"solver": "page"}, {}, "page"),
+        ({}, {"compute": "often"}, "compute is seconds"),
+        ({}, {"costs": {}}, "no costs of"),
+        ({}, {"record": "/nowhere/at/all"}, "no folder"),
+    ],
+)
+def test_what_is_refused(given, how, message):
+    with pytest.raises(ValueError, match=message) as error:
+        simulate(model(**given), X, Y, **{"workers": 2} | how)
+    assert "\n" not in str(error.value)
+
+
+def test_refuses_other_estimators():
+    with pytest.raises(TypeError, match="got dict"):
+        simulate({}, X, Y, workers=2)
+
+
+@pytest.mark.parametrize(("architecture", "policy"), [("shared", "drop"), ("distributed", "wait")])
+def test_the_bound_of_the_estimator_is_kept_as_in_real_runs(architecture, policy):
+    runs = [
+        simulate(model(max_delay=2), X, Y, **BUSY, architecture=architecture),
+        simulate(model(), X, Y, **BUSY, architecture=architecture, policy=policy, max_delay=2),
+    ]
+    np.testing.assert_array_equal(vector(runs[0]), vector(runs[1]))
+    assert len(runs[0].history_["delay_histogram"]) <= 3
+
+
+def test_checkpoints_resume_bit_by_bit(tmp_path):
+    whole = simulate(model(max_iter=4, decay=0.0), X, Y, **BUSY)
+    given = {"decay": 0.0, "checkpoint_dir": str(tmp_path)}
+    simulate(model(max_iter=2, **given), X, Y, **BUSY)
+    resumed = simulate(model(max_iter=4, resume=True, **given), X, Y, **BUSY)
+    np.testing.assert_array_equal(vector(resumed), vector(whole))
+    assert resumed.history_["epochs"][-1]["seconds"] == whole.history_["epochs"][-1]["seconds"]
+    with pytest.raises(ValueError, match="simulation"):
+        simulate(model(max_iter=4, resume=True, **given), X, Y, workers=3)
