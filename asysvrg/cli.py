@@ -38,7 +38,7 @@ from asysvrg.store.model import load
 from asysvrg.store.schema import Schema
 from asysvrg.theory.report import report
 
-UNWRITTEN, LOST, INTERRUPTED, TERMINATED = 1, 3, 130, 143  # exit codes
+UNWRITTEN, LOST, INTERRUPTED = 1, 3, 130  # exit codes
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -206,8 +206,20 @@ def predict(args: argparse.Namespace) -> int:
     elif sys.stdout is None:
         raise ValueError("standard output is closed: --output FILE takes the predictions")
     else:
+        _refuse_escapes(text.getvalue())
         streams.out.write(text.getvalue())
     return 0
+
+
+def _refuse_escapes(text: str) -> None:
+    """A prediction is a label as it was, or an error."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"standard output, in {encoding}, has no {text[error.start]!a}: --output FILE writes UTF-8"
+        ) from None
 
 
 def theory(args: argparse.Namespace) -> int:
@@ -230,8 +242,11 @@ def _named(X: Any, schema: Schema) -> Any:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[list[int]]:
-    """Turns SIGTERM into KeyboardInterrupt: training then ends with the best model. The list gets the signal."""
+def _signals_interrupt() -> Iterator[list[int]]:
+    """Turns SIGTERM and SIGHUP into KeyboardInterrupt: training then ends with the best model. The list gets them.
+
+    SIGHUP comes when a terminal is closed; under nohup it is ignored, and stays so.
+    """
     came: list[int] = []
 
     def interrupt(number: int, _: Any) -> NoReturn:
@@ -241,11 +256,13 @@ def _sigterm_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield came
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Messages:
@@ -273,10 +290,10 @@ def run(args: argparse.Namespace) -> int:
     """
     streams.occupy()
     messages = _Messages(args)
-    with warnings.catch_warnings(), _sigterm_interrupts() as came:
+    with warnings.catch_warnings(), _signals_interrupt() as came:
         warnings.showwarning = messages.warn
         code = _run(args, messages)
-        code = TERMINATED if code == INTERRUPTED and came else code
+        code = 128 + came[0] if code == INTERRUPTED and came else code
         if (failure := streams.out.leave()) is not None:
             messages.say(f"asysvrg {args.command}: error: standard output takes no more ({failure})")
             code = code or UNWRITTEN

@@ -21,16 +21,31 @@ from asysvrg.kinds import entries
 from asysvrg.parameters import Parameters
 
 
-def test_sigterm_before_training(monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_signals_before_training(monkeypatch, capsys, number, code):
     def terminate(*args, **options):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         time.sleep(5)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     monkeypatch.setattr(cli.data, "load", terminate)
-    assert cli.main(["train"]) == 143
+    assert cli.main(["train"]) == code
     assert capsys.readouterr() == ("", "asysvrg train: interrupted\n")
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+def test_nohup_is_respected(monkeypatch, capsys):
+    def hang_up(*args, **options):
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise ValueError("went on")
+
+    monkeypatch.setattr(cli.data, "load", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.main(["train"]) == 2
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "went on" in capsys.readouterr().err
 
 
 RANKS = ["--servers=3", "--compress=float16", "--wait=spin", "--late=drop"]

@@ -134,10 +134,10 @@ HEAVY = ("numpy", "scipy", "sklearn", "pandas", "matplotlib", "mpi4py", "pyarrow
         ("from asysvrg.__main__ import main; main(['--help'])", set()),
         ("from asysvrg.__main__ import main; main(['--version'])", set()),
         ("from asysvrg.__main__ import main; main(['no-such-command'])", set()),
-        # scikit-learn imports SciPy, and pandas where it is installed.
-        ("from asysvrg import AsySVRGClassifier", {"numpy", "scipy", "sklearn", "pandas"}),
+        # scikit-learn imports SciPy, and pandas where it is installed, which imports pyarrow likewise.
+        ("from asysvrg import AsySVRGClassifier", {"numpy", "scipy", "sklearn", "pandas", "pyarrow"}),
         ("from asysvrg.__main__ import main; main(['train', 'iris', '--max-iter', '1', '--quiet', '--n-jobs', '1'])",
-         {"numpy", "scipy", "sklearn", "pandas"}),
+         {"numpy", "scipy", "sklearn", "pandas", "pyarrow"}),
     ],
 )  # fmt: skip
 def test_imports_what_is_used_only(code, allowed):

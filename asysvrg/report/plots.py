@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from asysvrg.store.files import replacing
+
 PANELS = (
     ("loss", "training loss (whole objective)"),
     ("train_error", "training error"),
@@ -57,7 +59,8 @@ def draw(figures: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str])
                 panel.legend()
             panel.set_ylim(top=_ceiling(traces, column), bottom=None if column == "loss" else 0)
             panel.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110, format=Path(path).suffix[1:] or None)
 
 
 def _ceiling(traces: Mapping[str, Any], column: str) -> float | None:

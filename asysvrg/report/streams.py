@@ -91,12 +91,13 @@ def forward(source: BinaryIO, to: int) -> threading.Thread:
 
     def copy() -> None:
         open_end = True
-        while part := os.read(source.fileno(), 65536):
-            while part and open_end:
-                try:
-                    part = part[os.write(to, part) :]
-                except OSError:
-                    open_end = False
+        with source:
+            while part := os.read(source.fileno(), 65536):
+                while part and open_end:
+                    try:
+                        part = part[os.write(to, part) :]
+                    except OSError:
+                        open_end = False
 
     thread = threading.Thread(target=copy, daemon=True)
     thread.start()

@@ -517,7 +517,7 @@ def test_ctrl_c_is_heard_within_a_second(where, hidden, steps, big):
         ended, reason, epochs, rows, kept = child.stdout.readline().split()
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
     assert float(ended) - sent < 1
     assert (reason, rows, kept) == ("interrupted", "1", "True")  # row 0 is the only one, and thus the best
     assert epochs == ("0" if where == "inner loop" else "1")

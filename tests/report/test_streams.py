@@ -136,6 +136,21 @@ def test_predictions_without_a_stream(tmp_path, monkeypatch, capsys):
     assert "--output FILE" in capsys.readouterr().err
 
 
+def test_predictions_are_never_escaped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(f"{i},{['süß', 'bitter'][i % 2]}\n" for i in range(20))
+    (tmp_path / "data.csv").write_text(lines, encoding="utf-8")
+    assert cli.main(["train", "data.csv", "--max-iter", "1", "--quiet", "--save", "model"]) == 0
+    raw = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+        assert cli.main(["predict", "data.csv", "--model", "model", "--proba"]) == 2
+        assert raw.getvalue() == b""
+    assert "standard output, in ascii, has no '\\xfc': --output FILE" in capsys.readouterr().err
+    assert cli.main(["predict", "data.csv", "--model", "model", "--proba", "--output", "out.csv"]) == 0
+    assert "süß" in (tmp_path / "out.csv").read_text(encoding="utf-8")
+
+
 def test_closed_descriptors_are_occupied():
     """Otherwise a model file could be opened as descriptor 2, and get what libraries print."""
     child = os.fork()
