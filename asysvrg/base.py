@@ -186,8 +186,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             y = self._encode_part(y, classes)
         else:
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
-        of_class = None if self.class_weight is None else lambda weight: self._class_weights(y, weight)
-        weight = inputs.weights(sample_weight, X, of_class)
+        weight = self._weights(sample_weight, X, y)
         X, y, weight = inputs.counted(X, y, weight)
         network = self._network.smoothed(settings.label_smoothing) if goes_on else self._new_network(settings)
         random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
@@ -334,6 +333,10 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         if is_distributed(self.backend):
             given |= asdict(MPI() if self.backend == "mpi" else self.backend) | {"backend": "mpi"}
         return {name: _plain(value) for name, value in given.items()}
+
+    def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
+        of_class = None if self.class_weight is None else lambda weight: self._class_weights(y, weight)
+        return inputs.weights(sample_weight, X, of_class)
 
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         dtype, given = np.dtype(self.dtype if reset else self._network.dtype), X

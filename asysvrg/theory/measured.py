@@ -51,9 +51,9 @@ def smoothness_of(
     if len(y) != X.shape[0]:
         raise ValueError(f"X has {X.shape[0]} samples, y has {len(y)}")
     if network.loss != "softmax":
-        y = y.astype(np.float64)
-    weight = model._weights(sample_weight, X, y)
-    samples = inputs.prepared(*inputs.counted(X, y, None if weight is None else weight.astype(np.float64)))
+        center = model._center()
+        y = y.astype(np.float64) - (0.0 if center is None else center)
+    samples = inputs.prepared(*inputs.counted(X, y, model._weights(sample_weight, X, y)))
     x = network.vector(model._vector())
     with cpu.one_blas_thread():
         if batch_size is not None:
