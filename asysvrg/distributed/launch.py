@@ -27,7 +27,7 @@ from asysvrg.distributed import mpi, rank_wrapper
 from asysvrg.distributed.rank_wrapper import RESULT
 from asysvrg.report import streams
 
-LOST = 3
+UNWRITTEN, LOST = 1, 3
 # Seconds.
 POLL = 0.05  # between two looks at the folder
 GRACE = 2.0  # for mpiexec to end by itself
@@ -176,7 +176,7 @@ class Run:
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on
             preexec_fn=lambda: rank_wrapper.die_with_parent(signal.SIGTERM),
         )
-        self.copies = [streams.forward(self.mpiexec.stdout, 1), streams.forward(self.mpiexec.stderr, 2)]
+        self.copies = [streams.Copy(self.mpiexec.stdout, 1), streams.Copy(self.mpiexec.stderr, 2)]
 
     def interrupt(self, number: int, _: FrameType | None = None) -> None:
         """Passes a signal to rank 0. A second signal ends all ranks."""
@@ -265,12 +265,15 @@ def start(
         run = Run([*launcher.command(ranks, hosts, extra), *wrapped], Folder(Path(name), ranks), launcher.kind)
         try:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                before[number] = signal.signal(number, run.interrupt)
-            return run.wait()
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                    before[number] = signal.signal(number, run.interrupt)
+            ending = run.wait()
         finally:
             run.end(patient=run.folder.result() is not None)
             for number, handler in before.items():
                 signal.signal(number, handler)
+    lost = next((copy.error for copy in run.copies if copy.error), None)
+    return ending if ending.code or lost is None else Ending(UNWRITTEN, f"output of the ranks was lost ({lost})")
 
 
 def launch(args: argparse.Namespace) -> int:

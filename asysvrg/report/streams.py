@@ -86,19 +86,28 @@ def occupy() -> None:
     os.close(number)
 
 
-def forward(source: BinaryIO, to: int) -> threading.Thread:
-    """A thread that copies what another process prints to a file descriptor, and reads on if that takes no more."""
+class Copy(threading.Thread):
+    """Copies what another process prints to a file descriptor, and reads on if that takes no more.
 
-    def copy() -> None:
-        open_end = True
-        with source:
-            while part := os.read(source.fileno(), 65536):
-                while part and open_end:
+    Attributes
+    ----------
+    error : OSError or None
+        Why it took no more; a reader that has gone away is no error.
+    """
+
+    def __init__(self, source: BinaryIO, to: int):
+        super().__init__(daemon=True)
+        self._source, self._to = source, to
+        self.error: OSError | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Until the other process ends, or closes its end."""
+        takes = True
+        with self._source:
+            while part := os.read(self._source.fileno(), 65536):
+                while part and takes:
                     try:
-                        part = part[os.write(to, part) :]
-                    except OSError:
-                        open_end = False
-
-    thread = threading.Thread(target=copy, daemon=True)
-    thread.start()
-    return thread
+                        part = part[os.write(self._to, part) :]
+                    except OSError as error:
+                        takes, self.error = False, None if isinstance(error, BrokenPipeError) else error

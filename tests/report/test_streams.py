@@ -1,5 +1,6 @@
 """No stream can end a training: closed, full, broken, missing, bare, or without the letters."""
 
+import errno
 import io
 import os
 import sys
@@ -168,10 +169,21 @@ def test_forwarded_output_is_read_to_its_end():
     source, into = os.pipe()
     read, write = os.pipe()
     os.close(read)
-    thread = streams.forward(os.fdopen(source, "rb"), write)
+    thread = streams.Copy(os.fdopen(source, "rb"), write)
     for _ in range(4):  # more than a pipe holds
         os.write(into, b"x" * 65536)
     os.close(into)
     thread.join(10)
     assert not thread.is_alive()
+    assert thread.error is None  # a reader that has gone away
     os.close(write)
+
+
+def test_forwarded_output_that_is_lost_is_known():
+    source, into = os.pipe()
+    with open("/dev/full", "wb") as full:
+        thread = streams.Copy(os.fdopen(source, "rb"), full.fileno())
+        os.write(into, b"x")
+        os.close(into)
+        thread.join(10)
+    assert thread.error.errno == errno.ENOSPC
