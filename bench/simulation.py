@@ -1,6 +1,6 @@
 """The tables of docs/simulator.md: simulated beside real runs, speedup up to 1,000 workers, policies, costs of records.
 
-Run: python bench/simulation.py [real|speedup|policies|record ...]. Ranks need mpiexec beside the interpreter.
+Run: python bench/simulation.py [real|speedup|policies|record|delays ...]. Ranks need mpiexec beside the interpreter.
 """
 
 import json
@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+from sklearn import datasets
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, data, simulate
@@ -152,7 +153,22 @@ def record():
             )
 
 
-PARTS = {"real": real, "speedup": speedup, "policies": policies, "record": record}
+def delays(workers=8):
+    """Delays of 8 virtual workers by the distribution of their times, less those of the start, 0 to 7."""
+    X, y = datasets.load_digits(return_X_y=True)
+    print("| times of an iteration | mean | most frequent | range after the start |")
+    print("|---|---|---|---|")
+    for times in ("constant:1", "lognormal:1:0.15", "lognormal:1:0.2", "lognormal:1:0.3", "exponential:1"):
+        fitted = AsySVRGClassifier((), solver="svrg", batch_size=5, inner_steps=700, max_iter=1, random_state=0)
+        simulate(fitted, X, y, workers=workers, architecture="distributed", compute=times, message=0.0, server=0.0)
+        counts = np.array(fitted.history_["delay_histogram"])
+        mean = np.arange(len(counts)) @ counts / counts.sum()
+        counts[:workers] -= 1
+        (seen,) = np.nonzero(counts > 0)
+        print(f"| {times} | {mean:.2f} | {counts.argmax()} | {seen[0]} to {seen[-1]} |")
+
+
+PARTS = {"real": real, "speedup": speedup, "policies": policies, "record": record, "delays": delays}
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
