@@ -164,6 +164,12 @@ class Parameters:
         "If x has had more updates since a thread read it, the update is computed again before it is applied.",
         unset="no bound",
     )
+    delay_adaptive: bool = parameter(
+        False,
+        kinds.flag(),
+        "Shorten late steps: of K workers, an update of delay tau takes K / (tau + 1) of its step, at most all of it",
+        "Wu et al., ICML 2022 (docs/simulator.md). It pays where some threads or ranks are much slower than others.",
+    )
     cache_size: float = parameter(
         1024,
         kinds.number(0, finite=False),
@@ -371,9 +377,10 @@ def _check_ranks(values: dict[str, Any], given: Any) -> None:
         )
     if values["sampling"] == "importance":
         raise ValueError("sampling='importance' is for threads; backend='mpi' takes 'replacement' or 'shuffle'")
-    servers, bound = values["backend"].servers, values["max_delay"]
-    if servers > 1 and bound is not None:
-        raise ValueError(f"max_delay={bound} is kept by one server, which sees all of an update; got servers={servers}")
+    servers = values["backend"].servers
+    for name, none in (("max_delay", None), ("delay_adaptive", False)):
+        if servers > 1 and values[name] != none:
+            raise ValueError(f"{name}={values[name]} needs one server, which sees all of an update; got {servers=}")
 
 
 def _check_threads(values: dict[str, Any], given: Any) -> None:
@@ -383,6 +390,8 @@ def _check_threads(values: dict[str, Any], given: Any) -> None:
         raise ValueError(
             f"execution='lockstep' is for updates of all coordinates; got coordinates={given.coordinates!r}"
         )
+    if execution == "lockstep" and values["delay_adaptive"]:
+        raise ValueError("delay_adaptive=True is for execution='shared': no update is late in lockstep")
     if execution == "lockstep" and update in ("atomic", "striped"):
         raise ValueError(f"update={update!r} is for execution='shared'; execution='lockstep' has one writer, 'plain'")
     if update == "striped" and coordinates and not in_lines:

@@ -181,6 +181,8 @@ def make_plan(
         choices |= store._asdict()
         choices |= _threads(settings, network, subset, batch_size, density)
         choices["lazy_rows"] = lazy_rows(subset, batch_size, density)
+        if settings.delay_adaptive:
+            choices["lazy_rows"] = False, "rates depend on delays"
         if DIRECTIONS[settings.solver].recursive:
             choices |= _one_by_one(settings)
     else:
@@ -262,6 +264,8 @@ def _execution(settings: Settings, subset: int) -> Choice:
         return "shared", f"update={settings.update!r}"
     if settings.max_delay is not None:
         return "shared", f"max_delay={settings.max_delay}"
+    if settings.delay_adaptive:
+        return "shared", "delay_adaptive=True"
     return "serial", "the same bits whatever n_jobs is"
 
 
@@ -278,6 +282,7 @@ def _recursive(settings: Settings, network: Network) -> Settings:
         ("execution", settings.execution != "shared", "'auto' or 'lockstep'"),
         ("update", settings.update in ("auto", "plain"), "'auto' or 'plain'"),
         ("deflation", not settings.deflation, "None or 0"),
+        ("delay_adaptive", not settings.delay_adaptive, "False"),
         ("track_gradient_norm", settings.track_gradient_norm is None, "None"),
     ):
         if not is_possible:

@@ -199,13 +199,15 @@ def train(
             execution=plan.execution,
             update=plan.update,
             max_delay=settings.max_delay,
+            adaptive=settings.delay_adaptive,
             track_gradient_norm=settings.track_gradient_norm,
             lazy_rows=plan.lazy_rows,
             parts=plan.parts,
             record=None if recorder is None else recorder.threads,
         )
     else:
-        execution, plan = lead(session, plan, objective, scaling, max_delay=settings.max_delay, seed=seed)
+        late = {"max_delay": settings.max_delay, "adaptive": settings.delay_adaptive}
+        execution, plan = lead(session, plan, objective, scaling, late, seed=seed)
         if recorder is not None:
             ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
             recorder.describe(source="mpi", architecture="distributed", **ranks, **about)
@@ -306,7 +308,7 @@ def _method(
     validation: Samples | None,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one before, besides data and network."""
-    given = ("alpha", "coordinates", "block")
+    given = ("alpha", "coordinates", "block", "delay_adaptive")
     chosen = ("solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation")
     chosen += ("early_stopping",)
     method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}

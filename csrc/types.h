@@ -154,6 +154,7 @@ typedef struct {
     int memory; /* enum asv_memory */
     int32_t *locks; /* ASV_STRIPED: one for each block of a subset; of all coordinates, one for each stripe, ASV_LINE
                        bytes apart */
+    int adaptive; /* whether the rate of an update of delay tau is min(1, threads / (tau + 1)) times that of eta */
 } asv_rule;
 
 /* The low-rank preconditioner I - U U' (kernels/precondition.inc). */

@@ -111,6 +111,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"),
         "coordinates": ("lines:40", "lines:40"),
         "execution": ("shared", "shared"), "update": ("atomic", "atomic"), "max_delay": (3, "3"),
+        "delay_adaptive": (True, None),
         "backend": (MPI(3, "float16", "spin", "drop"), "mpi"), "cache_size": (0.5, "0.5"),
         "tol": (0.01, "0.01"), "n_iter_no_change": (4, "4"), "early_stopping": (True, None),
         "validation_fraction": (0.2, "0.2"), "target_loss": (0.3, "0.3"), "max_time": (60.0, "60"),

@@ -59,7 +59,7 @@ def test_values_of_numpy_are_pythons(wrap):
         "sgd_epochs": 1, "deflation": 0, "coordinates": 9, "execution": "shared", "update": "atomic", "max_delay": 3,
         "cache_size": 1, "tol": 0.0, "n_iter_no_change": 2, "early_stopping": False, "validation_fraction": 0.2,
         "target_loss": 0.1, "max_time": 5, "resume": False, "label_smoothing": 0.1, "n_models": 2, "warm_start": True,
-        "n_jobs": 2, "random_state": 3, "verbose": True,
+        "delay_adaptive": True, "n_jobs": 2, "random_state": 3, "verbose": True,
     }  # fmt: skip
     plain = check(AsySVRGClassifier(**given))
     wrapped = check(AsySVRGClassifier(**{name: wrap(value) for name, value in given.items()}))
@@ -270,8 +270,14 @@ def without_ranks(monkeypatch):
 
 @pytest.mark.usefixtures("mpi", "without_ranks")
 def test_several_servers_keep_no_bound_of_delays():
-    with pytest.raises(ValueError, match=r"max_delay=3 is kept by one server, .* got servers=2"):
+    with pytest.raises(ValueError, match=r"max_delay=3 needs one server, .* got servers=2"):
         AsySVRGRegressor(max_delay=3, backend=MPI(servers=2)).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ValueError, match=r"delay_adaptive=True needs one server, .* got servers=2"):
+        AsySVRGRegressor(delay_adaptive=True, backend=MPI(servers=2)).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ValueError, match="delay_adaptive=True is for execution='shared'"):
+        AsySVRGRegressor(delay_adaptive=True, execution="lockstep").fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ValueError, match="takes delay_adaptive=False; got True"):
+        AsySVRGRegressor(delay_adaptive=True, solver="page").fit([[0.0], [1.0]], [0, 1])
 
 
 @pytest.mark.parametrize(

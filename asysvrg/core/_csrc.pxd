@@ -101,6 +101,7 @@ cdef extern from "types.h":
         int64_t block
         int memory
         int32_t *locks
+        int adaptive
 
     ctypedef struct asv_preconditioner:
         int64_t rank

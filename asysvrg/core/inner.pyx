@@ -52,6 +52,8 @@ cdef class InnerLoop:
         Coordinates drawn together, aligned to a multiple of it.
     max_delay : int or None
         Delta of Assumption 4.
+    adaptive : bool, default=False
+        Whether an update of delay tau takes threads / (tau + 1) of its step, at most all of it. Not for lazy rows.
     replacement : bool, default=True
         Whether mini-batches are drawn with replacement (Assumption 1), or go through the samples in random orders.
     rank : int, default=0
@@ -67,7 +69,7 @@ cdef class InnerLoop:
     """
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
-                 seed, threads, coordinates=0, block=1, max_delay=None, replacement=True, rank=0, lazy_rows=False,
+                 seed, threads, coordinates=0, block=1, max_delay=None, adaptive=False, replacement=True, rank=0, lazy_rows=False,
                  parts=1, records=False):
         if min(threads, batch_size, block, parts) < 1 or coordinates < 0:
             raise ValueError(f"threads, batch_size, block and parts must be positive and coordinates not negative, "
@@ -80,8 +82,9 @@ cdef class InnerLoop:
                              f"got coordinates={coordinates}, update={update!r}")
         if subset and update == "striped" and block == 1:
             raise ValueError("update='striped' has a lock for each block of coordinates; single ones take 'atomic'")
-        if lazy_rows and (subset or not samples.skips_zeros):
-            raise ValueError("lazy_rows is for updates of all coordinates, and for samples whose zeros are skipped")
+        if lazy_rows and (subset or adaptive or not samples.skips_zeros):
+            raise ValueError("lazy_rows is for updates of all coordinates, for rates that do not depend on delays, and "
+                             "for samples whose zeros are skipped")
         if samples.y is None or samples.data.p != network.widths[0]:
             raise ValueError("the inner loop needs samples with targets, as wide as the network's input")
         self.network, self.samples = network, samples
@@ -98,7 +101,7 @@ cdef class InnerLoop:
         together = execution == "lockstep"
         inner.execution, inner.threads = EXECUTIONS[execution], threads
         inner.lockstep.parts = parts if together else 1
-        inner.max_delay = -1 if max_delay is None else max_delay
+        inner.max_delay, inner.rule.adaptive = -1 if max_delay is None else max_delay, adaptive
         inner.preconditioner.rank, inner.control = rank, &self.control
         if records:
             self._make_record(1)

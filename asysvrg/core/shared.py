@@ -37,7 +37,8 @@ class SharedExecution:
     record : callable, optional
         Called after each epoch with its number, and with `turns`, delays and `stripes` of the `InnerLoop`.
     **options
-        Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, lazy_rows, parts.
+        Further arguments of `InnerLoop`: coordinates, block, execution, update, max_delay, adaptive, lazy_rows,
+        parts.
     """
 
     loop = InnerLoop

@@ -26,9 +26,18 @@ class DistributedExecution:
     the number of samples that the mini-batches of an epoch draw.
     """
 
-    def __init__(self, session: Coordinator, objective: Objective, *, draws: int, max_delay: int | None, seed: int):
+    def __init__(
+        self,
+        session: Coordinator,
+        objective: Objective,
+        *,
+        draws: int,
+        seed: int,
+        max_delay: int | None = None,
+        adaptive: bool = False,
+    ):
         self.session, self.objective, self.draws, self.seed = session, objective, draws, seed
-        self.max_delay, self.codec = max_delay, session.codecs(objective.network.dtype)[0]
+        self.max_delay, self.adaptive, self.codec = max_delay, adaptive, session.codecs(objective.network.dtype)[0]
         self.record: Callable[[int, list[dict[str, Any]]], None] | None = None  # as for `SharedExecution`
         self.began = time.perf_counter()
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
@@ -70,6 +79,7 @@ class DistributedExecution:
             shards=session.shards,
             start=float(np.random.default_rng([self.seed, epoch.number]).random()),
             max_delay=self.max_delay,
+            adaptive=self.adaptive,
             late=session.options.late,
         )
         task.shard.log = None if self.record is None else []

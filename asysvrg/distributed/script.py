@@ -190,16 +190,19 @@ def agreed_samples(
 
 
 def lead(
-    session: Any, plan: Plan, objective: Objective, scaling: Scaling, *, max_delay: int | None, seed: int
+    session: Any, plan: Plan, objective: Objective, scaling: Scaling, late: dict[str, Any], *, seed: int
 ) -> tuple[DistributedExecution, Plan]:
-    """Rank 0: says what the other ranks must know. Returns the execution that has them work, and the whole plan."""
+    """Rank 0: says what the other ranks must know. Returns the execution that has them work, and the whole plan.
+
+    `late` has what becomes of late updates: max_delay and adaptive of `DistributedExecution`.
+    """
     session.exchange(
         Stage.PLAN, {"batch_size": plan.batch_size, "sampling": plan.sampling, "seed": seed} | scaling.as_dict()
     )
     stored = session.exchange(Stage.WORKERS, {}, _true_of_all)
     session.begin_epochs()
     draws = plan.inner_steps * plan.batch_size
-    execution = DistributedExecution(session, objective, draws=draws, max_delay=max_delay, seed=seed)
+    execution = DistributedExecution(session, objective, draws=draws, seed=seed, **late)
     stored["snapshot_cache"] &= all(execution.cache_pays(group) for group in session.groups)
     return execution, plan.with_storage(**stored)
 

@@ -41,7 +41,8 @@ class ParameterShard:
     """One server's shard of x in an epoch, updated in place by x <- x - eta v, Eq. (15), once for each iteration.
 
     `rates` has eta of the first update, the second, and so on. `applied` is the number of updates so far, which is the
-    version of x. `delays` has the delay of each update, in the order in which they were applied.
+    version of x. `delays` has the delay of each update, in the order in which they were applied. An update of a delay
+    above `on_time` takes (on_time + 1) / (delay + 1) of its step (Wu et al., ICML 2022).
     """
 
     def __init__(self, x: np.ndarray, snapshot: np.ndarray, *, epoch: int, rates: np.ndarray, codec: Codec):
@@ -51,8 +52,9 @@ class ParameterShard:
         self.has = bytearray(self.steps)  # by iteration: whether it was applied
         self.log: list[tuple[int, int, int, float]] | None = None  # iteration, worker, version, time of each update
         axpy, minus = get_blas_funcs("axpy", (x,)), (-rates).tolist()
+        self.on_time = math.inf
         # Keyword arguments would double the time of the call.
-        self.subtract = lambda v: axpy(v, x, x.size, minus[self.applied])
+        self.subtract = lambda v, share=1.0: axpy(v, x, x.size, minus[self.applied] * share)
 
     @property
     def complete(self) -> bool:
@@ -66,9 +68,13 @@ class ParameterShard:
         """Applies a direction that was computed at a version of x; returns False if it was applied before."""
         if self.has[iteration]:
             return False
-        self.subtract(v)
         applied = self.applied
-        self.has[iteration], self.delays[applied], self.applied = True, applied - version, applied + 1
+        delay = applied - version
+        if delay <= self.on_time:
+            self.subtract(v)
+        else:
+            self.subtract(v, (self.on_time + 1) / (delay + 1))
+        self.has[iteration], self.delays[applied], self.applied = True, delay, applied + 1
         if self.log is not None:
             self.log.append((iteration, worker, version, time.perf_counter()))
         return True
@@ -125,6 +131,8 @@ class Updates(Task):
         The coordinates of each server.
     start : float
         In [0, 1), for `scheduled_groups`.
+    adaptive : bool
+        Whether an update of a delay of more than K - 1, with K workers, takes K / (delay + 1) of its step.
     max_delay, late : int or None, {"wait", "drop"}
         The largest delay of an update. To keep it, newer directions wait for older ones; or directions that are too
         late are computed again.
@@ -144,6 +152,7 @@ class Updates(Task):
         shards: Sequence[slice] = (slice(None),),
         start: float = 0.0,
         max_delay: int | None = None,
+        adaptive: bool = False,
         late: str = "wait",
     ):
         self.server, self.snapshot, self.mu, self.sweep, self.codec = server, snapshot, mu, sweep, codec
@@ -151,6 +160,8 @@ class Updates(Task):
         self.shard = ParameterShard(
             x[shards[0]], snapshot[shards[0]], epoch=epoch.number, rates=epoch.rates, codec=codec
         )
+        if adaptive:
+            self.shard.on_time = len(server.workers) - 1
         self.others = OtherShards(self.shard, x, dict(enumerate(shards[1:], 1)))
         self.max_delay = max_delay if late == "drop" else None
         self.bound = max_delay if late == "wait" else None

@@ -65,11 +65,15 @@ class Simulation:
         about |= {name: {str(k): each for k, each in getattr(self.crew, name).items()} for name in ("late", "lost")}
         return about | {"costs": _plain(self.calibrated), "replayed": self.schedule is not None}
 
-    def execution(self, objective: Objective, *, batch_size: int, seed: int, max_delay: int | None, **options: Any):
+    def execution(
+        self, objective: Objective, *, batch_size: int, seed: int, max_delay: int | None, adaptive: bool, **options: Any
+    ):
         """What `training.train` calls in the place of `SharedExecution`."""
         bound, policy = max_delay if self.max_delay is None else self.max_delay, self.policy
         if policy == "none" and bound is not None:  # as threads and ranks do
             policy = "drop" if self.architecture == "shared" else self.late_at_server
+        if policy == "none" and adaptive:
+            policy = "adaptive"
         if policy in ("wait", "drop") and bound is None:
             raise ValueError(f"policy={policy!r} needs max_delay, the largest delay of an update")
         run = {"architecture": self.architecture, "samples": objective.n, "parameters": objective.d}

@@ -27,18 +27,19 @@ def test_concurrent_atomic_adds_are_all_there(dtype):
     assert x[0] == 16 * 10**6  # below 2^24: exact in float32, too
 
 
-def drift(dtype, threads, mode, coordinates, block, steps=3000):
+def drift(dtype, threads, mode, coordinates, block, steps=3000, **more):
     """Inner iterations whose direction is the constant mu: the inputs are zero, and so are outputs and targets."""
     network = Network((37, 91), "relu", "squared_error", dtype)  # odd: every second row of float32 begins within a word
     samples = Samples(np.zeros((5, 37), dtype), np.zeros((5, 91), dtype))
     loop = InnerLoop(
-        network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, seed=3, threads=threads, **mode
+        network, samples, alpha=0.0, batch_size=1, coordinates=coordinates, block=block, seed=3, threads=threads,
+        **mode, **more,
     )  # fmt: skip
     mu, x, x_snap = (aligned_zeros((network.size,), dtype) for _ in range(3))
     mu[: 37 * 91] = -(2.0 ** np.arange(-4, 4)[np.arange(37 * 91) % 8])
     delays = loop.run(x, steps, direction="svrg", eta=0.5, epoch=1, mu=mu, x_snap=x_snap)
     assert (delays >= 0).all()
-    return x, mu
+    return x, mu, delays
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
@@ -49,7 +50,7 @@ def drift(dtype, threads, mode, coordinates, block, steps=3000):
 )
 def test_no_update_is_lost(dtype, threads, mode, coordinates, block):
     steps = 3000
-    x, mu = drift(dtype, threads, MODES[mode], coordinates, block, steps)
+    x, mu, _ = drift(dtype, threads, MODES[mode], coordinates, block, steps)
     counts = np.full(len(x), steps)
     if coordinates:
         counts[:] = 0
@@ -57,6 +58,16 @@ def test_no_update_is_lost(dtype, threads, mode, coordinates, block):
             k = (draw_blocks(3, 1, t, len(x), coordinates, block)[:, None] * block + np.arange(block)).ravel()
             counts[k[k < len(x)]] += 1
     np.testing.assert_array_equal(x, -0.5 * mu * counts)  # powers of two: exact
+
+
+@pytest.mark.parametrize("threads", [1, 4, 16])
+@pytest.mark.parametrize("mode", ["atomic", "striped"])
+def test_late_steps_are_shorter(threads, mode):
+    """A step of delay tau is min(1, threads / (tau + 1)) of its rate; every update counts once with its own delay."""
+    x, mu, delays = drift(np.float64, threads, MODES[mode], 0, 1, adaptive=True)
+    shares = np.minimum(1, threads / (delays + 1.0))
+    np.testing.assert_allclose(x, -0.5 * mu * shares.sum(), rtol=1e-12)
+    assert threads == 1 or delays.max() > 0
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])

@@ -140,3 +140,16 @@ def test_scheduled_groups():
     first = [scheduled_groups(s, shares, 1)[0] for s in (np.arange(3000) + 0.5) / 3000]
     np.testing.assert_allclose(np.bincount(first) / 3000, shares / 15, atol=1e-3)
     assert (scheduled_groups(0.999999, [1.0], 50) == 0).all()
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_late_steps_are_shorter(adaptive):
+    """With 3 workers an update of delay tau takes 3 / (tau + 1) of its step, at most all of it."""
+    network, groups = accountants(3, 8)
+    x = np.zeros(8)
+    task = updates(network, groups, x, 8, adaptive=adaptive)
+    for iteration, delay in enumerate([0, 1, 2, 3, 4, 1, 6, 7]):
+        task.shard.apply(np.eye(8)[iteration] * -1.0, iteration, iteration - delay)
+    shares = [1, 1, 1, 3 / 4, 3 / 5, 1, 3 / 7, 3 / 8] if adaptive else np.ones(8)
+    np.testing.assert_allclose(x, task.shard.rates * shares)
+    assert task.delays.tolist() == [0, 1, 2, 3, 4, 1, 6, 7]

@@ -363,3 +363,13 @@ def test_checkpoints_resume_bit_by_bit(tmp_path):
     assert resumed.history_["epochs"][-1]["seconds"] == whole.history_["epochs"][-1]["seconds"]
     with pytest.raises(ValueError, match="simulation"):
         simulate(model(max_iter=4, resume=True, **given), X, Y, workers=3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_estimator_that_adapts_to_delays_does_so_in_virtual_time(architecture):
+    by_policy = simulate(model(solver="sgd"), X, Y, architecture=architecture, policy="adaptive", **BUSY)
+    by_estimator = simulate(model(solver="sgd", delay_adaptive=True), X, Y, architecture=architecture, **BUSY)
+    np.testing.assert_array_equal(vector(by_estimator), vector(by_policy))
+    assert not np.array_equal(
+        vector(by_policy), vector(simulate(model(solver="sgd"), X, Y, architecture=architecture, **BUSY))
+    )
