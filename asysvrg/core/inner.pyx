@@ -69,8 +69,8 @@ cdef class InnerLoop:
     """
 
     def __init__(self, Network network not None, Samples samples not None, *, alpha, batch_size, execution, update,
-                 seed, threads, coordinates=0, block=1, max_delay=None, adaptive=False, replacement=True, rank=0, lazy_rows=False,
-                 parts=1, records=False):
+                 seed, threads, coordinates=0, block=1, max_delay=None, adaptive=False, replacement=True, rank=0,
+                 lazy_rows=False, parts=1, records=False):
         if min(threads, batch_size, block, parts) < 1 or coordinates < 0:
             raise ValueError(f"threads, batch_size, block and parts must be positive and coordinates not negative, "
                              f"got {threads}, {batch_size}, {block}, {parts}, {coordinates}")
