@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.base import clone
 
 from asysvrg import parameters
@@ -38,7 +40,8 @@ FIXED: dict[str, Any] = {
 }
 GAIN = 1.1  # a larger number of threads pays if it is so many times as fast
 PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
-CPUS = Path("/sys/devices/system/cpu")
+CPUS, STAT = Path("/sys/devices/system/cpu"), Path("/proc/stat")
+BUSY = 0.1  # of a core that other programs have meanwhile: then the table says so
 
 
 class _Runner:
@@ -74,7 +77,12 @@ class _Runner:
         """`history_` of a fit by k of them."""
         model = clone(self.ready).set_params(**given)
         if self.by == "threads":
-            return model.set_params(n_jobs=k).fit(self.X, self.y).history_
+            history = model.set_params(n_jobs=k).fit(self.X, self.y).history_
+            config = history["config"]
+            if config["threads"] < k:
+                why = config["plan"]["threads"]
+                raise ValueError(f"{k} threads were asked for, and {config['threads']} ran: {why}")
+            return history
         if not self.simulated:
             return job.history_by_ranks(model, self.X, self.y, k, servers=self.servers)
         if not hasattr(self, "costs"):
@@ -82,11 +90,9 @@ class _Runner:
         return simulate(model, self.X, self.y, workers=k, architecture="distributed", costs=self.costs).history_
 
     def complete(self, k: int) -> dict[str, Any]:
-        """`history` of a fit that made all its updates by all its threads."""
+        """`history` of a fit that made all its updates."""
         history = self.history(k)
-        config, last = history["config"], history["epochs"][-1]
-        if config["threads"] < k and self.by == "threads":
-            raise ValueError(f"{k} threads were asked for, and {config['threads']} ran: {config['plan']['threads']}")
+        last = history["epochs"][-1]
         if last["epoch"] < self.ready.max_iter:
             raise ValueError(f"{k} {self.name} stopped after {last['epoch']} of {self.ready.max_iter} epochs")
         return history
@@ -132,12 +138,14 @@ def study(
         runner.history(counts[-1], max_iter=1, inner_steps=1)  # libraries are loaded, threads are started
     histories: dict[int, list[dict[str, Any]]] = {k: [] for k in counts}
     repeats = 1 if runner.simulated else repeats
+    before = _others()
     for repeat in range(repeats):
         for k in counts if repeat % 2 == 0 else counts[::-1]:
             histories[k].append(runner.complete(k))
             if say is not None:
                 seconds = histories[k][-1]["epochs"][-1]["seconds"]
                 say(f"repeat {repeat + 1}/{repeats}, {k} {runner.name}: {seconds:.3f} s")
+    about["cores_of_others"] = None if before is None else max(0.0, float(np.divide(*np.subtract(_others(), before))))
     first = histories[1][0]
     last, most = first["epochs"][-1], histories[counts[-1]][0]["config"]
     updates = last["epoch"] * most["inner_steps"]
@@ -214,6 +222,16 @@ def topology() -> dict[str, Any]:
     }
 
 
+def _others() -> tuple[float, float] | None:
+    """Seconds that other programs have had of the processors so far, and the time; None where the system is mute."""
+    try:
+        used = [int(k) for k in STAT.read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return None
+    idle = used[3] + used[4]
+    return (sum(used) - idle) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4]), time.monotonic()
+
+
 def _place(number: int) -> dict[str, int | str]:
     """Socket, core and the core's other hardware threads; empty where the system does not say."""
     try:
@@ -252,6 +270,8 @@ def _lines(found: Mapping[str, Any], name: str) -> Iterator[str]:
             f"{row['count']:>8} {row['seconds']:>9.3f} {span} {row['speedup']:>8.2f} {row['efficiency']:>8.0%} "
             f"{row['updates_per_second']:>10.0f} {row['loss']:>9.5f}{beyond}"
         )
+    if (place["cores_of_others"] or 0) > BUSY and not found["simulated"]:
+        yield f"other programs used {place['cores_of_others']:.1f} core(s) meanwhile: repeat this when they are done"
     yield f"knee: {found['knee']} {_who(found)[:-1]}(s): the last number that is a tenth faster than all smaller ones"
 
 

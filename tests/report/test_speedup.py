@@ -44,6 +44,18 @@ def test_threads(tmp_path, capsys):
     assert turns == [[f"repeat {r}/2", f"{k} thread(s)"] for r, k in ((1, 1), (1, 2), (2, 2), (2, 1))]
 
 
+def test_other_programs_are_seen(monkeypatch, tmp_path):
+    """Of /proc/stat, all but idle and iowait, less what this process used."""
+    path = tmp_path / "stat"
+    monkeypatch.setattr(speedup, "STAT", path)
+    monkeypatch.setattr(speedup.os, "times", lambda: (0.25, 0.25, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(speedup.os, "sysconf", lambda name: 100)
+    path.write_text("cpu 100 20 30 900 7 5 0 5 0 0\n")
+    assert speedup._others()[0] == pytest.approx(1.6 - 0.5)
+    path.unlink()
+    assert speedup._others() is None
+
+
 def test_pinning_is_recorded(monkeypatch):
     monkeypatch.setenv("OMP_PROC_BIND", "close")
     monkeypatch.delenv("OMP_PLACES", raising=False)
