@@ -19,8 +19,9 @@ def test_speedup(benchmark, mnist, coordinates):
     )  # fmt: skip
     counts = sorted({1, 2, joblib.cpu_count()})
     found = benchmark.pedantic(lambda: speedup.study(model, X, y, counts, repeats=5), rounds=1)
-    last = found["runs"][-1]
+    last, others = found["runs"][-1], found["topology"]["cores_of_others"]
+    seconds = {str(row["count"]): row["seconds"] for row in found["runs"]}
     benchmark.extra_info.update(
         environment=ENVIRONMENT, data=data, threads=last["count"], speedup=last["speedup"], knee=found["knee"],
-        others=found["topology"]["cores_of_others"], seconds={str(row["count"]): row["seconds"] for row in found["runs"]},
+        others=others, seconds=seconds,
     )  # fmt: skip
