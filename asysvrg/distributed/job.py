@@ -14,7 +14,7 @@ import joblib
 from asysvrg.distributed import launch, mpi
 from asysvrg.store.files import write_json
 
-HISTORY = "history.json"
+HISTORY, ERROR = "history.json", "error."  # files; of an error with the rank's number
 
 
 def history_by_ranks(
@@ -24,6 +24,8 @@ def history_by_ranks(
 
     Raises
     ------
+    ValueError
+        With the error that `fit` raised in a rank.
     ChildProcessError
         With the last line that the ranks wrote, if they fail, or take longer than `seconds`.
     """
@@ -40,6 +42,8 @@ def history_by_ranks(
         except subprocess.TimeoutExpired:
             raise ChildProcessError(f"{workers + servers} ranks under mpiexec took more than {seconds:g} s") from None
         if not (folder / HISTORY).exists():
+            for error in sorted(folder.glob(f"{ERROR}*")):
+                raise ValueError(error.read_text())
             said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
             raise ChildProcessError(f"{workers + servers} ranks under mpiexec failed: {said}")
         return json.loads((folder / HISTORY).read_text())
@@ -48,8 +52,13 @@ def history_by_ranks(
 def _rank(folder: Path) -> None:
     """What each of the ranks runs."""
     estimator, X, y = joblib.load(folder / "job")
-    fitted = estimator.fit(X, y)
-    if mpi.launched()[0] == 0:
+    rank = mpi.launched()[0]
+    try:
+        fitted = estimator.fit(X, y)
+    except Exception as error:
+        (folder / f"{ERROR}{rank}").write_text(str(error))
+        raise
+    if rank == 0:
         write_json(folder / HISTORY, fitted.history_)
 
 

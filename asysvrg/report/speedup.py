@@ -133,7 +133,7 @@ def study(
     """
     about = topology()
     runner = _Runner(estimator, X, y)
-    counts = _checked(counts, repeats, runner.by)
+    counts = _checked(counts, repeats, runner.by, lockstep=runner.ready.execution == "lockstep")
     if runner.by == "threads":
         runner.history(counts[-1], max_iter=1, inner_steps=1)  # libraries are loaded, threads are started
     histories: dict[int, list[dict[str, Any]]] = {k: [] for k in counts}
@@ -148,7 +148,9 @@ def study(
     about["cores_of_others"] = None if before is None else max(0.0, float(np.divide(*np.subtract(_others(), before))))
     first = histories[1][0]
     last, most = first["epochs"][-1], histories[counts[-1]][0]["config"]
-    updates = last["epoch"] * most["inner_steps"]
+    updates, *others = {sum(each["delay_histogram"]) for found in histories.values() for each in found}
+    if others:
+        raise ValueError(f"the runs made {updates} and {others[0]} updates: their times cannot be compared")
     runs = _rows(histories, updates, about["usable"])
     return {
         "by": runner.by,
@@ -164,7 +166,7 @@ def study(
     }
 
 
-def _checked(counts: Sequence[int] | None, repeats: int, by: str) -> list[int]:
+def _checked(counts: Sequence[int] | None, repeats: int, by: str, *, lockstep: bool) -> list[int]:
     """The numbers in order, with 1."""
     if repeats < 1:
         raise ValueError(f"--repeats {repeats}: at least one is needed")
@@ -174,6 +176,10 @@ def _checked(counts: Sequence[int] | None, repeats: int, by: str) -> list[int]:
     most = max(cpu.LEAST_LIMIT, cpu.PER_CORE * cores)
     if max(counts) > most:
         raise ValueError(f"--{by} {max(counts)}: on {cores} core(s) {most} are the most")
+    if lockstep and max(counts) > cores:
+        raise ValueError(
+            f"--{by} {max(counts)} in lockstep: of {cores} core(s), more threads would wait for each other"
+        )
     cpu.count(max(counts))  # an error where this build has no threads
     return sorted({1, *counts})
 

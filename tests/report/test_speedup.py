@@ -44,6 +44,28 @@ def test_threads(tmp_path, capsys):
     assert turns == [[f"repeat {r}/2", f"{k} thread(s)"] for r, k in ((1, 1), (1, 2), (2, 2), (2, 1))]
 
 
+def test_updates_are_those_that_were_made():
+    """L-SVRG ends an epoch by chance, but with every number of threads at the same update."""
+    X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
+    model = AsySVRGClassifier((3,), solver="lsvrg", max_iter=4, inner_steps=20, execution="shared", random_state=0)
+    made = speedup.study(model, X, y, [1, 2], repeats=1)["updates"]
+    assert 0 < made != 4 * 20
+    alone = model.set_params(tol=0, early_stopping=False, n_jobs=1).fit(X, y)
+    assert made == sum(alone.history_["delay_histogram"])
+
+
+def test_runs_of_different_lengths_are_not_compared(monkeypatch):
+    X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
+    fit = AsySVRGClassifier.fit
+
+    def longer(self, X, y):
+        return fit(self.set_params(inner_steps=self.inner_steps + self.n_jobs), X, y)
+
+    monkeypatch.setattr(AsySVRGClassifier, "fit", longer)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        speedup.study(AsySVRGClassifier((3,), max_iter=1, inner_steps=20), X, y, [1, 2], repeats=1)
+
+
 def test_other_programs_are_seen(monkeypatch, tmp_path):
     """Of /proc/stat, all but idle and iowait, less what this process used."""
     path = tmp_path / "stat"
@@ -105,6 +127,12 @@ def test_knee(seconds, knee):
     assert speedup.knee(seconds) == knee
 
 
+@pytest.mark.usefixtures("mpi")
+def test_what_the_ranks_refuse_is_said_in_their_words(capsys):
+    assert run("--workers", "1", "--solver", "page", "--quiet") == 2
+    assert "solver='page'" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -119,6 +147,7 @@ def test_knee(seconds, knee):
         (["--workers", "1,99999999999"], "are the most"),
         (["--threads", "1", "--workers", "1"], "not allowed with"),
         (["--threads", "1", "--repeats", "0"], "--repeats 0"),
+        (["--threads", "1,200", "--execution", "lockstep"], "--threads 200 in lockstep: of "),
         (["--workers", "1", "--execution", "lockstep"], "--execution lockstep is for threads"),
         (["--workers", "1", "--coordinates", "5"], "backend='mpi' updates all coordinates"),
         (["--threads", "1", "--servers", "2"], "--servers 2"),
