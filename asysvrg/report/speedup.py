@@ -144,7 +144,7 @@ def study(
             histories[k].append(runner.complete(k))
             if say is not None:
                 seconds = histories[k][-1]["epochs"][-1]["seconds"]
-                say(f"repeat {repeat + 1}/{repeats}, {k} {runner.name}: {seconds:.3f} s")
+                say(f"repeat {repeat + 1}/{repeats}, {k} {runner.name}: {seconds:.4g} s")
     about["cores_of_others"] = None if before is None else max(0.0, float(np.divide(*np.subtract(_others(), before))))
     first = histories[1][0]
     last, most = first["epochs"][-1], histories[counts[-1]][0]["config"]
@@ -270,10 +270,10 @@ def _lines(found: Mapping[str, Any], name: str) -> Iterator[str]:
     titles = f"{'seconds':>9} {'from':>9} {'to':>9} {'speedup':>8} {'of ideal':>8} {'updates/s':>10} {'loss':>9}"
     yield f"{found['by']:>8} {titles}"
     for row in found["runs"]:
-        span = f"{min(row['all_seconds']):>9.3f} {max(row['all_seconds']):>9.3f}"
+        span = f"{min(row['all_seconds']):>9.4g} {max(row['all_seconds']):>9.4g}"
         beyond = "  more than cores" if row["beyond_cores"] and not found["simulated"] else ""
         yield (
-            f"{row['count']:>8} {row['seconds']:>9.3f} {span} {row['speedup']:>8.2f} {row['efficiency']:>8.0%} "
+            f"{row['count']:>8} {row['seconds']:>9.4g} {span} {row['speedup']:>8.2f} {row['efficiency']:>8.0%} "
             f"{row['updates_per_second']:>10.0f} {row['loss']:>9.5f}{beyond}"
         )
     if (place["cores_of_others"] or 0) > BUSY and not found["simulated"]:
@@ -287,7 +287,8 @@ def _who(found: Mapping[str, Any]) -> str:
 
 def _how(found: Mapping[str, Any]) -> str:
     config = found["config"]
-    return f"{_who(found)}, {config['execution']}, coordinates={config['coordinates']}, update={config['update']}"
+    execution = "" if found["simulated"] else f" {config['execution']},"
+    return f"{_who(found)},{execution} coordinates={config['coordinates']}, update={config['update']}"
 
 
 def draw(found: Mapping[str, Any], path: str | os.PathLike[str], name: str) -> None:

@@ -63,7 +63,7 @@ def test_runs_of_different_lengths_are_not_compared(monkeypatch):
 
     monkeypatch.setattr(AsySVRGClassifier, "fit", longer)
     with pytest.raises(ValueError, match="cannot be compared"):
-        speedup.study(AsySVRGClassifier((3,), max_iter=1, inner_steps=20), X, y, [1, 2], repeats=1)
+        speedup.study(AsySVRGClassifier((3,), max_iter=1, inner_steps=20, execution="shared"), X, y, [1, 2], repeats=1)
 
 
 def test_other_programs_are_seen(monkeypatch, tmp_path):
