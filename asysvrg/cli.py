@@ -28,7 +28,7 @@ from asysvrg.distributed.protocol import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.options import BAD_INPUT
 from asysvrg.plan import Plan
-from asysvrg.report import plots, streams
+from asysvrg.report import plots, speedup, streams
 from asysvrg.report.progress import table
 from asysvrg.simulation.calibrate import calibrate
 from asysvrg.simulation.events import record
@@ -125,6 +125,27 @@ def _calibrate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _speedup(args: argparse.Namespace) -> int:
+    """Compares threads or ranks, writes files, prints the table; returns the exit code."""
+    if mpi.launched()[1] > 1:
+        raise ValueError("speedup starts the ranks itself: leave mpiexec out, and give their numbers by --workers")
+    _check_outputs(args)
+    args.backend = "mpi" if args.workers else "threads"
+    model, sets = _model(args)
+    found = speedup.study(
+        model, sets.X_train, sets.y_train, args.workers or args.threads,
+        repeats=args.repeats, say=None if args.quiet else streams.err.say,
+    )  # fmt: skip
+    written, failed = _written({
+        "study": (args.output, lambda path: write_json(path, found)),
+        "plot": (args.plot, lambda path: speedup.draw(found, path, sets.name)),
+    })  # fmt: skip
+    streams.out.say("\n".join([speedup.table(found, sets.name), *written]))
+    if failed:
+        raise OSError("; ".join(failed))
+    return 0
+
+
 def _say_plan(plan: Plan) -> int:
     if mpi.launched()[0] == 0:
         streams.out.say(plan.describe())
@@ -149,7 +170,13 @@ def _write_files(args: argparse.Namespace, model: Any, title: str) -> tuple[list
         "trace": (args.trace, lambda path: write_json(path, history)),
         "plot": (args.plot, lambda path: plots.draw({title: {history["config"]["solver"]: history}}, path)),
     }
-    written, failed = [f"schedule: {args.record}"] if args.record else [], []
+    written, failed = _written(writers)
+    return [f"schedule: {args.record}"] * bool(args.record) + written, failed
+
+
+def _written(writers: dict[str, tuple[str | None, Callable[[str], Any]]]) -> tuple[list[str], list[str]]:
+    """Calls each writer that has a path. Returns a line for each file, and one for each that could not be written."""
+    written, failed = [], []
     for what, (path, write) in writers.items():
         if path:
             try:
@@ -335,5 +362,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": predict,
     "theory": theory,
     "calibrate": _calibrate,
+    "speedup": _speedup,
     "info": _info,
 }

@@ -81,11 +81,16 @@ def documented(table: type) -> str:
     return textwrap.indent("\n".join(lines), "    ")
 
 
-def add_options(group: Any, table: type) -> None:
-    """Adds the options of a table to an argparse parser or group."""
+def add_options(group: Any, table: type, *, fixed: Mapping[str, Any] = {}, defaults: Mapping[str, Any] = {}) -> None:
+    """Adds the options of a table to an argparse parser or group.
+
+    Those in `fixed` are no options, but have a value all the same. `defaults` take the place of the table's.
+    """
     for each in fields(table):
-        entry, default = each.metadata["entry"], each.default
-        if entry.option:
+        entry, default = each.metadata["entry"], defaults.get(each.name, each.default)
+        if entry.option and each.name in fixed:
+            group.set_defaults(**{each.name: fixed[each.name]})
+        elif entry.option:
             text = re.sub(r"`(\w+)`", lambda name: _option(name[1]), entry.summary[0].lower() + entry.summary[1:])
             if default is not False:
                 text += f" (default: {entry.unset or _shown(default)})".translate({ord("`"): None, ord('"'): None})

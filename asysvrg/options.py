@@ -6,7 +6,8 @@ The options of a command are made when it is parsed: their tables import scikit-
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from asysvrg._version import __version__
@@ -67,12 +68,18 @@ def parser() -> Parser:
         description="Measures what an iteration, a sweep, a message and an update cost on this machine.",
         fill=_add_calibrate,
     )
+    commands.add_parser(
+        "speedup",
+        help="how much faster several threads or ranks train",
+        description="Trains on DATA by 1, 2, 4, ... threads or ranks, with as many updates each time, and compares.",
+        fill=_add_speedup,
+    )
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
     return parser
 
 
-def _add_training(command: argparse.ArgumentParser) -> None:
-    """What to train, and how."""
+def _add_training(command: argparse.ArgumentParser, **replaced: Mapping[str, Any]) -> None:
+    """What to train, and how. `replaced` is for `kinds.add_options`."""
     from asysvrg.distributed.backend import MPI
     from asysvrg.kinds import add_options
     from asysvrg.parameters import Parameters
@@ -94,7 +101,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     task = ["classification", "regression"]
     data.add_argument("--task", choices=task, help="default: regression for fractional numbers")
     method = command.add_argument_group("method (names and defaults of AsySVRGClassifier)")
-    add_options(method, Parameters)
+    add_options(method, Parameters, **replaced)
     method.add_argument("--seed", type=_seed, default=0, metavar="N", help="start, draws and splits (default: 0)")
     add_options(command.add_argument_group("with --backend mpi (names and defaults of asysvrg.MPI)"), MPI)
 
@@ -131,6 +138,39 @@ def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
     calibrate.add_argument("--output", metavar="FILE.json", help="where to write (default: standard output)")
     calibrate.add_argument("--no-ranks", action="store_true", help="without MPI: a message costs a copy")
     calibrate.set_defaults(quiet=True)
+
+
+def _add_speedup(speedup: argparse.ArgumentParser) -> None:
+    from asysvrg.report.speedup import FIXED
+
+    _add_training(speedup, fixed=FIXED, defaults={"execution": "shared"})
+    study = speedup.add_argument_group("study")
+    counts = study.add_mutually_exclusive_group()
+    counts.add_argument(
+        "--threads", type=_counts, metavar="K,K,...", help="1 is always among them (default: 1,2,4,... up to the cores)"
+    )
+    counts.add_argument(
+        "--workers",
+        type=_counts,
+        metavar="K,K,...",
+        help="by MPI ranks, beside the server; simulated without an mpiexec",
+    )
+    study.add_argument("--repeats", type=int, default=3, metavar="N", help="in turns; medians count (default: 3)")
+    study.add_argument("--output", metavar="FILE.json", help="write all times, the processor, its cores and its load")
+    study.add_argument("--plot", metavar="FILE.png", help="draw the speedup and the ideal line")
+    study.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _counts(text: str) -> list[int]:
+    """Numbers of threads or ranks, in order."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers from 1 on, as 1,2,4")
+    counts = sorted(map(int, words))
+    twice = [str(a) for a, b in pairwise(counts) if a == b]
+    if twice:
+        raise argparse.ArgumentTypeError(f"{text!r} has {twice[0]} more than once")
+    return counts
 
 
 def simulation(args: argparse.Namespace) -> dict[str, Any] | None:

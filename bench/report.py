@@ -203,7 +203,7 @@ def tables(peers: dict[str, Any], threads: dict[str, Any], linear: dict[str, Any
         yield worth(what["table"])
         yield boosted(what["table"])
     if peers and (PAGE.parent / "peers.png").exists():
-        yield "\n![objective against seconds](peers.png)"
+        yield "\n![seconds to an objective: the best of ours and of each peer](peers.png)"
     if threads:
         yield "\n## Threads: time to the same objective\n"
         yield "| problem | coordinates | threads | seconds | times as fast | us an update | largest delay |"

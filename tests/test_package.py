@@ -39,11 +39,11 @@ LAYERS = [
     {"core.gauge", "core.steps", "simulation.events", "store.checkpoint", "store.model", "config", "parameters"}
     | {"theory.measured", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
-    {"core.shared", "distributed.session", "method", "theory.__init__", "data.__init__"}
+    {"core.shared", "distributed.job", "distributed.session", "method", "theory.__init__", "data.__init__"}
     | {"simulation.engine", "simulation.states"},
     {"plan", "simulation.execution"},
     {"distributed.execution", "distributed.sharding", "prediction", "simulation.calibrate", "simulation.run"},
-    {"distributed.script"},
+    {"distributed.script", "report.speedup"},
     {"training", "ensemble"},
     {"base"},
     {"estimators"},

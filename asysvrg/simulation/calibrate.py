@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 from sklearn.base import clone
 
-from asysvrg.distributed import launch, mpi
+from asysvrg.distributed import job
 from asysvrg.simulation.costs import SHARE
 
 REPEATS = 5  # epochs, of which the fastest counts: neighbours only make one slower
@@ -54,11 +49,15 @@ def calibrate(estimator: Any, X: Any, y: Any, *, ranks: bool | None = None) -> d
 
 
 def _fit(estimator: Any, X: Any, y: Any, **parameters: Any) -> Any:
+    return _ready(estimator, **parameters).fit(X, y)
+
+
+def _ready(estimator: Any, **parameters: Any) -> Any:
     given = {"tol": 0.0, "early_stopping": False, "target_loss": None, "checkpoint_dir": None, "max_time": None}
     given |= {"resume": False, "verbose": False, "random_state": 0, "sgd_epochs": 0, "n_models": 1}
     if estimator.solver is None:
         given["solver"] = "svrg"
-    return clone(estimator).set_params(**given | parameters).fit(X, y)
+    return clone(estimator).set_params(**given | parameters)
 
 
 def _iteration(estimator: Any, X: Any, y: Any, threads: int) -> tuple[float, float]:
@@ -100,27 +99,6 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 def _round(estimator: Any, X: Any, y: Any, workers: int) -> float:
     """Seconds from one update to the next, of a server and workers under mpiexec."""
-    with tempfile.TemporaryDirectory() as folder:
-        job = Path(folder) / "job"
-        joblib.dump((estimator, X, y), job)
-        command = launch.find().command(workers + 1, None, [])
-        command += [sys.executable, "-m", "asysvrg.simulation.calibrate", str(job)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False,
-            env=launch.environment(Path(folder)) | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{workers + 1} ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
-    return 1 / json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _rank(job: str) -> None:
-    """What each of the ranks runs; rank 0 prints updates a second."""
-    estimator, X, y = joblib.load(job)
-    fitted = _fit(estimator, X, y, backend="mpi", inner_steps=STEPS, max_iter=REPEATS, deflation=0)
-    if mpi.launched()[0] == 0:
-        print(json.dumps(max(row.get("updates_per_second", 0.0) for row in fitted.history_["epochs"])))
-
-
-if __name__ == "__main__":
-    _rank(sys.argv[1])
+    ready = _ready(estimator, backend="mpi", inner_steps=STEPS, max_iter=REPEATS, deflation=0)
+    rows = job.history_by_ranks(ready, X, y, workers, seconds=PATIENCE)["epochs"]
+    return 1 / max(row.get("updates_per_second", 0.0) for row in rows)

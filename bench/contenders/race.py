@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from report import BOOSTED
+
 from asysvrg.core.trace import environment
 from asysvrg.store.files import write_json
 from contenders.grid import BEST
@@ -142,32 +144,46 @@ def race(cores: list[int], only: str, rounds: int) -> None:
     draw(content)
 
 
-def draw(content: dict[str, Any]) -> None:
-    """Objective against seconds, the round in the middle, one panel for each number of cores."""
-    import matplotlib
+# The lines of the picture, each for the best of those whose names start so. Colours differ in lightness, too.
+LINES: dict[str, dict[str, Any]] = {
+    "ours s": {"color": "black", "linestyle": "-", "marker": "o", "linewidth": 2.5},
+    "ours, defaults": {"color": "#3b1f8c", "linestyle": "--", "marker": "s", "linewidth": 2.5},
+    "jax": {"color": "#b5308a", "linestyle": "-.", "marker": "^"},
+    "torch": {"color": "#e8603c", "linestyle": ":", "marker": "D"},
+    "scikit-learn": {"color": "#6fae7b", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
+    "L-BFGS": {"color": "#c8a415", "linestyle": (0, (8, 3)), "marker": "x"},
+}
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(content["cores"]), figsize=(8 * len(content["cores"]), 4.5), squeeze=False)
-    everybody = sorted({name for what in content["cores"].values() for name in what["table"]})
-    for axis, (cores, what) in zip(axes[0], content["cores"].items(), strict=True):
-        names = sorted(what["table"], key=lambda name: what["table"][name]["seconds"][str(TARGETS[1])] or 1e9)
-        for name in names:
-            entries = [e for e in what["runs"][name] if TARGETS[1] in e["targets"]]
-            if not entries:
-                continue
-            entries.sort(key=lambda e: reached(e["rows"], TARGETS[1]) or 1e9)
-            rows = [row for row in entries[len(entries) // 2]["rows"] if row["seconds"] > 0]  # as the axis has it
-            style = {
-                "color": pyplot.cm.tab20(everybody.index(name) % 20),
-                "linewidth": 2 if name.startswith("ours") else 1,
-            }
-            axis.plot([r["seconds"] for r in rows], [r["loss"] for r in rows], label=name, **style)
-        for target in TARGETS:
-            axis.axhline(target, color="grey", linewidth=0.5, linestyle=":")
-        axis.set(xscale="log", xlim=(0.02, None), ylim=(0.112, 0.3), title=f"{cores} core(s)", xlabel="seconds")
-        axis.set_ylabel("objective")
-        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves
-    figure.tight_layout()
-    figure.savefig(RESULTS / "peers.png", dpi=80)
+def best_of_each(table: dict[str, Any]) -> dict[str, str]:
+    """The name of the best contender for each of `LINES`: the first at the second target, or else at an easier one."""
+
+    def seconds(name: str) -> list[float]:
+        given = [table[name]["seconds"].get(str(target)) for target in (TARGETS[1], TARGETS[0])]
+        return [float("inf") if value is None else value for value in given]
+
+    found = {}
+    for line in LINES:
+        able = [name for name in table if name.startswith(line) and name != BOOSTED]
+        if able:
+            found[line] = min(able, key=seconds)
+    return found
+
+
+def draw(content: dict[str, Any], path: Path = RESULTS / "peers.png") -> None:
+    """Median seconds to each objective, one panel for each number of cores; of ours and of each peer the best."""
+    from matplotlib.figure import Figure
+
+    panels = content["cores"]
+    figure = Figure(figsize=(6.5 * len(panels), 5.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+    for axis, (cores, what) in zip(axes[0], panels.items(), strict=True):
+        for line, name in best_of_each(what["table"]).items():
+            seconds = what["table"][name]["seconds"]
+            reached = [(str(t), seconds[str(t)]) for t in TARGETS if seconds.get(str(t)) is not None]
+            axis.plot(*zip(*reached, strict=True), label=name, markersize=7, **LINES[line])
+        axis.set(yscale="log", title=f"{cores} core(s)", xlabel="objective to reach (mean loss and l2 term)")
+        axis.grid(alpha=0.3)
+        axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)  # below the lines
+    axes[0][0].set_ylabel("seconds, median over rounds (logarithmic)")
+    figure.savefig(path, dpi=100)
