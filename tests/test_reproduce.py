@@ -1,0 +1,193 @@
+"""`asysvrg reproduce`: the paper's experiments, here on digits and with few and short runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from asysvrg.__main__ import main
+from asysvrg.reproduce import command, measures, methods, runs, settings, tuning, verdict
+
+DIGITS = settings.Problem(
+    "digits",
+    "digits",
+    {"train_size": 300, "test_size": 100},
+    settings.PLAIN | {"hidden_layer_sizes": [8], "alpha": 1e-3, "inner_steps": 30, "coordinates": 100},
+    sgd_epochs=2,
+)
+TINY = settings.Effort((0.1, 1.0), (0.0, 0.5), (1,), seeds=2, epochs=5, short=2, threads=(1, 2), workers=(1, 2))
+PROBLEMS = dict.fromkeys(command.TITLES, DIGITS)
+
+
+def reproduce(out, figures=("fig1",), **options):
+    return command.reproduce(figures, out, effort=TINY, problems=PROBLEMS, **options)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    out = tmp_path_factory.mktemp("figures")
+    reproduce(out, tuple(command.TITLES))
+    return out
+
+
+@pytest.mark.parametrize("figure", command.TITLES)
+def test_writes_picture_json_and_verdict(done, figure):
+    assert (done / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert b"</svg>" in (done / f"{figure}.svg").read_bytes()
+    content = json.loads((done / f"{figure}.json").read_text())
+    text = (done / "verdict.md").read_text()
+    assert command.TITLES[figure] in text
+    for claim in content["claims"]:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {claim['claim']} |"))
+        assert ("| yes |" if claim["held"] else "| **no** |") in row
+        for value in claim["numbers"].values():
+            assert (value if isinstance(value, str) else measures.finite(value)) in row or value is None
+
+
+@pytest.mark.parametrize("figure", command.TITLES)
+def test_claims_follow_from_the_json(done, figure):
+    content = json.loads((done / f"{figure}.json").read_text())
+    assert json.loads(json.dumps(command.CLAIMS[figure](content))) == content["claims"]
+
+
+def rows(losses):
+    return [
+        {"epoch": k, "seconds": 2.0 * k, "sample_gradients": 10 * k, "loss": loss, "train_error": loss / 10}
+        | {"test_error": loss / 5, "rolled_back": False}
+        for k, loss in enumerate(losses)
+    ]
+
+
+def compared(sgd, svrg, both, **about):
+    runs = {"SGD": [rows(sgd)], "SVRG": [rows(svrg)], "SGD_SVRG": [rows(both)]}
+    return {"runs": runs, "about": {"switch": 2, "test_comparable": False} | about}
+
+
+@pytest.mark.parametrize(
+    ("losses", "held"),
+    [
+        # As in the paper's text.
+        (([9, 5, 4, 4, 4], [9, 7, 5, 3, 2], [9, 5, 4, 2, 1]), [True, True, True, True, True, True]),
+        # SVRG never wins, and SGD_SVRG is between the two.
+        (([9, 3, 2, 1, 1], [9, 7, 5, 4, 3], [9, 3, 2, 2, 2]), [True, False, False, False, False, False]),
+        # SVRG leads from the start, and is best.
+        (([9, 8, 7, 6, 5], [9, 4, 3, 2, 1], [9, 8, 7, 4, 3]), [False, True, False, True, True, True]),
+    ],
+)
+def test_a_claim_holds_where_the_curves_say_so(losses, held):
+    found = methods.claims(compared(*losses))
+    assert [claim["held"] for claim in found] == held
+    assert found[1]["numbers"]["final SVRG"] == losses[1][-1]
+
+
+@pytest.mark.parametrize(("least", "held"), [(0.1, True), (0.01, False)])
+def test_comparable_test_errors(least, held):
+    found = methods.claims(compared([1, 0.1], [1, 0.1], [1, least], test_comparable=True))
+    assert found[4]["held"] is held
+
+
+def test_equal_evaluations_are_compared_between_rows():
+    sgd, svrg = rows([9, 5, 1]), [row | {"sample_gradients": 2 * row["sample_gradients"]} for row in rows([9, 5, 1])]
+    content = compared([9, 5, 1], [9, 5, 1], [9, 5, 1])
+    content["runs"] |= {"SGD": [sgd], "SVRG": [svrg]}
+    numbers = methods.claims(content)[-1]["numbers"]
+    assert (numbers["loss of SGD"], numbers["loss of SVRG"]) == (1.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("best", "alpha", "added", "at_edge"),
+    [
+        (0.1, 0.1, {"alpha": [], "beta": []}, False),
+        (3.0, 5.0, {"alpha": [5.0, 10.0], "beta": []}, False),  # its edge was 1
+        (4e-3, 5e-3, {"alpha": [5e-3, 1e-3], "beta": []}, False),
+        (1e9, 1e4, {"alpha": [5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10000.0], "beta": []}, True),
+    ],
+)
+def test_grid_is_widened_where_the_best_is_at_its_edge(best, alpha, added, at_edge):
+    tuned = tuning.tune(lambda a, b: rows([9, 1 + abs(np.log(a / best)) + b]), [1e-2, 0.1, 1.0], [0.0, 1.0], (1, 5))
+    assert (tuned["alpha"], tuned["beta"], tuned["added"], tuned["at_edge"]) == (alpha, 0.0, added, at_edge)
+    assert len(tuned["tried"]) == 2 * (3 + len(added["alpha"]))
+
+
+def test_grid_of_beta_is_widened_too():
+    tuned = tuning.tune(lambda a, b: rows([9, abs(a - 1) + abs(b - 1.2)]), [0.1, 1.0, 10.0], [0.9, 1.0], (1, 5))
+    assert (tuned["beta"], tuned["added"]["beta"]) == (1.2, [1.1, 1.2, 1.3])
+
+
+def test_a_rate_that_was_halved_is_not_the_best():
+    halved = [row | {"rolled_back": True} for row in rows([9, 0.5])]
+    tuned = tuning.tune(lambda a, b: halved if a == 1.0 else rows([9, 2 - a]), [0.1, 0.5, 1.0], [0.0], (1, 5))
+    assert tuned["alpha"] == 0.5
+    assert tuned["tried"][-1]["loss"] is None
+
+
+def test_resumes_after_a_kill(tmp_path, monkeypatch, done):
+    """Runs that were complete are taken; the others are made, and nothing is half written."""
+    trained = []
+
+    def train(self, stages, *rest, original=runs.Experiment._train, most=7):
+        if len(trained) == most:
+            raise KeyboardInterrupt
+        trained.append(stages)
+        return original(self, stages, *rest)
+
+    monkeypatch.setattr(runs.Experiment, "_train", train)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(tmp_path)
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 7
+    assert not (tmp_path / "verdict.md").exists()
+    next((tmp_path / "runs").glob("*.json")).write_text('{"spec"')  # as if a disk had been full
+    trained.clear()
+    monkeypatch.setattr(runs.Experiment, "_train", lambda *a: train(*a, most=1000))
+    reproduce(tmp_path, resume=True)
+    whole = len([path for path in (done / "runs").glob("*.json") if "digits" in path.name])
+    assert 0 < len(trained) == whole - 6
+    again, first = (json.loads((out / "fig1.json").read_text()) for out in (tmp_path, done))
+    assert again["tuned"] == first["tuned"]
+    trained.clear()
+    reproduce(tmp_path, resume=True)
+    assert trained == []
+    reproduce(tmp_path)  # made anew
+    assert trained != []
+
+
+def test_runs_of_other_settings_are_not_taken(tmp_path):
+    store = runs.Runs(tmp_path, resume=True)
+    assert [store.get("a", {"rate": rate}, lambda rate=rate: rate) for rate in (1, 2, 1)] == [1, 2, 1]
+    assert runs.Runs(tmp_path, resume=True).get("a", {"rate": 2}, lambda: 3) == 2
+    assert runs.Runs(tmp_path, resume=False).get("a", {"rate": 2}, lambda: 3) == 3
+
+
+def test_stages_go_on_from_each_other(tmp_path):
+    sets = command._load({"digits": DIGITS}, None)["digits"]
+    experiment = runs.Experiment(DIGITS, sets, runs.Runs(tmp_path, resume=False))
+    rates = {method: {"alpha": 0.5, "beta": 0.0} for method in methods.METHODS}
+    both, sgd = (experiment.train(method, methods.stages(method, rates, 5, 2)) for method in ("SGD_SVRG", "SGD"))
+    assert [row["epoch"] for row in both] == list(range(6))
+    assert [row["loss"] for row in both[:3]] == [row["loss"] for row in sgd[:3]]
+    assert both[3]["loss"] < both[0]["loss"]
+    assert np.all(np.diff([row["seconds"] for row in both]) > 0)
+    assert np.all(np.diff([row["sample_gradients"] for row in both]) > 0)
+
+
+@pytest.mark.parametrize("figure", [*command.TITLES, "all"])
+def test_missing_data_are_one_line(tmp_path, capsys, figure):
+    assert main(["reproduce", figure, "--data-home", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert str(tmp_path / "none") in err
+    assert "--data-home" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_verdict_names_what_was_widened(done):
+    content = json.loads((done / "fig1.json").read_text())
+    best = content["tuned"]["SGD"] | {"added": {"alpha": [5.0], "beta": []}, "at_edge": True}
+    text = verdict.text({"fig1": content | {"tuned": {"SGD": best}}})
+    assert "| alpha 5, as the best lay at its edge, and the best still lies there |" in text
+
+
+def test_quick_is_a_part_of_the_papers_grid():
+    assert set(settings.QUICK.alphas) <= set(settings.FULL.alphas)
+    assert set(settings.QUICK.betas) <= set(settings.FULL.betas)
+    assert len(settings.FULL.alphas) * len(settings.FULL.betas) == 88
