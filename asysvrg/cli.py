@@ -224,7 +224,7 @@ def _refuse_escapes(text: str) -> None:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    figures = tuple(experiments.TITLES) if args.figure == "all" else (args.figure,)
+    figures = tuple(experiments.FIGURES) if args.figure == "all" else (args.figure,)
     done = experiments.reproduce(
         figures, Path(args.out), data_home=args.data_home, quick=args.quick, resume=args.resume
     )

@@ -198,9 +198,9 @@ def _add_theory(theory: argparse.ArgumentParser) -> None:
 
 
 def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
-    from asysvrg.reproduce.command import TITLES
+    from asysvrg.reproduce.command import FIGURES
 
-    reproduce.add_argument("figure", choices=[*TITLES, "all"], help="of the paper, or all")
+    reproduce.add_argument("figure", choices=[*FIGURES, "all"], help="of the paper, or all")
     reproduce.add_argument("--data-home", **DATA_HOME)
     reproduce.add_argument("--out", default="figures", metavar="DIR", help="folder to write to (default: figures)")
     reproduce.add_argument("--quick", action="store_true", help="coarse grids, short runs, one seed: two minutes")

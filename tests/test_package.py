@@ -42,7 +42,8 @@ LAYERS = [
     {"core.shared", "distributed.session", "method", "theory.__init__", "data.__init__"}
     | {"simulation.engine", "simulation.states"},
     {"plan", "simulation.execution"},
-    {"distributed.execution", "distributed.sharding", "prediction", "simulation.calibrate", "simulation.run"},
+    {"distributed.execution", "distributed.sharding", "prediction", "simulation.calibrate", "simulation.run"}
+    | {"reproduce.ranks"},
     {"distributed.script"},
     {"training", "ensemble"},
     {"base"},
@@ -51,6 +52,7 @@ LAYERS = [
     {"reproduce.runs"},
     {"reproduce.measures", "reproduce.tuning"},
     {"reproduce.methods", "reproduce.verdict"},
+    {"reproduce.speedup"},
     {"reproduce.drawing"},
     {"reproduce.command"},
     {"options", "demo"},

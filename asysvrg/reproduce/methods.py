@@ -18,13 +18,17 @@ Claim = dict[str, Any]
 
 def stages(method: str, tuned: Mapping[str, Mapping[str, float]], epochs: int, sgd_epochs: int) -> list[dict[str, Any]]:
     """The parameters of a method's epochs, at its rates."""
+    if method == "SVRG":
+        return [svrg(tuned[method]["alpha"], epochs)]
     sgd = {"solver": "sgd", "learning_rate_init": tuned["SGD"]["alpha"], "decay": tuned["SGD"]["beta"]}
     if method == "SGD":
         return [sgd | {"max_iter": epochs}]
-    svrg = {"solver": "svrg", "learning_rate_init": tuned[method]["alpha"], "decay": 0.0}
-    if method == "SVRG":
-        return [svrg | {"max_iter": epochs}]
-    return [sgd | {"max_iter": sgd_epochs}, svrg | {"max_iter": epochs - sgd_epochs}]
+    return [sgd | {"max_iter": sgd_epochs}, svrg(tuned[method]["alpha"], epochs - sgd_epochs)]
+
+
+def svrg(rate: float, epochs: int) -> dict[str, Any]:
+    """The parameters of epochs of SVRG."""
+    return {"solver": "svrg", "learning_rate_init": rate, "decay": 0.0, "max_iter": epochs}
 
 
 def tuned_rates(experiment: Experiment, effort: Effort, methods: tuple[str, ...] = METHODS) -> dict[str, Any]:

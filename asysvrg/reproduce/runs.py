@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from asysvrg._version import __version__
 from asysvrg.core.trace import joined
 from asysvrg.data.datasets import Dataset
+from asysvrg.distributed import launch
 from asysvrg.estimators import AsySVRGClassifier
 from asysvrg.report import streams
 from asysvrg.reproduce.settings import Problem
@@ -92,6 +94,11 @@ class Experiment:
         self.problem, self.sets, self.runs = problem, sets, runs
         self._data = [digest(each) for each in (sets.X_train, sets.y_train, sets.X_test, sets.y_test)]
 
+    def but(self, **parameters: Any) -> Experiment:
+        """The same with other parameters of the problem."""
+        problem = replace(self.problem, parameters={**self.problem.parameters, **parameters})
+        return Experiment(problem, self.sets, self.runs)
+
     def spec(self, **more: Any) -> dict[str, Any]:
         """What a run depends on."""
         return {"data": self._data, "parameters": dict(self.problem.parameters), **more}
@@ -114,6 +121,16 @@ class Experiment:
         spec = self.spec(stages=list(stages), seed=seed, virtual=virtual)
         return self.runs.get(f"{self.problem.name}-{name}", spec, lambda: self._train(stages, seed, virtual))
 
+    def ranks(self, workers: int, stage: Mapping[str, Any], *, seed: int) -> Rows:
+        """Trains by so many workers and a server, ranks of MPI on this machine."""
+        spec = self.spec(stages=[dict(stage)], seed=seed, ranks=workers)
+        return self.runs.get(f"{self.problem.name}-ranks{workers}", spec, lambda: self._ranks(workers, stage, seed))
+
+    def _ranks(self, workers: int, stage: Mapping[str, Any], seed: int) -> Rows:
+        X, y, test = self.sets.X_train, self.sets.y_train, (self.sets.X_test, self.sets.y_test)
+        estimator = self.estimator(**stage, random_state=seed, backend="mpi")
+        return _kept(launch.answer("asysvrg.reproduce.ranks", (estimator, X, y, test), workers))
+
     def estimator(self, **parameters: Any) -> AsySVRGClassifier:
         """Of the problem's parameters and these."""
         return AsySVRGClassifier(**{**self.problem.parameters, **parameters})
@@ -128,7 +145,7 @@ class Experiment:
                 first = trace["epochs"][-1]["epoch"]
                 later["epochs"] = [row | {"epoch": first + row["epoch"]} for row in later["epochs"]]
             trace = later if trace is None else joined(trace, later)
-        return [{name: row[name] for name in COLUMNS} | {"delay": row["delay"]["mean"]} for row in trace["epochs"]]
+        return _kept(trace["epochs"])
 
     def _fit(self, model: AsySVRGClassifier, virtual: Mapping[str, Any] | None) -> None:
         X, y, test = self.sets.X_train, self.sets.y_train, (self.sets.X_test, self.sets.y_test)
@@ -138,3 +155,7 @@ class Experiment:
                 model._fit(X, y, test=test)
             else:
                 simulate(model, X, y, **virtual, test=test)
+
+
+def _kept(rows: Rows) -> Rows:
+    return [{name: row[name] for name in COLUMNS} | {"delay": row["delay"]["mean"]} for row in rows]

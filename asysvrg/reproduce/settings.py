@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 # The paper's method: independent mini-batches, steps as they are, the l2 term as it is, and nothing that stops early.
@@ -72,6 +72,10 @@ class Effort:
         Epochs of the runs of a speedup.
     threads, workers : tuple of int
         Whose speedup is measured or simulated.
+    crowds : tuple of int
+        More workers, of whom a short run shows how busy the server is.
+    ranks : bool
+        Whether ranks of MPI are measured.
     """
 
     alphas: tuple[float, ...]
@@ -81,9 +85,11 @@ class Effort:
     epochs: int
     short: int
     threads: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    workers: tuple[int, ...] = field(default=(1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
+    workers: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    crowds: tuple[int, ...] = (20, 50, 100, 200)
+    ranks: bool = True
 
 
 PAPER_ALPHAS = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2)
 FULL = Effort(PAPER_ALPHAS, tuple(b / 10 for b in range(11)), (1, 5), seeds=3, epochs=60, short=20)
-QUICK = Effort((5e-3, 5e-2), (0.0, 0.5, 1.0), (5,), seeds=1, epochs=30, short=8)
+QUICK = Effort((5e-3, 5e-2), (0.0, 0.5, 1.0), (5,), seeds=1, epochs=30, short=8, workers=(1, 2, 5, 10))

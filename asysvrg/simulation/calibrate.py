@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -24,7 +21,6 @@ REPEATS = 5  # epochs, of which the fastest counts: neighbours only make one slo
 STEPS = (
     500  # iterations in the shorter one of two epochs whose times are compared; the longer one has three times as many
 )
-PATIENCE = 300  # seconds that ranks are given
 
 
 def calibrate(estimator: Any, X: Any, y: Any, *, ranks: bool | None = None) -> dict[str, Any]:
@@ -100,18 +96,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 def _round(estimator: Any, X: Any, y: Any, workers: int) -> float:
     """Seconds from one update to the next, of a server and workers under mpiexec."""
-    with tempfile.TemporaryDirectory() as folder:
-        job = Path(folder) / "job"
-        joblib.dump((estimator, X, y), job)
-        command = launch.find().command(workers + 1, None, [])
-        command += [sys.executable, "-m", "asysvrg.simulation.calibrate", str(job)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False,
-            env=launch.environment(Path(folder)) | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{workers + 1} ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
-    return 1 / json.loads(done.stdout.strip().splitlines()[-1])
+    return 1 / launch.answer("asysvrg.simulation.calibrate", (estimator, X, y), workers)
 
 
 def _rank(job: str) -> None:
