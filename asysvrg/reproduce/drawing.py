@@ -91,7 +91,7 @@ def threads_figure(content: Mapping[str, Any]) -> Any:
     figure = Figure(figsize=(11, 3.1 * len(content["kinds"])), layout="constrained")
     grid = figure.subplots(len(content["kinds"]), 3, squeeze=False)
     for axes, (kind, found) in zip(grid, content["kinds"].items(), strict=True):
-        curves = {f"{_count(k, 'thread')}": seeds for k, seeds in found["measured"].items()}
+        curves = {measures.count(k, "thread"): seeds for k, seeds in found["measured"].items()}
         _against_time(axes[:2], curves, "seconds of training", kind)
         _speedups(axes[2], "threads", {"measured": found["measured"], "simulated": found["simulated"]})
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
@@ -107,8 +107,8 @@ def workers_figure(content: Mapping[str, Any]) -> Any:
     measured = list(content["measured"].items())[:2]
     simulated = list(content["simulated"].items())
     chosen = [simulated[round(k * (len(simulated) - 1) / 3)] for k in range(4)] if len(simulated) > 4 else simulated
-    curves = {f"{_count(k, 'worker')}, simulated": seeds for k, seeds in chosen}
-    curves |= {f"{_count(k, 'rank')}, measured": seeds for k, seeds in measured}
+    curves = {f"{measures.count(k, 'worker')}, simulated": seeds for k, seeds in chosen}
+    curves |= {f"{measures.count(k, 'rank')}, measured": seeds for k, seeds in measured}
     _against_time((loss, error), curves, "seconds of training (virtual if simulated)", "")
     each = {"simulated": content["simulated"]} | ({"measured": content["measured"]} if measured else {})
     _speedups(speedup, "workers", each)
@@ -119,10 +119,6 @@ def workers_figure(content: Mapping[str, Any]) -> Any:
     load.grid(alpha=0.3)
     figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
-
-
-def _count(number: str, unit: str) -> str:
-    return f"{number} {unit}{'' if number == '1' else 's'}"
 
 
 def _against_time(panels: Sequence[Any], curves: Mapping[str, Any], seconds: str, title: str) -> None:

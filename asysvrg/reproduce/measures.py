@@ -51,6 +51,11 @@ def overtaken(first: np.ndarray, second: np.ndarray) -> int | None:
     return None if start >= len(first) else start
 
 
+def count(number: str, unit: str) -> str:
+    """1 thread, 2 threads."""
+    return f"{number} {unit}{'' if number == '1' else 's'}"
+
+
 def finite(value: float | None) -> str:
     """A number of a table."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"

@@ -12,7 +12,7 @@ from asysvrg.reproduce.tuning import tune
 
 METHODS = ("SGD", "SVRG", "SGD_SVRG")
 NAMES = {"train_error": "training error", "test_error": "test error"}
-COMPARABLE = 0.01
+COMPARABLE = 0.02  # twice the standard error of a difference of two errors near 0.2 on 4,000 samples
 Claim = dict[str, Any]
 
 

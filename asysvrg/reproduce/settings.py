@@ -92,4 +92,4 @@ class Effort:
 
 PAPER_ALPHAS = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2)
 FULL = Effort(PAPER_ALPHAS, tuple(b / 10 for b in range(11)), (1, 5), seeds=3, epochs=60, short=20)
-QUICK = Effort((5e-3, 5e-2), (0.0, 0.5, 1.0), (5,), seeds=1, epochs=30, short=8, workers=(1, 2, 5, 10))
+QUICK = Effort((5e-3, 5e-2), (0.0, 0.5, 1.0), (5,), seeds=1, epochs=25, short=6, workers=(1, 2, 5, 10))

@@ -20,7 +20,7 @@ from asysvrg.simulation.costs import SHARE
 
 NEAR = 0.8  # of the ideal speedup: "nearly linear"
 SLACK = 1.02  # of a loss: "similar"
-LOADED = 0.95  # of the time: the server is saturated
+LOADED = 0.9  # of the time: the server is saturated
 Curves = Mapping[str, list[Rows]]  # by the number of threads or workers, of each seed
 
 
@@ -124,38 +124,46 @@ def distributed_costs(experiment: Experiment, effort: Effort) -> dict[str, float
 
 
 def loads(content: Mapping[str, Any]) -> dict[str, float]:
-    """Share of its time that the server works on updates, by number of workers."""
+    """Share of its time that the server works, by number of workers: from the first worker's x to the last update.
+
+    In an epoch it takes a sum of the gradient from each worker, and the updates.
+    """
     about = content["about"]
     costs, steps = about["costs"], about["steps"]
+    cycle = _cycle(costs)
     return {
-        k: min(1.0, steps * costs["server"] / (seconds - costs["sweep"] / int(k)))
+        k: min(1.0, (steps + int(k)) * costs["server"] / (seconds - costs["sweep"] / int(k) - cycle))
         for k, seconds in content["seconds"].items()
     }
+
+
+def _cycle(costs: Mapping[str, float]) -> float:
+    """Seconds in which a worker receives x, computes and sends a direction, which the server applies."""
+    return costs["compute"] + 2 * costs["message"] + costs["server"]
 
 
 def worker_claims(content: Mapping[str, Any]) -> list[Claim]:
     """Of Figure 4."""
     simulated, measured, found = content["simulated"], content["measured"], []
     most = max(map(int, simulated))
-    found.append(_similar(simulated, "simulated", "workers"))
-    found.append(_linear(speedups(simulated), most, "simulated, each worker on a machine of its own", "workers"))
+    found.append(_similar(simulated, "simulated", "worker"))
+    found.append(_linear(speedups(simulated), most, "simulated, each worker on a machine of its own", "worker"))
     if measured:
         cores = content["about"]["cores"]
         what = f"ranks, measured, and the server beside them on {cores} cores"
-        found += [_similar(measured, "ranks, measured", "workers"), _linear(speedups(measured), cores, what, "workers")]
+        found += [_similar(measured, "ranks, measured", "worker"), _linear(speedups(measured), cores, what, "worker")]
     return [*found, _saturates(content)]
 
 
 def _saturates(content: Mapping[str, Any]) -> Claim:
     load, costs = loads(content), content["about"]["costs"]
     full = [int(k) for k, share in load.items() if share >= LOADED]
-    cycle = costs["compute"] + 2 * costs["message"] + costs["server"]
     numbers = {f"load with {k}": share for k, share in load.items()}
     return {
         "claim": "With more and more workers the server saturates (simulated)",
         "held": bool(full),
-        "numbers": {"saturated from, workers": min(full, default=None)}
-        | {"a worker's cycle / an update at the server": cycle / costs["server"]}
+        "numbers": {"saturated from so many workers": min(full, default=None)}
+        | {"a worker's cycle / an update at the server": _cycle(costs) / costs["server"]}
         | numbers,
     }
 
@@ -164,12 +172,12 @@ def thread_claims(content: Mapping[str, Any]) -> list[Claim]:
     """Of Figure 2."""
     cores, kinds, found = content["about"]["cores"], content["kinds"], []
     for how in ("measured", "simulated"):
-        found += [_similar(kind[how], f"{name}, {how}", "threads") for name, kind in kinds.items()]
+        found += [_similar(kind[how], f"{name}, {how}", "thread") for name, kind in kinds.items()]
     for name, kind in kinds.items():
         measured, simulated = speedups(kind["measured"]), speedups(kind["simulated"])
-        found.append(_linear(measured, cores, f"{name}, measured, up to {cores} cores", "threads"))
-        found.append(_linear(simulated, max(map(int, simulated)), f"{name}, simulated", "threads"))
-        found.append(_degrades(measured, f"{name}, measured", "threads"))
+        found.append(_linear(measured, cores, f"{name}, measured, up to {cores} cores", "thread"))
+        found.append(_linear(simulated, max(map(int, simulated)), f"{name}, simulated", "thread"))
+        found.append(_degrades(measured, f"{name}, measured", "thread"))
     return found
 
 
@@ -179,12 +187,12 @@ def _similar(curves: Curves, what: str, unit: str) -> Claim:
     return {
         "claim": f"All curves reach a similar training loss, at most 5% above that of one ({what})",
         "held": most <= 1.05,
-        "numbers": {f"{k} {unit}": loss for k, loss in final.items()},
+        "numbers": {measures.count(k, unit): loss for k, loss in final.items()},
     }
 
 
 def _linear(found: Mapping[str, float | None], most: int, what: str, unit: str) -> Claim:
-    numbers = {f"{k} {unit}": each for k, each in found.items() if 1 < int(k) <= most}
+    numbers = {measures.count(k, unit): each for k, each in found.items() if 1 < int(k) <= most}
     return {
         "claim": f"The speedup is nearly linear, at least {NEAR} of the ideal ({what})",
         "held": bool(numbers) and all((each or 0.0) >= NEAR * int(k.split()[0]) for k, each in numbers.items()),
@@ -197,7 +205,7 @@ def _degrades(found: Mapping[str, float | None], what: str, unit: str) -> Claim:
     after = {k: each for k, each in found.items() if int(k) > int(best)}
     worst = min((each or 0.0 for each in after.values()), default=math.inf)
     return {
-        "claim": f"Beyond a number of {unit}, performance degrades ({what})",
+        "claim": f"Beyond a number of {unit}s, performance degrades ({what})",
         "held": worst < 0.95 * (found[best] or 0.0),
-        "numbers": {f"best with {best}": found[best]} | {f"{k} {unit}": each for k, each in after.items()},
+        "numbers": {f"best with {best}": found[best]} | {measures.count(k, unit): each for k, each in after.items()},
     }

@@ -15,6 +15,10 @@ Reduction for Non-Convex Optimization", AAAI-17. Every number here follows from 
 **Mean or sum.** The gradient of a mini-batch is the mean over its samples here; the paper's text leaves that open. With
 the sum, each rate would be smaller by the size of the mini-batch, 10: 0.1 here is 0.01 there.
 
+**Tuning.** A rate is the best if its run ends with the lowest loss, and was never so large that it was halved. Where it
+is the least or the largest alpha, or the largest beta, the grid is widened. beta = 0, a constant rate, is an
+edge that stays.
+
 **Gradient evaluations** are those that were computed. The gradients at the snapshot come from a cache, so that an epoch
 of SVRG takes n + m b of them; without the cache it would be n + 2 m b.
 """
