@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asysvrg.__main__ import main
-from asysvrg.reproduce import command, measures, methods, runs, settings, tuning, verdict
+from asysvrg.reproduce import command, drawing, measures, methods, runs, settings, speedup, tuning, verdict
 
 DIGITS = settings.Problem(
     "digits",
@@ -181,6 +181,74 @@ def test_missing_data_are_one_line(tmp_path, capsys, figure):
     assert str(tmp_path / "none") in err
     assert "--data-home" in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", command.FIGURES)
+def test_pictures_can_be_read(done, name):
+    """Units on axes, at most six lines a panel, and lines that differ in grey."""
+    content = json.loads((done / f"{name}.json").read_text())
+    figure = command.FIGURES[name].draw(content)
+    assert figure.axes
+    for panel in figure.axes:
+        assert panel.get_xlabel()
+        assert panel.get_ylabel()
+        lines = panel.get_lines()
+        assert 0 < len(lines) <= 6
+        looks = {(line.get_linestyle(), str(line._dash_pattern), line.get_marker()) for line in lines}
+        assert len(looks) == len(lines)
+
+
+def test_simulated_threads_look_like_no_measured_ones(done):
+    content = json.loads((done / "fig2.json").read_text())
+    panels = command.FIGURES["fig2"].draw(content).axes
+    simulated = [line for panel in panels for line in panel.get_lines() if line.get_label() == "simulated"]
+    measured = {line.get_color() for panel in panels for line in panel.get_lines()} - {simulated[0].get_color()}
+    assert len(simulated) == 3
+    assert not measured & {drawing.SIMULATED["color"]}
+    assert drawing.SIMULATED["color"] not in drawing.COLOURS
+    assert drawing.SIMULATED["linestyle"] not in drawing.LINES
+
+
+def test_speedup_is_of_times_to_a_similar_loss():
+    """Eq. (22): the loss of one worker at its end, and 2% more."""
+    quick = [row | {"seconds": row["seconds"] / 4} for row in rows([9, 5, 2])]
+    slow = [row | {"seconds": row["seconds"] * 3} for row in rows([9, 5, 2])]
+    curves = {"1": [rows([9, 5, 2])], "4": [quick, slow, quick], "8": [rows([9, 8, 7])]}
+    assert speedup.speedups(curves) == {"1": 1.0, "4": pytest.approx(4.0), "8": None}
+
+
+@pytest.mark.parametrize(("found", "linear", "degrades"), [((1, 1.9, 3.5), True, False), ((1, 1.9, 1.2), False, True)])
+def test_claims_of_speedups(found, linear, degrades):
+    speedups = dict(zip(("1", "2", "4"), found, strict=True))
+    assert speedup._linear(speedups, 4, "", "thread")["held"] is linear
+    assert speedup._linear(speedups, 2, "", "thread")["held"] is True
+    assert speedup._degrades(speedups, "", "thread")["held"] is degrades
+
+
+@pytest.mark.parametrize(("server", "full"), [(1e-3, None), (1.0, 2)])
+def test_server_saturates(server, full):
+    costs = {"compute": 1.0, "message": 0.0, "server": server, "sweep": 0.0}
+    seconds = {"1": 100 * (1 + server), "2": max(100 * server, 50 * (1 + server)) + 1}
+    content = {"about": {"costs": costs, "steps": 100}, "seconds": seconds}
+    claim = speedup._saturates(content)
+    assert claim["held"] is (full is not None)
+    assert claim["numbers"]["saturated from so many workers"] == full
+
+
+def test_ranks_are_measured(mpi, tmp_path):
+    sets = command._load({"dense": DENSE}, None)["dense"]
+    experiment = runs.Experiment(DENSE, sets, runs.Runs(tmp_path, resume=False))
+    found = experiment.ranks(1, methods.svrg(0.1, 2), seed=0)
+    alone = experiment.train("alone", [methods.svrg(0.1, 2)])
+    np.testing.assert_allclose([row["loss"] for row in found], [row["loss"] for row in alone], rtol=1e-4)
+
+
+def test_without_mpi_there_are_no_ranks(monkeypatch):
+    def find():
+        raise ValueError("there is no mpiexec")
+
+    monkeypatch.setattr(speedup.launch, "find", find)
+    assert speedup.no_ranks(settings.QUICK) == "there is no mpiexec"
 
 
 def test_verdict_names_what_was_widened(done):

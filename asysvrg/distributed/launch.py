@@ -114,7 +114,7 @@ def answer(module: str, job: Any, workers: int) -> Any:
 
     Raises
     ------
-    RuntimeError
+    OSError
         If they fail.
     """
     import joblib
@@ -123,12 +123,15 @@ def answer(module: str, job: Any, workers: int) -> Any:
         file = Path(folder) / "job"
         joblib.dump(job, file)
         command = find().command(workers + 1, None, [])
-        done = subprocess.run(
-            [*command, sys.executable, "-m", module, str(file)], capture_output=True, text=True, timeout=ANSWERING,
-            check=False, env=environment(Path(folder)) | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [*command, sys.executable, "-m", module, str(file)], capture_output=True, text=True, timeout=ANSWERING,
+                check=False, env=environment(Path(folder)) | {"OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise OSError(f"{workers + 1} ranks under mpiexec took longer than {ANSWERING:g} seconds") from None
     if done.returncode:
-        raise RuntimeError(f"{workers + 1} ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise OSError(f"{workers + 1} ranks under mpiexec failed: {done.stderr.strip().splitlines()[-1:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

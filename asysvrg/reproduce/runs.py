@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from asysvrg.store.files import digest, write_json
 
 Rows = list[dict[str, Any]]
 COLUMNS = ("epoch", "seconds", "sample_gradients", "loss", "train_error", "test_error", "rolled_back")
+SILENCE = 30.0  # seconds without a line, where there is no bar
 
 
 class Runs:
@@ -43,6 +45,7 @@ class Runs:
         self.folder, self.resume = folder, resume
         self._made: set[Path] = set()
         self._bar: Any = None
+        self._count, self._said = 0, 0.0
 
     @contextmanager
     def progress(self, title: str) -> Iterator[None]:
@@ -52,13 +55,13 @@ class Runs:
                 yield
             self._bar = None
         else:
-            streams.err.say(f"{title} ...")
+            self._say(f"{title} ...")
             yield
 
     def expect(self, runs: int, what: str) -> None:
         """Announces a step of so many runs."""
         if self._bar is None:
-            streams.err.say(f"  {what}: {runs} run(s)")
+            self._say(f"  {what}: {runs} run(s)")
         else:
             self._bar.set_postfix_str(what, refresh=False)
             self._bar.total += runs
@@ -74,9 +77,16 @@ class Runs:
             found = {"spec": spec, "result": make()}
             write_json(path, found)
         self._made.add(path)
+        self._count += 1
         if self._bar is not None:
             self._bar.update()
+        elif time.monotonic() > self._said + SILENCE:
+            self._say(f"  {self._count} runs are done")
         return found["result"]
+
+    def _say(self, line: str) -> None:
+        streams.err.say(line)
+        self._said = time.monotonic()
 
     @staticmethod
     def _read(path: Path, spec: Any) -> dict[str, Any] | None:

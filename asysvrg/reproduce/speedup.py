@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from asysvrg.distributed import launch
 from asysvrg.reproduce import measures
 from asysvrg.reproduce.methods import Claim, svrg, tuned_rates
 from asysvrg.reproduce.runs import Experiment, Rows
@@ -100,25 +101,37 @@ def workers(experiment: Experiment, effort: Effort) -> dict[str, Any]:
     short = stage | {"max_iter": 2}
     crowds = {str(k): _virtual(experiment, short, k, "distributed", costs) for k in effort.crowds}
     seconds = {k: epoch_seconds(rows) for k, rows in ({k: each[0] for k, each in simulated.items()} | crowds).items()}
-    measured = {}
-    if effort.ranks:
+    measured, missing = {}, no_ranks(effort)
+    if not missing:
         numbers = [k for k in effort.workers if k <= joblib.cpu_count()]
         experiment.runs.expect(len(numbers) * effort.seeds, "ranks")
         measured = {str(k): [experiment.ranks(k, stage, seed=seed) for seed in range(effort.seeds)] for k in numbers}
     about = {"data": experiment.sets.name, "epochs": effort.short, "cores": joblib.cpu_count(), "costs": costs}
     about |= {"steps": experiment.problem.parameters["inner_steps"]}
-    return {"about": about, "tuned": {"SVRG": rate}, "measured": measured, "simulated": simulated, "seconds": seconds}
+    content = {"about": about, "tuned": {"SVRG": rate}, "measured": measured, "simulated": simulated}
+    return content | {"seconds": seconds, "notes": [f"Ranks were not measured: {missing}."] if missing else []}
+
+
+def no_ranks(effort: Effort) -> str:
+    """Why there are no ranks of MPI to measure; empty where there are."""
+    if not effort.ranks:
+        return "they were not asked for"
+    try:
+        launch.find()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def distributed_costs(experiment: Experiment, effort: Effort) -> dict[str, float]:
     """What an iteration, a message and an update take here. Workers on machines of their own are in nobody's way."""
-    estimator = experiment.estimator(**svrg(min(effort.alphas), 2))
+    estimator, ranks = experiment.estimator(**svrg(min(effort.alphas), 2)), None if not no_ranks(effort) else False
     X, y = experiment.sets.X_train, experiment.sets.y_train
     experiment.runs.expect(1, "calibrating")
     found = experiment.runs.get(
         f"{experiment.problem.name}-costs",
-        experiment.spec(costs="distributed", ranks=effort.ranks),
-        lambda: calibrate(estimator, X, y, ranks=None if effort.ranks else False),
+        experiment.spec(costs="distributed", ranks=ranks),
+        lambda: calibrate(estimator, X, y, ranks=ranks),
     )
     return found["distributed"] | {"contention": 0.0}
 
