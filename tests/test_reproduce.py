@@ -96,6 +96,9 @@ def test_equal_evaluations_are_compared_between_rows():
     content["runs"] |= {"SGD": [sgd], "SVRG": [svrg]}
     numbers = methods.claims(content)[-1]["numbers"]
     assert (numbers["loss of SGD"], numbers["loss of SVRG"]) == (1.0, 5.0)
+    assert numbers["SVRG is lower from so many evaluations"] is None
+    content["runs"]["SVRG"][0][1]["loss"] = 0.5  # after as many evaluations as SGD's last row has
+    assert methods.claims(content)[-1]["numbers"]["SVRG is lower from so many evaluations"] == 20
 
 
 @pytest.mark.parametrize(
