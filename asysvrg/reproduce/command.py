@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def reproduce(
         with runs.progress(name):
             content = figure.run(Experiment(problem, sets[problem.name], runs), effort)
         content |= {"claims": figure.claims(content), "title": figure.title, "setting": figure.setting}
-        content |= {"quick": quick, "cores": joblib.cpu_count()}
+        content |= {"quick": quick, "cores": joblib.cpu_count(), "load": round(os.getloadavg()[0], 1)}
         write_json(out / f"{name}.json", content)
         drawing.save(figure.draw(content), out / name)
         streams.err.say(f"{name}: {out / name}.png, .svg, .json")

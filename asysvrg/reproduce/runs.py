@@ -161,6 +161,7 @@ class Experiment:
         X, y, test = self.sets.X_train, self.sets.y_train, (self.sets.X_test, self.sets.y_test)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of rates that are too large: that is looked at
+            warnings.filterwarnings("ignore", "training interrupted")  # no model is kept
             if virtual is None:
                 model._fit(X, y, test=test)
             else:

@@ -21,6 +21,9 @@ edge that stays.
 
 **Gradient evaluations** are those that were computed. The gradients at the snapshot come from a cache, so that an epoch
 of SVRG takes n + m b of them; without the cache it would be n + 2 m b.
+
+**Seconds** are those of this machine, which others may use at the same time. Where the load is above the number of
+cores, measured speedups are worth little.
 """
 
 
@@ -33,7 +36,7 @@ def _figure(name: str, content: Mapping[str, Any]) -> Iterator[str]:
     yield f"## {content['title']}\n"
     yield f"![{content['title']}]({name}.png)\n"
     effort = "coarse grid, one seed" if content["quick"] else "full grid"
-    yield f"{content['setting']} ({effort}; {content['cores']} cores.)\n"
+    yield f"{content['setting']} ({effort}; {content['cores']} cores, whose load was {content['load']} at the end.)\n"
     yield "| claim | held | numbers |"
     yield "|---|---|---|"
     for claim in content["claims"]:
