@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from asysvrg.__main__ import main
+from asysvrg.report import streams
 from asysvrg.reproduce import command, drawing, measures, methods, runs, settings, speedup, tuning, verdict
 
 DIGITS = settings.Problem(
@@ -155,6 +156,21 @@ def test_resumes_after_a_kill(tmp_path, monkeypatch, done):
     assert trained == []
     reproduce(tmp_path)  # made anew
     assert trained != []
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_shows_progress(tmp_path, monkeypatch, capsys, terminal):
+    monkeypatch.setattr(streams.Stream, "isatty", lambda stream: terminal)
+    monkeypatch.setattr(runs, "SILENCE", 0.0)
+    store = runs.Runs(tmp_path, resume=False)
+    with store.progress("fig1"):
+        store.expect(1, "tuning SGD")
+        for k in range(3):  # two more than expected
+            store.get("a", {"k": k}, lambda: 0)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("3/3" if terminal else "3 runs are done") in err
+    assert "tuning SGD" in err
 
 
 def test_runs_of_other_settings_are_not_taken(tmp_path):

@@ -79,6 +79,7 @@ class Runs:
         self._made.add(path)
         self._count += 1
         if self._bar is not None:
+            self._bar.total = max(self._bar.total, self._bar.n + 1)  # a grid may have been widened
             self._bar.update()
         elif time.monotonic() > self._said + SILENCE:
             self._say(f"  {self._count} runs are done")
