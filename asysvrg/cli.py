@@ -1,4 +1,4 @@
-"""The command `asysvrg`: what `train`, `predict`, `theory` and `info` do, and how they end."""
+"""The command `asysvrg`: what each command does, and how they end."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from asysvrg.options import BAD_INPUT
 from asysvrg.plan import Plan
 from asysvrg.report import plots, speedup, streams
 from asysvrg.report.progress import table
+from asysvrg.reproduce import command as experiments
 from asysvrg.simulation.calibrate import calibrate
 from asysvrg.simulation.events import record
 from asysvrg.simulation.run import simulate
@@ -249,6 +250,15 @@ def _refuse_escapes(text: str) -> None:
         ) from None
 
 
+def _reproduce(args: argparse.Namespace) -> int:
+    figures = tuple(experiments.FIGURES) if args.figure == "all" else (args.figure,)
+    done = experiments.reproduce(
+        figures, Path(args.out), data_home=args.data_home, quick=args.quick, resume=args.resume
+    )
+    streams.out.say(f"verdict: {done}")
+    return 0
+
+
 def theory(args: argparse.Namespace) -> int:
     """Prints what the theorems say of a run; returns the exit code."""
     try:
@@ -363,5 +373,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "theory": theory,
     "calibrate": _calibrate,
     "speedup": _speedup,
+    "reproduce": _reproduce,
     "info": _info,
 }

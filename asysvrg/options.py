@@ -74,6 +74,12 @@ def parser() -> Parser:
         description="Trains on DATA by 1, 2, 4, ... threads or ranks, with as many updates each time, and compares.",
         fill=_add_speedup,
     )
+    commands.add_parser(
+        "reproduce",
+        help="run the paper's experiments again",
+        description="Runs the paper's experiments; writes pictures, their JSON, and verdict.md: what held.",
+        fill=_add_reproduce,
+    )
     commands.add_parser("info", help="version, OpenMP, SIMD level, BLAS, MPI, threads")
     return parser
 
@@ -229,6 +235,16 @@ def _add_theory(theory: argparse.ArgumentParser) -> None:
         metavar="L",
         help="of Assumption 3 (default: the largest in the trace of a run with --track-gradient-norm)",
     )
+
+
+def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
+    from asysvrg.reproduce.command import FIGURES
+
+    reproduce.add_argument("figure", choices=[*FIGURES, "all"], help="of the paper, or all")
+    reproduce.add_argument("--data-home", **DATA_HOME)
+    reproduce.add_argument("--out", default="figures", metavar="DIR", help="folder to write to (default: figures)")
+    reproduce.add_argument("--quick", action="store_true", help="coarse grids, short runs, one seed: two minutes")
+    reproduce.add_argument("--resume", action="store_true", help="take the runs that are in DIR/runs already")
 
 
 def estimator_parameters(args: argparse.Namespace) -> dict[str, Any]:

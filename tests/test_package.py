@@ -25,7 +25,7 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
-    | {"distributed.rank_wrapper", "theory.checks", "simulation.times"},
+    | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings"},
     {"core.control"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
     | {"preprocessing", "theory.equations"}
@@ -48,12 +48,18 @@ LAYERS = [
     {"base"},
     {"estimators"},
     {"__init__"},
+    {"reproduce.runs"},
+    {"reproduce.measures", "reproduce.tuning"},
+    {"reproduce.methods", "reproduce.verdict"},
+    {"reproduce.speedup"},
+    {"reproduce.drawing"},
+    {"reproduce.command"},
     {"options", "demo"},
     {"cli"},
     {"__main__"},
 ]
 LAYER = {module: level for level, layer in enumerate(LAYERS) for module in layer}
-EMPTY = {f"{package}.__init__" for package in ("core", "distributed", "report", "simulation", "store")}
+EMPTY = {f"{package}.__init__" for package in ("core", "distributed", "report", "reproduce", "simulation", "store")}
 
 
 def dotted(path):

@@ -18,9 +18,18 @@ HISTORY, ERROR = "history.json", "error."  # files; of an error with the rank's 
 
 
 def history_by_ranks(
-    estimator: Any, X: Any, y: Any, workers: int, *, servers: int = 1, seconds: float | None = None
+    estimator: Any,
+    X: Any,
+    y: Any,
+    workers: int,
+    *,
+    servers: int = 1,
+    seconds: float | None = None,
+    test: tuple[Any, Any] = (None, None),
 ) -> dict[str, Any]:
     """Fits an estimator by so many workers under mpiexec, each with all samples. Returns `history_`.
+
+    Its rows have the error on `test`, a pair (X, y).
 
     Raises
     ------
@@ -31,7 +40,7 @@ def history_by_ranks(
     """
     with tempfile.TemporaryDirectory(prefix="asysvrg-") as name:
         folder = Path(name)
-        joblib.dump((estimator, X, y), folder / "job")
+        joblib.dump((estimator, X, y, test), folder / "job")
         command = launch.find().command(workers + servers, None, [])
         command += [sys.executable, "-m", "asysvrg.distributed.job", name]
         try:
@@ -51,10 +60,10 @@ def history_by_ranks(
 
 def _rank(folder: Path) -> None:
     """What each of the ranks runs."""
-    estimator, X, y = joblib.load(folder / "job")
+    estimator, X, y, test = joblib.load(folder / "job")
     rank = mpi.launched()[0]
     try:
-        fitted = estimator.fit(X, y)
+        fitted = estimator._fit(X, y, test=test)
     except Exception as error:
         (folder / f"{ERROR}{rank}").write_text(str(error))
         raise

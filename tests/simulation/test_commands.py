@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers import mpi_jobs
 
 from asysvrg import AsySVRGClassifier, simulate
 from asysvrg.cli import main
+from asysvrg.simulation import calibrate as calibration
 from asysvrg.simulation.calibrate import calibrate
 from asysvrg.simulation.events import load
 
@@ -111,3 +113,21 @@ def test_a_run_by_four_ranks_is_replayed(tmp_path):
             losses = [[row["loss"] for row in each["epochs"]] for each in (again, real)]
             np.testing.assert_allclose(*losses, rtol=1e-9)
         assert load(tmp_path / f"{solver}.jsonl").about["workers"] == 3
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "expected"),
+    [([2.0], [6.0], (0.004, 0.0)), ([5.0, 2.0], [4.0, 6.0], (0.002, 1.0)), ([5.0] * 9, [4.0] * 9, None)],
+)
+def test_an_iteration_is_timed_again_where_others_hid_its_time(monkeypatch, short, long, expected):
+    times = {calibration.STEPS: iter(short), 3 * calibration.STEPS: iter(long)}
+
+    def fit(*_, inner_steps, **__):
+        return SimpleNamespace(history_={"epochs": [{"seconds": 1.0}, {"seconds": 1.0 + next(times[inner_steps])}]})
+
+    monkeypatch.setattr(calibration, "_fit", fit)
+    if expected is None:
+        with pytest.raises(OSError, match="too busy"):
+            calibration._iteration(None, X, Y, 1)
+    else:
+        assert calibration._iteration(None, X, Y, 1) == pytest.approx(expected)

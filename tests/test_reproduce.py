@@ -1,0 +1,283 @@
+"""`asysvrg reproduce`: the paper's experiments, here on digits and with few and short runs."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from asysvrg.__main__ import main
+from asysvrg.report import streams
+from asysvrg.reproduce import command, drawing, measures, methods, runs, settings, speedup, tuning, verdict
+
+DIGITS = settings.Problem(
+    "digits",
+    "digits",
+    {"train_size": 300, "test_size": 100},
+    settings.PLAIN | {"hidden_layer_sizes": [8], "alpha": 1e-3, "inner_steps": 30, "coordinates": 100},
+    sgd_epochs=2,
+)
+TINY = settings.Effort(
+    (0.1, 1.0), (0.0, 0.5), (1,), seeds=2, epochs=8, short=2, threads=(1, 2), workers=(1, 2), crowds=(3,), ranks=False
+)
+DENSE = replace(DIGITS, name="dense", parameters=DIGITS.parameters | {"coordinates": "all"})
+PROBLEMS = {"fig1": DIGITS, "fig2": DIGITS, "fig3": DENSE, "fig4": DENSE}
+
+
+def reproduce(out, figures=("fig1",), **options):
+    return command.reproduce(figures, out, effort=TINY, problems=PROBLEMS, **options)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    out = tmp_path_factory.mktemp("figures")
+    reproduce(out, tuple(command.FIGURES))
+    return out
+
+
+@pytest.mark.parametrize("figure", command.FIGURES)
+def test_writes_picture_json_and_verdict(done, figure):
+    assert (done / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert b"</svg>" in (done / f"{figure}.svg").read_bytes()
+    content = json.loads((done / f"{figure}.json").read_text())
+    text = (done / "verdict.md").read_text()
+    text = text.partition(f"## {command.FIGURES[figure].title}\n")[2].partition("\n## ")[0]
+    for claim in content["claims"]:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {claim['claim']} |"))
+        assert ("| yes |" if claim["held"] else "| **no** |") in row
+        for value in claim["numbers"].values():
+            assert (value if isinstance(value, str) else measures.finite(value)) in row or value is None
+
+
+@pytest.mark.parametrize("figure", command.FIGURES)
+def test_claims_follow_from_the_json(done, figure):
+    content = json.loads((done / f"{figure}.json").read_text())
+    assert json.loads(json.dumps(command.FIGURES[figure].claims(content))) == content["claims"]
+
+
+def rows(losses):
+    return [
+        {"epoch": k, "seconds": 2.0 * k, "sample_gradients": 10 * k, "loss": loss, "train_error": loss / 10}
+        | {"test_error": loss / 5, "rolled_back": False}
+        for k, loss in enumerate(losses)
+    ]
+
+
+def compared(sgd, svrg, both, **about):
+    runs = {"SGD": [rows(sgd)], "SVRG": [rows(svrg)], "SGD_SVRG": [rows(both)]}
+    return {"runs": runs, "about": {"switch": 2, "test_comparable": False} | about}
+
+
+@pytest.mark.parametrize(
+    ("losses", "held"),
+    [
+        # As in the paper's text.
+        (([9, 5, 4, 4, 4], [9, 7, 5, 3, 2], [9, 5, 4, 2, 1]), [True, True, True, True, True, True]),
+        # SVRG never wins, and SGD_SVRG is between the two.
+        (([9, 3, 2, 1, 1], [9, 7, 5, 4, 3], [9, 3, 2, 2, 2]), [True, False, False, False, False, False]),
+        # SVRG leads from the start, and is best.
+        (([9, 8, 7, 6, 5], [9, 4, 3, 2, 1], [9, 8, 7, 4, 3]), [False, True, False, True, True, True]),
+    ],
+)
+def test_a_claim_holds_where_the_curves_say_so(losses, held):
+    found = methods.claims(compared(*losses))
+    assert [claim["held"] for claim in found] == held
+    assert found[1]["numbers"]["final SVRG"] == losses[1][-1]
+
+
+@pytest.mark.parametrize(("least", "held"), [(0.15, True), (0.05, False)])
+def test_comparable_test_errors(least, held):
+    found = methods.claims(compared([1, 0.2], [1, 0.2], [1, least], test_comparable=True))
+    assert found[4]["held"] is held
+
+
+def test_equal_evaluations_are_compared_between_rows():
+    sgd, svrg = rows([9, 5, 1]), [row | {"sample_gradients": 2 * row["sample_gradients"]} for row in rows([9, 5, 1])]
+    content = compared([9, 5, 1], [9, 5, 1], [9, 5, 1])
+    content["runs"] |= {"SGD": [sgd], "SVRG": [svrg]}
+    numbers = methods.claims(content)[-1]["numbers"]
+    assert (numbers["loss of SGD"], numbers["loss of SVRG"]) == (1.0, 5.0)
+    assert numbers["SVRG is lower from so many evaluations"] is None
+    content["runs"]["SVRG"][0][1]["loss"] = 0.5  # after as many evaluations as SGD's last row has
+    assert methods.claims(content)[-1]["numbers"]["SVRG is lower from so many evaluations"] == 20
+
+
+@pytest.mark.parametrize(
+    ("best", "alpha", "added", "at_edge"),
+    [
+        (0.1, 0.1, {"alpha": [], "beta": []}, False),
+        (3.0, 5.0, {"alpha": [5.0, 10.0], "beta": []}, False),  # its edge was 1
+        (4e-3, 5e-3, {"alpha": [5e-3, 1e-3], "beta": []}, False),
+        (1e9, 1e4, {"alpha": [5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10000.0], "beta": []}, True),
+    ],
+)
+def test_grid_is_widened_where_the_best_is_at_its_edge(best, alpha, added, at_edge):
+    tuned = tuning.tune(lambda a, b: rows([9, 1 + abs(np.log(a / best)) + b]), [1e-2, 0.1, 1.0], [0.0, 1.0], (1, 5))
+    assert (tuned["alpha"], tuned["beta"], tuned["added"], tuned["at_edge"]) == (alpha, 0.0, added, at_edge)
+    assert len(tuned["tried"]) == 2 * (3 + len(added["alpha"]))
+
+
+def test_grid_of_beta_is_widened_too():
+    tuned = tuning.tune(lambda a, b: rows([9, abs(a - 1) + abs(b - 1.2)]), [0.1, 1.0, 10.0], [0.9, 1.0], (1, 5))
+    assert (tuned["beta"], tuned["added"]["beta"]) == (1.2, [1.1, 1.2, 1.3])
+
+
+def test_a_rate_that_was_halved_is_not_the_best():
+    halved = [row | {"rolled_back": True} for row in rows([9, 0.5])]
+    tuned = tuning.tune(lambda a, b: halved if a == 1.0 else rows([9, 2 - a]), [0.1, 0.5, 1.0], [0.0], (1, 5))
+    assert tuned["alpha"] == 0.5
+    assert tuned["tried"][-1]["loss"] is None
+
+
+def test_resumes_after_a_kill(tmp_path, monkeypatch, done):
+    """Runs that were complete are taken; the others are made, and nothing is half written."""
+    trained = []
+
+    def train(self, stages, *rest, original=runs.Experiment._train, most=7):
+        if len(trained) == most:
+            raise KeyboardInterrupt
+        trained.append(stages)
+        return original(self, stages, *rest)
+
+    monkeypatch.setattr(runs.Experiment, "_train", train)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(tmp_path)
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 7
+    assert not (tmp_path / "verdict.md").exists()
+    next((tmp_path / "runs").glob("*.json")).write_text('{"spec"')  # as if a disk had been full
+    trained.clear()
+    monkeypatch.setattr(runs.Experiment, "_train", lambda *a: train(*a, most=1000))
+    reproduce(tmp_path, resume=True)
+    assert 0 < len(trained) == len(list((tmp_path / "runs").glob("*.json"))) - 6
+    again, first = (json.loads((out / "fig1.json").read_text()) for out in (tmp_path, done))
+    assert again["tuned"] == first["tuned"]
+    trained.clear()
+    reproduce(tmp_path, resume=True)
+    assert trained == []
+    reproduce(tmp_path)  # made anew
+    assert trained != []
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_shows_progress(tmp_path, monkeypatch, capsys, terminal):
+    monkeypatch.setattr(streams.Stream, "isatty", lambda stream: terminal)
+    monkeypatch.setattr(runs, "SILENCE", 0.0)
+    store = runs.Runs(tmp_path, resume=False)
+    with store.progress("fig1"):
+        store.expect(1, "tuning SGD")
+        for k in range(3):  # two more than expected
+            store.get("a", {"k": k}, lambda: 0)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("3/3" if terminal else "3 runs are done") in err
+    assert "tuning SGD" in err
+
+
+def test_runs_of_other_settings_are_not_taken(tmp_path):
+    store = runs.Runs(tmp_path, resume=True)
+    assert [store.get("a", {"rate": rate}, lambda rate=rate: rate) for rate in (1, 2, 1)] == [1, 2, 1]
+    assert runs.Runs(tmp_path, resume=True).get("a", {"rate": 2}, lambda: 3) == 2
+    assert runs.Runs(tmp_path, resume=False).get("a", {"rate": 2}, lambda: 3) == 3
+
+
+def test_stages_go_on_from_each_other(tmp_path):
+    sets = command._load({"digits": DIGITS}, None)["digits"]
+    experiment = runs.Experiment(DIGITS, sets, runs.Runs(tmp_path, resume=False))
+    rates = {method: {"alpha": 0.5, "beta": 0.0} for method in methods.METHODS}
+    both, sgd = (experiment.train(method, methods.stages(method, rates, 5, 2)) for method in ("SGD_SVRG", "SGD"))
+    assert [row["epoch"] for row in both] == list(range(6))
+    assert [row["loss"] for row in both[:3]] == [row["loss"] for row in sgd[:3]]
+    assert both[3]["loss"] < both[0]["loss"]
+    assert np.all(np.diff([row["seconds"] for row in both]) > 0)
+    assert np.all(np.diff([row["sample_gradients"] for row in both]) > 0)
+
+
+@pytest.mark.parametrize("figure", [*command.FIGURES, "all"])
+def test_missing_data_are_one_line(tmp_path, capsys, figure):
+    assert main(["reproduce", figure, "--data-home", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert str(tmp_path / "none") in err
+    assert "--data-home" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", command.FIGURES)
+def test_pictures_can_be_read(done, name):
+    """Units on axes, at most six lines a panel, and lines that differ in grey."""
+    content = json.loads((done / f"{name}.json").read_text())
+    figure = command.FIGURES[name].draw(content)
+    assert figure.axes
+    for panel in figure.axes:
+        assert panel.get_xlabel()
+        assert panel.get_ylabel()
+        lines = panel.get_lines()
+        assert 0 < len(lines) <= 6
+        looks = {(line.get_linestyle(), str(line._dash_pattern), line.get_marker()) for line in lines}
+        assert len(looks) == len(lines)
+
+
+def test_simulated_threads_look_like_no_measured_ones(done):
+    content = json.loads((done / "fig2.json").read_text())
+    panels = command.FIGURES["fig2"].draw(content).axes
+    simulated = [line for panel in panels for line in panel.get_lines() if line.get_label() == "simulated"]
+    measured = {line.get_color() for panel in panels for line in panel.get_lines()} - {simulated[0].get_color()}
+    assert len(simulated) == 3
+    assert not measured & {drawing.SIMULATED["color"]}
+    assert drawing.SIMULATED["color"] not in drawing.COLOURS
+    assert drawing.SIMULATED["linestyle"] not in drawing.LINES
+
+
+def test_speedup_is_of_times_to_a_similar_loss():
+    """Eq. (22): the loss of one worker at its end, and 2% more."""
+    quick = [row | {"seconds": row["seconds"] / 4} for row in rows([9, 5, 2])]
+    slow = [row | {"seconds": row["seconds"] * 3} for row in rows([9, 5, 2])]
+    curves = {"1": [rows([9, 5, 2])], "4": [quick, slow, quick], "8": [rows([9, 8, 7])]}
+    assert speedup.speedups(curves) == {"1": 1.0, "4": pytest.approx(4.0), "8": None}
+
+
+@pytest.mark.parametrize(("found", "linear", "degrades"), [((1, 1.9, 3.5), True, False), ((1, 1.9, 1.2), False, True)])
+def test_claims_of_speedups(found, linear, degrades):
+    speedups = dict(zip(("1", "2", "4"), found, strict=True))
+    assert speedup._linear(speedups, 4, "", "thread")["held"] is linear
+    assert speedup._linear(speedups, 2, "", "thread")["held"] is True
+    assert speedup._degrades(speedups, "", "thread")["held"] is degrades
+
+
+@pytest.mark.parametrize(("server", "full"), [(1e-3, None), (1.0, 2)])
+def test_server_saturates(server, full):
+    costs = {"compute": 1.0, "message": 0.0, "server": server, "sweep": 0.0}
+    seconds = {"1": 100 * (1 + server), "2": max(100 * server, 50 * (1 + server)) + 1}
+    content = {"about": {"costs": costs, "steps": 100}, "seconds": seconds}
+    claim = speedup._saturates(content)
+    assert claim["held"] is (full is not None)
+    assert claim["numbers"]["saturated from so many workers"] == full
+
+
+def test_ranks_are_measured(mpi, tmp_path):
+    sets = command._load({"dense": DENSE}, None)["dense"]
+    experiment = runs.Experiment(DENSE, sets, runs.Runs(tmp_path, resume=False))
+    found = experiment.ranks(1, methods.svrg(0.1, 2), seed=0)
+    alone = experiment.train("alone", [methods.svrg(0.1, 2)])
+    np.testing.assert_allclose([row["loss"] for row in found], [row["loss"] for row in alone], rtol=1e-4)
+
+
+def test_without_mpi_there_are_no_ranks(monkeypatch):
+    def find():
+        raise ValueError("there is no mpiexec")
+
+    monkeypatch.setattr(speedup.launch, "find", find)
+    assert speedup.no_ranks(settings.QUICK) == "there is no mpiexec"
+
+
+def test_verdict_names_what_was_widened(done):
+    content = json.loads((done / "fig1.json").read_text())
+    best = content["tuned"]["SGD"] | {"added": {"alpha": [5.0], "beta": []}, "at_edge": True}
+    text = verdict.text({"fig1": content | {"tuned": {"SGD": best}}})
+    assert "| alpha 5, as the best lay at its edge, and the best still lies there |" in text
+
+
+def test_quick_is_a_part_of_the_papers_grid():
+    assert set(settings.QUICK.alphas) <= set(settings.FULL.alphas)
+    assert set(settings.QUICK.betas) <= set(settings.FULL.betas)
+    assert len(settings.FULL.alphas) * len(settings.FULL.betas) == 88
