@@ -263,7 +263,7 @@ def test_ranks_are_measured(mpi, tmp_path):
 
 
 def test_ranks_that_fail_are_one_line(mpi):
-    with pytest.raises(OSError, match="2 ranks under mpiexec failed: .*") as caught:
+    with pytest.raises(OSError, match="2 ranks under mpiexec failed: ") as caught:
         speedup.launch.answer("asysvrg.reproduce.ranks", "no job", 1)
     assert "\n" not in str(caught.value)
 
