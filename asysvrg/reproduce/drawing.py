@@ -65,6 +65,8 @@ def _band(
 
 def _finish(panel: Any, xlabel: str, ylabel: str, column: str, runs: Any) -> None:
     """Names of axes, and limits by what comes after the start, which is far above the rest."""
+    from matplotlib.ticker import MaxNLocator
+
     panel.set(xlabel=xlabel, ylabel=ylabel, yscale="log")
     values = np.concatenate([measures.curve(seeds, column)[:, 1:].ravel() for seeds in runs])
     values = values[values > 0]
@@ -72,6 +74,7 @@ def _finish(panel: Any, xlabel: str, ylabel: str, column: str, runs: Any) -> Non
         panel.set_ylim(values.min() * 0.93, np.quantile(values, 0.97) * 1.3)
     plain_ticks(panel.yaxis)
     panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=xlabel == "epochs"))
     panel.grid(alpha=0.3, which="both")
 
 
