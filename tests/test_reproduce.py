@@ -28,6 +28,14 @@ def reproduce(out, figures=("fig1",), **options):
     return command.reproduce(figures, out, effort=TINY, problems=PROBLEMS, **options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick_disk():
+    """Hundreds of small files: waiting for the disk would take minutes where others use it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("figures")
