@@ -83,9 +83,10 @@ def train(args: argparse.Namespace) -> int:
             if not hasattr(model, "stopped_"):  # there is no model yet
                 raise
         model.schema_ = sets.schema.as_dict()
-    if not shows:
-        return 0
-    return _report(args, model, sets.name) or INTERRUPTED * interrupted
+    if shows:
+        _report(args, model, sets.name)
+        return INTERRUPTED * interrupted
+    return 0
 
 
 def _model(args: argparse.Namespace) -> tuple[Any, data.Dataset]:
@@ -137,13 +138,11 @@ def _speedup(args: argparse.Namespace) -> int:
         model, sets.X_train, sets.y_train, args.workers or args.threads,
         repeats=args.repeats, say=None if args.quiet else streams.err.say,
     )  # fmt: skip
-    written, failed = _written({
+    writers = {
         "study": (args.output, lambda path: write_json(path, found)),
         "plot": (args.plot, lambda path: speedup.draw(found, path, sets.name)),
-    })  # fmt: skip
-    streams.out.say("\n".join([speedup.table(found, sets.name), *written]))
-    if failed:
-        raise OSError("; ".join(failed))
+    }
+    _write_and_say(writers, [speedup.table(found, sets.name)])
     return 0
 
 
@@ -153,30 +152,25 @@ def _say_plan(plan: Plan) -> int:
     return 0
 
 
-def _report(args: argparse.Namespace, model: Any, name: str) -> int:
-    """Writes the files that were asked for, then prints the closing table: no stream can undo a training."""
-    shape = "-".join(str(width) for width in model.history_["config"]["widths"])
-    written, failed = _write_files(args, model, f"{name}, {shape}")
-    streams.out.say("\n".join([*_closing_lines(model, name, shape), *written]))
-    if failed:
-        raise OSError("; ".join(failed))
-    return INTERRUPTED if model.stopped_ == "interrupted" else 0
-
-
-def _write_files(args: argparse.Namespace, model: Any, title: str) -> tuple[list[str], list[str]]:
-    """Writes each file that was asked for, though another one may fail. Returns what was written, and what failed."""
+def _report(args: argparse.Namespace, model: Any, name: str) -> None:
+    """Writes the files that were asked for, then prints the closing table."""
     history = model.history_
+    shape = "-".join(str(width) for width in history["config"]["widths"])
+    curve = {f"{name}, {shape}": {history["config"]["solver"]: history}}
     writers = {
         "model": (args.save, model.save),
         "trace": (args.trace, lambda path: write_json(path, history)),
-        "plot": (args.plot, lambda path: plots.draw({title: {history["config"]["solver"]: history}}, path)),
+        "plot": (args.plot, lambda path: plots.draw(curve, path)),
     }
-    written, failed = _written(writers)
-    return [f"schedule: {args.record}"] * bool(args.record) + written, failed
+    schedule = [f"schedule: {args.record}"] if args.record else []
+    _write_and_say(writers, [*_closing_lines(model, name, shape), *schedule])
 
 
-def _written(writers: dict[str, tuple[str | None, Callable[[str], Any]]]) -> tuple[list[str], list[str]]:
-    """Calls each writer that has a path. Returns a line for each file, and one for each that could not be written."""
+def _write_and_say(writers: dict[str, tuple[str | None, Callable[[str], Any]]], lines: list[str]) -> None:
+    """Calls each writer that has a path, then prints the lines, and one for each file: no stream can undo a training.
+
+    If a file cannot be written, the others are written all the same. OSError then says which ones failed.
+    """
     written, failed = [], []
     for what, (path, write) in writers.items():
         if path:
@@ -185,7 +179,9 @@ def _written(writers: dict[str, tuple[str | None, Callable[[str], Any]]]) -> tup
                 written.append(f"{what}: {path}")
             except (OSError, ValueError, MemoryError) as error:
                 failed.append(f"the {what} {path} was not written ({error})")
-    return written, failed
+    streams.out.say("\n".join([*lines, *written]))
+    if failed:
+        raise OSError("; ".join(failed))
 
 
 def _closing_lines(model: Any, name: str, shape: str) -> Iterator[str]:

@@ -31,7 +31,7 @@ def moments(y: np.ndarray) -> dict[str, Any]:
 
 
 def center_of(parts: Iterable[dict[str, Any]]) -> np.ndarray | None:
-    """What to subtract from the targets that have these moments, in parts: 0 for those that are near zero.
+    """Returns what to subtract from each target: 0 where the targets are near zero. The moments come in parts.
 
     Returns None if all are.
     """

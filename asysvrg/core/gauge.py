@@ -58,7 +58,7 @@ class Gauge:
         return rng.integers(ends[:-1], ends[1:])
 
     def _measured_smoothness(self, x: np.ndarray) -> tuple[float, float]:
-        """Of the whole objective and of mini-batches. It depends on x alone, so that resumed runs have the same."""
+        """L of the whole objective, and of mini-batches. It depends on x alone, so resumed runs measure the same."""
         of = self._objective
         along = np.random.default_rng(self._seed).standard_normal(of.d).astype(x.dtype)
         whole = largest_eigenvalue(of, x, along, close=CLOSE)

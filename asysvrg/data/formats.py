@@ -23,7 +23,7 @@ from sklearn.datasets import load_svmlight_files
 
 from asysvrg.data.download import DOWNLOADS, find_idx, short
 from asysvrg.data.reading import Reading
-from asysvrg.data.targets import whole
+from asysvrg.data.targets import MISSING, whole
 from asysvrg.store.schema import Schema
 
 Features = np.ndarray | sparse.csr_matrix
@@ -37,7 +37,6 @@ ENDINGS = (
 )
 MAGIC = {b"\0\0\x08": "idx", b"PAR1": "parquet", b"ARROW1": "feather", b"\xff\xfe": "csv", b"\xfe\xff": "csv"}
 TABLES = ("csv", "parquet", "feather")
-MISSING = ("", "?", "NA", "N/A", "n/a", "<NA>", "nan", "NaN", "null", "NULL", "None")  # as text among labels
 CIFAR_RECORD = 1 + 3 * 32 * 32
 _NUMBER = rb"[-+]?(?:nan|inf|[\d.]+(?:e[-+]?\d+)?)"
 _START = rb"\s*" + _NUMBER + rb"(?:\s+qid:\d+)?"
@@ -152,7 +151,7 @@ def finished(X: Features) -> Features:
 
 
 def checked(path: Path, xy: XY) -> XY:
-    """Features and targets as given. ValueError where they do not go together, or are not finite."""
+    """Returns features and targets unchanged. Raises ValueError if they do not go together, or are not finite."""
     X, y = xy
     if not all(X.shape):
         raise ValueError(f"{path}: {X.shape[0]} rows of {X.shape[1]} features; it holds no data")

@@ -18,7 +18,7 @@ import pandas as pd
 from asysvrg.core.warn import warn
 from asysvrg.data.download import short
 from asysvrg.data.reading import Reading
-from asysvrg.data.targets import parsed, whole
+from asysvrg.data.targets import MISSING, parsed, whole
 from asysvrg.store.schema import Schema
 
 CHUNK = 2**20  # bytes
@@ -26,7 +26,7 @@ SAMPLE_BYTES, SAMPLE_ROWS = 2**18, 100  # of a text, which show its delimiter an
 DELIMITERS = ",;\t| "
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 FALLBACK = "cp1252"  # of text that is not UTF-8: what Excel writes in western Europe and America
-MISSING = ("?", "missing")  # beside pandas' own: NA, nan, null, None, an empty cell, ...
+ALSO_MISSING = ("?", "missing")  # beside pandas' own: NA, nan, null, None, an empty cell, ...
 SHOWN = 20  # names or rows in a message
 INSTALL = 'reading it needs pyarrow: pip install "asysvrg[parquet]"'
 
@@ -218,7 +218,7 @@ def _text(path: Path, raw: bytes, reading: Reading) -> Table:
         "dtype": {} if target is None else {target: str},  # text stays as it is written: 01 is not 1
         "decimal": reading.decimal,
         "encoding": encoding,
-        "na_values": list(MISSING),
+        "na_values": list(ALSO_MISSING),
         "skipinitialspace": True,
     }
     try:
@@ -302,7 +302,7 @@ def _has_header(rows: list[list[str]], delimiter: str) -> bool:
     return any(
         re.match(r"[^\W\d]", above)
         and not _may_be_number(above, delimiter)
-        and above.strip().lower() not in ("na", "n/a", "null", "none", *MISSING)
+        and above.strip().lower() not in {word.lower() for word in (*MISSING, *ALSO_MISSING)}
         and _may_be_number(below, delimiter)
         for above, below in zip(first, last, strict=False)
     )

@@ -12,6 +12,7 @@ from asysvrg.core.warn import warn
 # Codes such as 01 and 1_11 are text: as numbers, they would not be what was written.
 INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
 FRACTION = r"[-+]?(?:(?:0|[1-9][0-9]*)(?:{0}[0-9]*)?|{0}[0-9]+)(?:[eE][-+]?[0-9]+)?"
+MISSING = ("", "?", "NA", "N/A", "n/a", "<NA>", "nan", "NaN", "null", "NULL", "None")  # as text among labels
 EXACT = 2**53  # float64 holds all whole numbers below
 MANY, FEW = 50, 10  # more classes than this, with fewer samples each than that, may be amounts or names
 

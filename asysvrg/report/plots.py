@@ -59,8 +59,13 @@ def draw(figures: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str])
                 panel.legend()
             panel.set_ylim(top=_ceiling(traces, column), bottom=None if column == "loss" else 0)
             panel.grid(alpha=0.3)
+    write(figure, path)
+
+
+def write(figure: Any, path: str | os.PathLike[str], dpi: int = 110) -> None:
+    """Writes a figure of matplotlib completely or not at all. The ending of the path is the format."""
     with replacing(path) as file:
-        figure.savefig(file, dpi=110, format=Path(path).suffix[1:] or None)
+        figure.savefig(file, dpi=dpi, format=Path(path).suffix[1:] or None)
 
 
 def _ceiling(traces: Mapping[str, Any], column: str) -> float | None:

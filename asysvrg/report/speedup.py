@@ -21,7 +21,6 @@ from asysvrg.distributed.backend import MPI
 from asysvrg.report import plots
 from asysvrg.simulation.calibrate import calibrate
 from asysvrg.simulation.run import simulate
-from asysvrg.store.files import replacing
 
 # Every run is to make as many updates, whatever it has reached, and by the threads or ranks that are asked for.
 FIXED: dict[str, Any] = {
@@ -70,7 +69,7 @@ class _Runner:
 
     @property
     def name(self) -> str:
-        """For lines that say who ran."""
+        """Who ran, for messages."""
         return f"{'simulated ' * self.simulated}{self.by[:-1]}(s)"
 
     def history(self, k: int, **given: Any) -> dict[str, Any]:
@@ -329,5 +328,4 @@ def draw(found: Mapping[str, Any], path: str | os.PathLike[str], name: str) -> N
     axes.set_title(f"{name}, {found['updates']} updates, {_how(found)}", fontsize=9, loc="left", wrap=True)
     axes.legend(loc="upper left", fontsize=9)
     axes.grid(alpha=0.3)
-    with replacing(path) as file:
-        figure.savefig(file, dpi=110, format=Path(path).suffix[1:] or None)
+    plots.write(figure, path)

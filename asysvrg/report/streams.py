@@ -60,7 +60,7 @@ class Stream:
         self.flush()
 
     def leave(self) -> Exception | None:
-        """For the end of a command: Python's own end must not complain. Returns what went wrong.
+        """Ends a command's output, so that Python does not complain at its own end. Returns what went wrong.
 
         A reader that has gone away, as `head` does, is nothing wrong.
         """

@@ -86,7 +86,7 @@ def _load(problems: Mapping[str, Problem], data_home: str | None) -> dict[str, d
 
 
 def _write_verdict(out: Path) -> Path:
-    """Of all figures that the folder has, those of earlier calls included."""
+    """The verdict on all figures that the folder has, those of earlier calls included."""
     contents = {name: json.loads(path.read_bytes()) for name in FIGURES if (path := out / f"{name}.json").is_file()}
     path = out / "verdict.md"
     with replacing(path) as file:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from asysvrg.report import plots
 from asysvrg.reproduce import measures
 from asysvrg.reproduce.methods import METHODS
 from asysvrg.reproduce.speedup import loads, speedups
-from asysvrg.store.files import replacing
 
 ENDINGS = (".png", ".svg")
 ERRORS = (("loss", "training loss"), ("train_error", "training error"), ("test_error", "test error"))
@@ -28,7 +28,7 @@ MILLION = 1e6
 
 
 def style(number: int, length: int = 1) -> dict[str, Any]:
-    """Of the line with this number; about seven markers, that do not lie upon the other lines'."""
+    """The look of the line with this number. It has about seven markers, apart from those of other lines."""
     gap = max(1, length // 7)
     return {
         "color": COLOURS[number], "linestyle": LINES[number], "marker": MARKERS[number], "linewidth": 1.6,
@@ -158,5 +158,4 @@ def _counted(axis: Any, numbers: Sequence[int]) -> None:
 def save(figure: Any, path: str | os.PathLike[str]) -> None:
     """Writes `path` with each of `ENDINGS`."""
     for ending in ENDINGS:
-        with replacing(Path(path).with_suffix(ending)) as file:
-            figure.savefig(file, dpi=120, format=ending[1:])
+        plots.write(figure, Path(path).with_suffix(ending), dpi=120)

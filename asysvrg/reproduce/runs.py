@@ -69,7 +69,7 @@ class Runs:
             self._bar.refresh()
 
     def get(self, name: str, spec: Mapping[str, Any], make: Callable[[], Any]) -> Any:
-        """What `make` returns, or what it has returned before for the same `spec`."""
+        """Returns the result of `make`, or the stored result of an earlier call with the same `spec`."""
         spec = json.loads(json.dumps({**spec, "version": __version__}))
         code = hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=6).hexdigest()
         path = self.folder / f"{name}-{code}.json"
@@ -112,7 +112,7 @@ class Experiment:
         return Experiment(problem, self.sets, self.runs)
 
     def spec(self, **more: Any) -> dict[str, Any]:
-        """What a run depends on."""
+        """Everything that the result of a run depends on."""
         return {"data": self._data, "parameters": dict(self.problem.parameters), **more}
 
     def train(
@@ -144,7 +144,7 @@ class Experiment:
         return _kept(job.history_by_ranks(estimator, X, y, workers, seconds=PATIENCE, test=test)["epochs"])
 
     def estimator(self, **parameters: Any) -> AsySVRGClassifier:
-        """Of the problem's parameters and these."""
+        """An estimator with the problem's parameters and these."""
         return AsySVRGClassifier(**{**self.problem.parameters, **parameters})
 
     def _train(self, stages: Sequence[Mapping[str, Any]], seed: int, virtual: Mapping[str, Any] | None) -> Rows:

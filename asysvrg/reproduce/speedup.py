@@ -17,7 +17,7 @@ from asysvrg.reproduce.methods import Claim, svrg, tuned_rates
 from asysvrg.reproduce.runs import Experiment, Rows
 from asysvrg.reproduce.settings import Effort
 from asysvrg.simulation.calibrate import calibrate
-from asysvrg.simulation.costs import SHARE
+from asysvrg.simulation.costs import shared_costs
 
 NEAR = 0.8  # of the ideal speedup: "nearly linear"
 SLACK = 1.02  # of a loss: "similar"
@@ -72,20 +72,15 @@ def _virtual(experiment: Experiment, stage: Mapping[str, Any], workers: int, arc
 
 
 def epoch_seconds(rows: Rows) -> float:
-    """Of the fastest epoch: neighbours on the machine only make one slower."""
+    """Seconds of the fastest epoch. Other programs on the machine can only make an epoch slower."""
     return float(np.diff([row["seconds"] for row in rows]).min())
 
 
 def _costs(measured: Curves, bare: Rows, steps: int) -> dict[str, float]:
-    """For the simulator: of an iteration with its read and write, and what a second thread adds to each."""
+    """Costs for the simulator: seconds of an iteration, and how much a second thread slows each one."""
     one, sweep = epoch_seconds(measured["1"][0]), epoch_seconds(bare)
-    each = max(one - sweep, 0.0) / steps
     two = epoch_seconds(measured["2"][0]) if "2" in measured and joblib.cpu_count() > 1 else one / 2
-    contention = max(0.0, 2 * two / one - 1)
-    return {
-        "compute": (1 - 2 * SHARE) * each, "message": SHARE * each, "server": SHARE * each, "sweep": sweep,
-        "contention": contention,
-    }  # fmt: skip
+    return shared_costs(max(one - sweep, 0.0) / steps, sweep, one=one, two=two)
 
 
 def workers(experiment: Experiment, effort: Effort) -> dict[str, Any]:
@@ -124,7 +119,7 @@ def no_ranks(effort: Effort) -> str:
 
 
 def distributed_costs(experiment: Experiment, effort: Effort) -> dict[str, float]:
-    """What an iteration, a message and an update take here. Workers on machines of their own are in nobody's way."""
+    """Seconds of an iteration, a message and an update on this machine. Virtual workers have machines of their own."""
     estimator, ranks = experiment.estimator(**svrg(min(effort.alphas), 2)), None if not no_ranks(effort) else False
     X, y = experiment.sets.X_train, experiment.sets.y_train
     experiment.runs.expect(1, "calibrating")
@@ -156,7 +151,7 @@ def _cycle(costs: Mapping[str, float]) -> float:
 
 
 def worker_claims(content: Mapping[str, Any]) -> list[Claim]:
-    """Of Figure 4."""
+    """The claims of Figure 4."""
     simulated, measured, found = content["simulated"], content["measured"], []
     most = max(map(int, simulated))
     found.append(_similar(simulated, "simulated", "worker"))
@@ -182,7 +177,7 @@ def _saturates(content: Mapping[str, Any]) -> Claim:
 
 
 def thread_claims(content: Mapping[str, Any]) -> list[Claim]:
-    """Of Figure 2."""
+    """The claims of Figure 2."""
     cores, kinds, found = content["about"]["cores"], content["kinds"], []
     for how in ("measured", "simulated"):
         found += [_similar(kind[how], f"{name}, {how}", "thread") for name, kind in kinds.items()]

@@ -12,7 +12,7 @@ MOST = 8  # values that are added to a grid
 
 
 def final_loss(rows: Rows) -> float:
-    """Of a run; infinite if its rate was too large and was halved."""
+    """The last loss of a run; infinite if its rate was too large and had to be halved."""
     loss = rows[-1]["loss"]
     return loss if math.isfinite(loss) and not any(row["rolled_back"] for row in rows) else math.inf
 

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import clone
 
 from asysvrg.distributed import job
-from asysvrg.simulation.costs import SHARE
+from asysvrg.simulation.costs import shared_costs
 
 REPEATS = 5  # epochs, of which the fastest counts: neighbours only make one slower
 ATTEMPTS = 4  # at an iteration's time, where a busy machine hides it
@@ -42,12 +42,11 @@ def calibrate(estimator: Any, X: Any, y: Any, *, ranks: bool | None = None) -> d
         By architecture: "compute", "message", "server", "sweep" in seconds, and "contention". JSON can hold it.
     """
     one, sweep = _iteration(estimator, X, y, 1)
-    contention = 0.0
-    if joblib.cpu_count() > 1:  # two threads: k of them take 1 + contention (k - 1) times as long as one
-        contention = max(0.0, 2 * _iteration(estimator, X, y, 2)[0] / one - 1)
-    shared = {"compute": (1 - 2 * SHARE) * one, "message": SHARE * one, "server": SHARE * one}
-    shared |= {"sweep": sweep, "contention": contention}
-    return {"shared": shared, "distributed": _distributed(estimator, X, y, one, sweep, ranks)}
+    two = _iteration(estimator, X, y, 2)[0] if joblib.cpu_count() > 1 else one / 2
+    return {
+        "shared": shared_costs(one, sweep, one=one, two=two),
+        "distributed": _distributed(estimator, X, y, one, sweep, ranks),
+    }
 
 
 def _fit(estimator: Any, X: Any, y: Any, **parameters: Any) -> Any:

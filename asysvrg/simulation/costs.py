@@ -17,6 +17,15 @@ SHARE = 0.1  # shared: reading x and writing an update, as parts of an iteration
 CALIBRATED = ("compute", "message", "server", "sweep", "contention")
 
 
+def shared_costs(iteration: float, sweep: float, *, one: float, two: float) -> dict[str, float]:
+    """Costs of threads, from seconds of an iteration, of a sweep, and of the same work by one thread and by two.
+
+    With k threads everything takes 1 + contention (k - 1) times as long as with one.
+    """
+    parts = {"compute": (1 - 2 * SHARE) * iteration, "message": SHARE * iteration, "server": SHARE * iteration}
+    return parts | {"sweep": sweep, "contention": max(0.0, 2 * two / one - 1)}
+
+
 @dataclass(frozen=True)
 class Costs:
     """Virtual seconds.

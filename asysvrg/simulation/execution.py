@@ -107,7 +107,7 @@ class SimulatedExecution(SharedExecution):
         return seconds
 
     def report(self) -> dict[str, Any]:
-        """Of the epoch: updates that the policy discarded."""
+        """A column of the epoch's row: how many updates the policy discarded."""
         dropped, self.dropped = self.dropped, 0
         return {"dropped": dropped}
 

@@ -57,7 +57,7 @@ class Simulation:
         return replace(plan, execution="simulated", reasons=plan.reasons | reasons)
 
     def described(self) -> dict[str, Any]:
-        """For the trace and checkpoints."""
+        """The simulation as the trace and checkpoints keep it."""
         given = {name: each if each is None else str(each) for name, each in self.given.items()}
         slow = {str(k): speed for k, speed in enumerate(self.crew.speeds) if speed != 1}
         about = {"architecture": self.architecture, "workers": len(self.crew.speeds), **given}
@@ -68,7 +68,7 @@ class Simulation:
     def execution(
         self, objective: Objective, *, batch_size: int, seed: int, max_delay: int | None, adaptive: bool, **options: Any
     ):
-        """What `training.train` calls in the place of `SharedExecution`."""
+        """Makes the execution; `training.train` calls this in the place of `SharedExecution`."""
         bound, policy = max_delay if self.max_delay is None else self.max_delay, self.policy
         if policy == "none" and bound is not None:  # as threads and ranks do
             policy = "drop" if self.architecture == "shared" else self.late_at_server

@@ -35,7 +35,7 @@ class States:
         self.clear()
 
     def clear(self) -> None:
-        """For the next epoch."""
+        """Makes everything ready for the next epoch."""
         self.fresh: list[Any] = []  # slots that have read x as it is now
         self.kept: dict[Any, _Kept] = {}
         self.changes: dict[int, np.ndarray] = {}  # of updates that are still being written

@@ -1,4 +1,4 @@
-"""What a model must remember of the file that it was trained on."""
+"""What prediction needs to know of the file that a model was trained on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schema:
-    """What a model must remember of its training file, so that `asysvrg predict` reads others alike.
+    """What `asysvrg predict` needs to know of the training file, in order to read other files in the same way.
 
     Attributes
     ----------

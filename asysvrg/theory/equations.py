@@ -261,7 +261,7 @@ def simplified_bound(
 def largest_eta(
     architecture: Architecture, *, L: float, beta: float, b: int, m: int, delay: float, d: int | None = None
 ) -> float:
-    """The largest learning rate with which Theorem 1 or 3 says something: gamma > 0.
+    """The largest learning rate for which Theorem 1 or 3 gives a bound, that is gamma > 0.
 
     All arguments are those of `constants`. gamma / eta falls as eta grows, from 1 / (2 d) at 0, and is negative at
     1 / (4 L).
