@@ -370,11 +370,9 @@ def _check_ranks(values: dict[str, Any], given: Any) -> None:
             raise ValueError(f"{name}={value!r} is for threads; backend='mpi' updates all coordinates at once")
     if values["deflation"]:
         raise ValueError(f"deflation={values['deflation']} is for threads; backend='mpi' takes steps as they are")
-    if values["track_gradient_norm"] is not None:
-        raise ValueError(
-            f"track_gradient_norm={values['track_gradient_norm']} is for threads, which can pause; with backend='mpi' "
-            "leave it out"
-        )
+    if (count := values["track_gradient_norm"]) is not None:
+        why = "is for threads, which can pause; with backend='mpi' leave it out"
+        raise ValueError(f"track_gradient_norm={count} {why}")
     if values["sampling"] == "importance":
         raise ValueError("sampling='importance' is for threads; backend='mpi' takes 'replacement' or 'shuffle'")
     servers = values["backend"].servers

@@ -24,7 +24,7 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
-    | {"core.directions", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
+    | {"core.directions", "core.lazy", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
     | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings"},
     {"core.control"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}

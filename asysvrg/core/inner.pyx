@@ -17,6 +17,7 @@ from asysvrg.core.network cimport Network, Samples, address
 
 from asysvrg.core.control import reraise
 from asysvrg.core.draws import divide
+from asysvrg.core.lazy import tables
 from asysvrg.core.network import aligned_zeros
 
 DIRECTIONS = {asv_direction_name(k).decode(): k for k in range(ASV_DIRECTION_COUNT)}
@@ -170,23 +171,6 @@ cdef class InnerLoop:
         alpha = self._alpha[:self.samples.data.p]
         return alpha.min() == alpha.max()
 
-    def _lazy_tables(self, rates):
-        """`sums` and `powers` of lazy rows, each None where it is not exact or not needed (csrc/kernels/lazy.inc)."""
-        if self.inner.lazy.done == NULL:
-            return None, None
-        with np.errstate(all="ignore"):  # a rate that diverges is the epoch loop's business
-            if self._same_alpha():
-                alpha = self._scaled_alpha[0]
-                r = np.cumprod(np.concatenate([[1.0], 1 - rates * alpha]))
-                if np.abs(r).min() > 1e-100:  # else r has lost its digits
-                    s = r * np.cumsum(np.concatenate([[0.0], rates / r[1:]]))
-                    return np.ascontiguousarray(np.stack([s, r], axis=1)), None
-            z = rates.max(initial=0) * self._scaled_alpha[:self.samples.data.p].max()
-            if z ** ASV_POWERS < np.finfo(self.network.dtype).eps:
-                powers = rates[:, None] ** np.arange(1, ASV_POWERS + 1)
-                return None, np.cumsum(np.concatenate([np.zeros((1, ASV_POWERS)), powers]), axis=0)
-        return None, None
-
     def run(self, x, int64_t steps, *, direction, eta, epoch, double l2_factor=1, mu=None, x_snap=None, cache=None,
             preconditioner=None, draws=None, double deadline=float("inf"), int64_t first=0):
         """Updates x in place, `steps` times.
@@ -257,7 +241,10 @@ cdef class InnerLoop:
         delays = np.full(steps, -1, dtype=np.int32)
         self.aim(x, direction, epoch, l2_factor, mu, x_snap, cache, preconditioner, draws)
         rates = np.array(np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps,)))
-        sums, powers = self._lazy_tables(rates)
+        sums = powers = None
+        if inner.lazy.done != NULL:
+            alpha = self._scaled_alpha[:self.samples.data.p]
+            sums, powers = tables(rates, alpha, ASV_POWERS, np.finfo(self.network.dtype).eps)
         inner.rule.eta = <const double *>address(rates, np.float64, (steps,))
         inner.lazy.sums = <const double *>address(sums, np.float64, (steps + 1, 2))
         inner.lazy.powers = <const double *>address(powers, np.float64, (steps + 1, ASV_POWERS))
