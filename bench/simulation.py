@@ -14,11 +14,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn import datasets
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, data, simulate
 from asysvrg.distributed import launch
+from asysvrg.report import plots
+from asysvrg.reproduce.drawing import style
 from asysvrg.simulation.calibrate import calibrate
 
 EPOCHS = 4
@@ -108,27 +111,49 @@ def speedup():
         print(f"| {' | '.join(cells)} | {delay:.0f} |", flush=True)
 
 
-def policies(target=0.45):
-    """Ten workers, one of them ten times as slow: virtual seconds and updates to a loss, at several rates."""
+POLICIES = {
+    "none, equal workers": {"speeds": None},
+    "none": {},
+    "wait 12": {"policy": "wait", "max_delay": 12},
+    "drop 20": {"policy": "drop", "max_delay": 20},
+    "adaptive": {"policy": "adaptive"},
+}
+
+
+def policies(target=0.45, rates=(0.01, 0.02, 0.05, 0.1, 0.2)):
+    """Ten workers, one of them ten times as slow: virtual seconds and updates to a loss, at several rates.
+
+    Draws docs/policies.png: seconds against rates.
+    """
     X, y = cifar()
+    times = {name: [] for name in POLICIES}
     print("| rate | policy | seconds to the target | epochs | last loss | largest delay | dropped |")
     print("|---|---|---|---|---|---|---|")
-    for rate in (0.05, 0.1, 0.2):
-        for name, how in (
-            ("none, equal workers", {"speeds": None}),
-            ("none", {}),
-            ("wait 12", {"policy": "wait", "max_delay": 12}),
-            ("drop 20", {"policy": "drop", "max_delay": 20}),
-            ("adaptive", {"policy": "adaptive"}),
-        ):
+    for rate in rates:
+        for name, how in POLICIES.items():
             given = {"speeds": SLOW, "compute": "lognormal:0.001:0.3", "sweep": 1.0, "architecture": "distributed"}
-            one = model(learning_rate_init=rate, max_iter=20, target_loss=target)
+            one = model(learning_rate_init=rate, max_iter=40, target_loss=target)
             rows = simulate(one, X, y, workers=10, **given | how).history_["epochs"]
-            reached = rows[-1]["loss"] <= target
-            seconds = f"{rows[-1]['seconds']:.2f}" if reached else f"> {rows[-1]['seconds']:.2f}"
+            times[name].append(rows[-1]["seconds"] if rows[-1]["loss"] <= target else np.nan)
+            seconds = f"{times[name][-1]:.2f}" if rows[-1]["loss"] <= target else f"> {rows[-1]['seconds']:.2f}"
             delay, dropped = max(row["delay"]["max"] for row in rows), sum(row["dropped"] for row in rows)
             cells = [rate, name, seconds, len(rows) - 1, f"{rows[-1]['loss']:.4f}", delay, dropped]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    draw_policies(rates, times, Path(__file__).parents[1] / "docs" / "policies.png")
+
+
+def draw_policies(rates, times, path):
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    panel = figure.subplots()
+    for number, (name, seconds) in enumerate(times.items()):
+        panel.loglog(rates, seconds, label=name, **style(number))
+    panel.set(xlabel="learning rate", ylabel="virtual seconds to the target", xticks=rates, yticks=(3, 5, 10, 20, 50))
+    panel.set_xticklabels(rates)
+    panel.set_yticklabels((3, 5, 10, 20, 50))
+    panel.minorticks_off()
+    panel.grid(alpha=0.3)
+    panel.legend()
+    plots.write(figure, path)
 
 
 def record():

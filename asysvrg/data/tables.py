@@ -185,8 +185,8 @@ def read(path: Path, kind: str, raw: bytes, reading: Reading) -> Table:
         frame = (pd.read_parquet if kind == "parquet" else pd.read_feather)(io.BytesIO(raw))
     except ImportError:
         raise ValueError(f"{path} is a {kind.capitalize()} file; {INSTALL}") from None
-    except MemoryError:
-        raise
+    except MemoryError as error:  # a damaged length looks like a huge table
+        raise ValueError(f"{path} needs more memory than there is, or is damaged ({short(error)})") from None
     except Exception as error:  # pyarrow has types of its own
         raise ValueError(f"{path} is no {kind.capitalize()} file, or is damaged ({short(error)})") from None
     names = [str(name) for name in frame.columns]

@@ -1,5 +1,6 @@
 """CSV and its relatives, Parquet, Feather: what is read as what, and each kind of bad file."""
 
+import contextlib
 import gzip
 import lzma
 
@@ -271,3 +272,16 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setattr(pd, "read_parquet", read)
     with pytest.raises(ValueError, match=r'pip install "asysvrg\[parquet\]"'):
         data.load_file(write(tmp_path, "a.parquet", b"PAR1"))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_damaged_lengths_are_no_lack_of_memory(tmp_path, kind):
+    """In one place the bytes are a length of 140 TB."""
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"a.{kind}"
+    getattr(pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1, 1.5], "y": ["u", "v", "u"]}), f"to_{kind}")(path)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 2):
+        path.write_bytes(whole[:at] + b"0000\x80\x80\x80\x80" + whole[at:])
+        with contextlib.suppress(ValueError):
+            data.load_file(path)
