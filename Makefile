@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE =
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
-demo: ## train on digits, and on MNIST if it is found; draw demo.png
+demo: ## train on digits: demo.png; the paper's Figure 1 in short, in demo/, if MNIST is found
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.built $(VENV)/.installed
 	$(PY) -m asysvrg.demo
 
@@ -71,7 +71,7 @@ dist: $(VENV)/.with-dist ## build the source distribution, and a wheel from it, 
 	$(PY) -m build
 
 clean: ## remove all build results and the virtual environment; keep results of benchmarks
-	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .benchmarks .hypothesis demo.png
+	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .benchmarks .hypothesis demo.png demo
 	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 

@@ -125,7 +125,8 @@ FIGURES = {
     ),
     "fig2": Figure(
         "Figure 2: threads, on MNIST",
-        "The network of Figure 1, Shared-AsySVRG at its best constant rate. Threads are measured, also where there are "
+        "The network of Figure 1, Shared-AsySVRG at one constant rate, the best with 32 virtual threads: what is best "
+        "with one thread may diverge with the delays of many. Threads are measured, also where there are "
         "more of them than cores. The simulator's iterations, sweeps and contention are those of one and two threads "
         "here: it says what a machine with as many cores as threads would do. A similar loss is at most 2% above the "
         "one that one thread ends with.",
@@ -141,7 +142,8 @@ FIGURES = {
     ),
     "fig4": Figure(
         "Figure 4: workers, on CIFAR-10 features",
-        "The network of Figure 3, Distributed-AsySVRG at its best constant rate. Virtual workers, each on a machine of "
+        "The network of Figure 3, Distributed-AsySVRG at one constant rate, the best with 10 workers. Virtual workers, "
+        "each on a machine of "
         "its own, whose iterations, messages and updates take what they take within this machine. Ranks of MPI "
         "are measured up to the number of cores; the server needs one, too. A similar loss is at most 2% above the one "
         "that one worker ends with.",

@@ -33,8 +33,13 @@ def svrg(rate: float, epochs: int) -> dict[str, Any]:
     return {"solver": "svrg", "learning_rate_init": rate, "decay": 0.0, "max_iter": epochs}
 
 
-def tuned_rates(experiment: Experiment, effort: Effort, methods: tuple[str, ...] = METHODS) -> dict[str, Any]:
-    """The best rates of each method, by the loss after all epochs, with one thread and the first seed."""
+def tuned_rates(
+    experiment: Experiment,
+    effort: Effort,
+    methods: tuple[str, ...] = METHODS,
+    virtual: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The best rates of each method, by the loss after all epochs, with the first seed, one thread or virtual ones."""
     tuned: dict[str, Any] = {}
     for method in methods:
         betas = effort.betas if method == "SGD" else (0.0,)
@@ -42,7 +47,8 @@ def tuned_rates(experiment: Experiment, effort: Effort, methods: tuple[str, ...]
 
         def run(alpha: float, beta: float, method: str = method) -> Rows:
             rates = tuned | {method: {"alpha": alpha, "beta": beta}}
-            return experiment.train(method.lower(), stages(method, rates, effort.epochs, experiment.problem.sgd_epochs))
+            every = stages(method, rates, effort.epochs, experiment.problem.sgd_epochs)
+            return experiment.train(method.lower(), every, virtual=virtual)
 
         tuned[method] = tune(run, effort.alphas, betas, effort.digits)
     return tuned

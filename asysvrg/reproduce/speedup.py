@@ -50,7 +50,7 @@ def threads(experiment: Experiment, effort: Effort) -> dict[str, Any]:
     every = {"single coordinates": some, "cache lines": f"lines:{some}", "all coordinates": "all"}
     for name, coordinates in every.items():
         each = experiment.but(coordinates=coordinates)
-        rate = tuned_rates(each, replace(effort, epochs=effort.short), ("SVRG",))["SVRG"]
+        rate = _tuned(each, effort, "shared", max(effort.threads))
         stage = svrg(rate["alpha"], effort.short)
         each.runs.expect((len(seeds) + 1) * len(effort.threads) + 1, f"threads, {name}")
         measured = {
@@ -64,6 +64,12 @@ def threads(experiment: Experiment, effort: Effort) -> dict[str, Any]:
     about = {"data": experiment.sets.name, "epochs": effort.short, "cores": joblib.cpu_count()}
     tuned = {f"SVRG, {name}": kind.pop("tuned") for name, kind in kinds.items()}
     return {"about": about, "tuned": tuned, "kinds": kinds}
+
+
+def _tuned(experiment: Experiment, effort: Effort, architecture: str, workers: int) -> dict[str, Any]:
+    """One rate for all curves: the best with the most workers. What is best with one may diverge with their delays."""
+    virtual = {"workers": workers, "architecture": architecture}
+    return tuned_rates(experiment, replace(effort, epochs=effort.short), ("SVRG",), virtual)["SVRG"]
 
 
 def _virtual(experiment: Experiment, stage: Mapping[str, Any], workers: int, architecture: str, costs: Any) -> Rows:
@@ -88,7 +94,7 @@ def workers(experiment: Experiment, effort: Effort) -> dict[str, Any]:
 
     Further runs of two epochs show where the server has no time left.
     """
-    rate = tuned_rates(experiment, replace(effort, epochs=effort.short), ("SVRG",))["SVRG"]
+    rate = _tuned(experiment, effort, "distributed", max(effort.workers))
     stage = svrg(rate["alpha"], effort.short)
     costs = distributed_costs(experiment, effort)
     experiment.runs.expect(len(effort.workers) + len(effort.crowds), "virtual workers")

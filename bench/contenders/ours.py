@@ -16,7 +16,7 @@ from asysvrg.method import BATCH_SIZES
 from contenders.setting import ALPHA, Meter, Problem, Settings
 
 
-class _Clock(Clock):
+class ProcessorClock(Clock):
     """The package's clock, which notes the processor's time, too: tuning asks for it."""
 
     at: ClassVar[dict[float, float]] = {}  # the processor's, when the clock stood at so many seconds
@@ -30,10 +30,10 @@ class _Clock(Clock):
                 yield
         finally:
             self.processor += time.process_time() - began
-            _Clock.at[self.seconds] = self.processor
+            ProcessorClock.at[self.seconds] = self.processor
 
 
-loop.Clock = _Clock
+loop.Clock = ProcessorClock
 
 
 def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Meter, *, defaults: bool = False) -> None:
@@ -50,7 +50,7 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
     model = AsySVRGClassifier(**(how | {"n_jobs": cores} | settings))
     batch = model.batch_size or BATCH_SIZES[0]  # of a run with a target for the loss
     steps = model.inner_steps or math.ceil(problem.n / batch) * (2 if defaults else 1)
-    _Clock.at = {0.0: 0.0}
+    ProcessorClock.at = {0.0: 0.0}
     ahead = 0.0
     began = time.perf_counter()
 
@@ -58,7 +58,7 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
         nonlocal ahead
         if row["epoch"] == 0:
             ahead = time.perf_counter() - began if defaults else 0.0
-        meter.seconds, meter.processor = ahead + row["seconds"], ahead + _Clock.at[row["seconds"]]
+        meter.seconds, meter.processor = ahead + row["seconds"], ahead + ProcessorClock.at[row["seconds"]]
         return meter.add(row["epoch"] * steps, row["loss"], str(row["direction"]))
 
     model.fit(problem.X, problem.y, callback=told)
