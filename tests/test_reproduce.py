@@ -237,11 +237,13 @@ def test_simulated_threads_look_like_no_measured_ones(done):
 
 
 def test_speedup_is_of_times_to_a_similar_loss():
-    """Eq. (22): the loss of one worker at its end, and 2% more."""
+    """Eq. (22): the least loss that all reach, but for one that stays far above the others."""
     quick = [row | {"seconds": row["seconds"] / 4} for row in rows([9, 5, 2])]
     slow = [row | {"seconds": row["seconds"] * 3} for row in rows([9, 5, 2])]
     curves = {"1": [rows([9, 5, 2])], "4": [quick, slow, quick], "8": [rows([9, 8, 7])]}
+    assert speedup.similar_loss(curves) == 2
     assert speedup.speedups(curves) == {"1": 1.0, "4": pytest.approx(4.0), "8": None}
+    assert speedup.similar_loss(curves | {"16": [rows([9, 5, 2.08])]}) == 2.08
 
 
 @pytest.mark.parametrize(("found", "linear", "degrades"), [((1, 1.9, 3.5), True, False), ((1, 1.9, 1.2), False, True)])

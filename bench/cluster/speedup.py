@@ -4,7 +4,8 @@ Each host is a network namespace that may use a tenth of a core (a t2.micro's sh
 server and workers are ours, at the paper's d = 19,760. The law: K workers need no more than their cycle (answer,
 direction, question) for K updates, and the server needs its own time for each, so K* = worker cycle / server time;
 beyond it, more workers bring nothing. Cycle and server time are measured apart: the cycle with one worker, the server's
-time with workers that have next to nothing to compute. As root; results go to bench/results/, the table to
+time with workers that have next to nothing to compute. Then runs of the same updates, and the seconds in which each
+number of workers reaches the same loss (the paper's Figure 4). As root; results go to bench/results/, the tables to
 docs/speedup.md.
 """
 
@@ -24,11 +25,13 @@ import numpy as np
 
 from asysvrg.core.trace import environment
 from asysvrg.distributed import launch
+from asysvrg.reproduce import speedup as eq22
 
 ROOT = Path(__file__).parents[2]
 SHARE = 0.1  # of a core
 WORKERS = (1, 2, 4, 8, 10)
 SECONDS = 3  # of an epoch, about
+EPOCHS, STEPS = 10, 200  # of the runs to a loss
 
 
 def data(folder: Path) -> tuple[str, list[str]]:
@@ -41,25 +44,16 @@ def data(folder: Path) -> tuple[str, list[str]]:
     return "random samples", [str(folder / "random.npz"), "--test-size", "0"]
 
 
-def updates(cluster: hosts.Cluster, folder: Path, sets: list[str], workers: int, batch: int, steps: int) -> float:
-    """Updates a second of a run with so many workers."""
+def train(
+    cluster: hosts.Cluster, folder: Path, sets: list[str], workers: int, batch: int, steps: int, epochs: int = 5
+) -> list[dict]:
+    """The rows of a run with so many workers."""
     trace, temporary = folder / "trace.json", Path(tempfile.mkdtemp(dir=folder))
     options, variables = cluster.launch(launch.find().kind, folder, workers)
     command = [sys.executable, "-m", "asysvrg", "launch", *options]
     command += ["train", *sets, "--hidden-layer-sizes", 50, "--alpha", 1e-4, "--learning-rate-init", 0.1, "--tol", 0]
-    command += [
-        "--batch-size",
-        batch,
-        "--inner-steps",
-        steps,
-        "--max-iter",
-        5,
-        "--n-jobs",
-        1,
-        "--trace",
-        trace,
-        "--quiet",
-    ]
+    command += ["--batch-size", batch, "--inner-steps", steps, "--max-iter", epochs, "--n-jobs", 1]
+    command += ["--trace", trace, "--quiet"]
     variables |= {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT), "ASYSVRG_LOST_AFTER": "60"}
     cluster.limit(1.0)  # while programs start
     process = subprocess.Popen(
@@ -77,9 +71,25 @@ def updates(cluster: hosts.Cluster, folder: Path, sets: list[str], workers: int,
     finally:
         process.terminate()
         process.wait()
-    rows = json.loads(trace.read_text())["epochs"]
+    return json.loads(trace.read_text())["epochs"]
+
+
+def updates(cluster: hosts.Cluster, folder: Path, sets: list[str], workers: int, batch: int, steps: int) -> float:
+    """Updates a second of a run with so many workers."""
+    rows = train(cluster, folder, sets, workers, batch, steps)
     # The first epoch began without limits; of the others the fastest, as other programs here can only slow them down.
     return max(row["updates_per_second"] for row in rows[2:])
+
+
+def to_a_loss(batch: int, folder: Path, sets: list[str]) -> dict:
+    """Eq. (22) by number of workers: runs of the same updates, links without limit."""
+    curves = {}
+    with hosts.Cluster(max(WORKERS) + 1, None) as cluster:
+        for workers in WORKERS:
+            rows = train(cluster, folder, sets, workers, batch, STEPS, EPOCHS)
+            curves[str(workers)] = [[{name: row[name] for name in ("seconds", "loss")} for row in rows]]
+            print(f"{workers:3d} workers: loss {rows[-1]['loss']:.4f} after {rows[-1]['seconds']:.1f} s", flush=True)
+    return {"loss": eq22.similar_loss(curves), "speedups": eq22.speedups(curves), "curves": curves}
 
 
 def at_speed(rate: str | None, batch: int, folder: Path, sets: list[str]) -> dict:
@@ -125,7 +135,22 @@ def table(result: dict) -> str:
     for speed in result["speeds"]:
         numbers = f"{speed['cycle_ms']:.1f} | {speed['server_ms']:.2f} | {speed['saturates_at']:.1f}"
         lines.append(f"| {speed['rate'] or 'no limit'} | {numbers} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *loss_table(result["to_a_loss"])]) + "\n"
+
+
+def loss_table(found: dict) -> list[str]:
+    lines = [
+        f"The same training loss, {found['loss']:.4f}, by runs of {EPOCHS} epochs of {STEPS:,} updates, links without",
+        "limit (Eq. (22) of the paper):",
+        "",
+        "| K | seconds of the run | last loss | speed-up to the loss |",
+        "|---|---|---|---|",
+    ]
+    for workers, (rows,) in found["curves"].items():
+        speedup = found["speedups"][workers]
+        cells = [workers, f"{rows[-1]['seconds']:.1f}", f"{rows[-1]['loss']:.4f}"]
+        lines.append(f"| {' | '.join(cells)} | {'never' if speedup is None else format(speedup, '.1f')} |")
+    return lines
 
 
 def main() -> int:
@@ -140,7 +165,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         kind, sets = data(Path(name))
         speeds = [at_speed(rate or None, args.batch, Path(name), sets) for rate in args.rates.split(",")]
+        found = to_a_loss(args.batch, Path(name), sets)
     result = {"data": kind, "batch": args.batch, "mpi": mpi.kind, "speeds": speeds, "environment": environment()}
+    result["to_a_loss"] = found
     folder = ROOT / "bench" / "results"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{time.strftime('%Y%m%d-%H%M%S')}-cluster.json").write_text(json.dumps(result, indent=1))
