@@ -46,8 +46,10 @@ def similar_loss(curves: Curves) -> float:
 
 
 def _least(curves: Curves) -> dict[str, float]:
-    """The least loss of each curve, the median over its seeds."""
-    return {k: statistics.median(min(row["loss"] for row in rows) for rows in seeds) for k, seeds in curves.items()}
+    """The least loss of each curve, which at least half of its seeds reach."""
+    return {
+        k: statistics.median_high(min(row["loss"] for row in rows) for rows in seeds) for k, seeds in curves.items()
+    }
 
 
 def threads(experiment: Experiment, effort: Effort) -> dict[str, Any]:
