@@ -45,14 +45,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "SVRG": {"solver": "svrg"},
     "SGD_SVRG": {"solver": "svrg", "sgd_epochs": 3},
     "L-SVRG": {"solver": "lsvrg"},
-    "PAGE": {"solver": "page"},
+    "PAGE": {"solver": "page", "slow": True},
 }
 COLUMNS = ("sample_gradients", "seconds")
 
 
 def settings(how: dict[str, Any], rates: tuple[float, ...]) -> list[dict[str, Any]]:
-    """What a method is tried with."""
-    decays = how.get("decay", (0,))
+    """What a method is tried with; a slow one with rates of a tenth, too."""
+    how = dict(how)
+    decays = how.pop("decay", (0,))
+    rates = (*(rate / 10 for rate in rates), *rates) if how.pop("slow", False) else rates
     return [how | {"learning_rate_init": rate, "decay": decay} for rate, decay in itertools.product(rates, decays)]
 
 
@@ -138,24 +140,31 @@ def _text(value: float | None, how: str, nothing: str) -> str:
 
 
 def draw(problems: dict[str, Any], path: Path) -> None:
-    """Columns: problems; rows: gradient evaluations and seconds, against the target's distance from the least loss."""
-    figure = Figure(figsize=(3.1 * len(problems), 6.4), layout="constrained")
-    grid = figure.subplots(2, len(problems), sharex="col", squeeze=False)
-    for axes, column, label in zip(grid, COLUMNS, ("gradient evaluations", "seconds"), strict=True):
-        for panel, (name, content) in zip(axes, problems.items(), strict=True):
-            above = np.array(content["targets"]) - content["least"]
-            for number, (method, found) in enumerate(content["found"].items()):
-                values = [np.nan if each[column] is None else each[column] for each in found]
-                panel.loglog(above, values, label=method, **style(number, len(values)))
-            panel.grid(alpha=0.3)
-            panel.invert_xaxis()
-            if column == COLUMNS[0]:
-                panel.set_title(f"{name}\nleast loss {content['least']:.4f}", fontsize=10)
-            else:
-                panel.set_xlabel("target - least loss")
-        axes[0].set_ylabel(f"{label} to the target")
+    """For each problem gradient evaluations and, below, seconds, against the target's distance from the least loss."""
+    wide, pairs = 3, -(-len(problems) // 3)
+    figure = Figure(figsize=(3.6 * wide, 5.8 * pairs), layout="constrained")
+    grid = figure.subplots(2 * pairs, wide, squeeze=False)
+    for number, (name, content) in enumerate(problems.items()):
+        row, place = divmod(number, wide)
+        above, below = grid[2 * row, place], grid[2 * row + 1, place]
+        above.set_title(f"{name}\nleast loss {content['least']:.4f}", fontsize=10)
+        below.set_xlabel("target - least loss")
+        for panel, column in ((above, "sample_gradients"), (below, "seconds")):
+            against_target(panel, content, column)
+            if place == 0:
+                panel.set_ylabel(f"{column.replace('sample_gradients', 'gradient evaluations')} to the target")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(METHODS))
     plots.write(figure, path)
+
+
+def against_target(panel: Any, content: dict[str, Any], column: str) -> None:
+    distance = np.array(content["targets"]) - content["least"]
+    for number, (method, found) in enumerate(content["found"].items()):
+        values = [np.nan if each[column] is None else each[column] for each in found]
+        panel.loglog(distance, values, label=method, **style(number, len(values)))
+    panel.invert_xaxis()
+    panel.yaxis.set_minor_formatter("")
+    panel.grid(alpha=0.3)
 
 
 def main() -> None:
