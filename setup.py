@@ -5,6 +5,7 @@ ASYSVRG_BUILT=1 builds nothing: an editable install then uses the modules that `
 """
 
 import os
+import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -18,6 +19,8 @@ PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\
 SERIAL = os.environ.get("ASYSVRG_NO_OPENMP") == "1"
 BUILT = os.environ.get("ASYSVRG_BUILT") == "1"
 CFLAGS = os.environ.get("CFLAGS", "")
+# One wheel a platform, for this Python and later ones. Without the GIL there is no stable ABI.
+LIMITED_API = None if sysconfig.get_config_var("Py_GIL_DISABLED") else "cp311"
 
 
 class BuildExt(build_ext):
@@ -87,6 +90,8 @@ def extension(name, sources):
         include_dirs=["csrc"],
         depends=glob("csrc/**/*.[hi]*", recursive=True) + glob("asysvrg/**/*.pxd", recursive=True),
         extra_compile_args=["-std=gnu11", "-Wno-psabi"],
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
+        py_limited_api=bool(LIMITED_API),
     )
 
 
@@ -95,7 +100,7 @@ def extensions():
 
     return cythonize(
         [
-            extension("core.network", sorted(glob("csrc/*.c"))),
+            extension("core.network", sorted(glob("csrc/**/*.c", recursive=True))),
             extension("core.control", []),
             extension("core.draws", []),
             extension("core.inner", []),
@@ -109,4 +114,8 @@ def extensions():
 
 
 if __name__ == "__main__":  # Cython's processes may import this file
-    setup(ext_modules=[] if BUILT else extensions(), cmdclass={"build_ext": BuildExt})
+    setup(
+        ext_modules=[] if BUILT else extensions(),
+        cmdclass={"build_ext": BuildExt},
+        options={"bdist_wheel": {"py_limited_api": LIMITED_API}} if LIMITED_API else {},
+    )

@@ -9,8 +9,11 @@ from asysvrg import options
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code, see `asysvrg.cli.run`."""
     args = options.parser().parse_args(argv)
-    from asysvrg.cli import run  # here: scikit-learn takes long to import
-
+    try:
+        from asysvrg.cli import run  # here: scikit-learn takes long to import
+    except ValueError as error:  # of a setting in the environment
+        print(f"asysvrg {args.command}: error: {error}", file=sys.stderr)
+        return options.BAD_INPUT
     return run(args)
 
 

@@ -2,8 +2,6 @@
 #ifndef ASYSVRG_BUILD_H
 #define ASYSVRG_BUILD_H
 
-#include "simd.h"
-
 #ifdef _OPENMP
 #include <omp.h>
 #define ASV_OPENMP _OPENMP
@@ -24,17 +22,5 @@ static inline int asv_set_dynamic(int value) { return value; }
 
 /* yyyymm of the OpenMP standard, or 0 for a serial build. */
 static inline int asv_openmp_version(void) { return ASV_OPENMP; }
-
-/* The level that ASV_CLONES takes on this processor. */
-static inline const char *asv_simd_level(void) {
-#ifdef ASV_HAS_CLONES
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4 (AVX-512)";
-    if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3 (AVX2, FMA)";
-    return "x86-64 (SSE2)";
-#else
-    return "compiler's default";
-#endif
-}
 
 #endif

@@ -4,11 +4,12 @@
 #include "simd.h"
 
 #ifdef ASV_HAS_TILES
-#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "processor.h"
 
 /* As the parts below are: for processors with tiles. */
 #define ASV_ON_TILES                                                                                                   \
@@ -49,10 +50,7 @@ size_t asv_tiles_scratch(int64_t terms, int64_t width) {
 
 int asv_tiles_enable(void) {
     enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
-    unsigned a, b, c, d;
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("x86-64-v4") || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-    if (!(d & (1u << 22)) || !(d & (1u << 24))) return 0; /* AMX-BF16, AMX-TILE */
+    if (!asv_has_v4() || !asv_has_bits(7, ASV_EDX, ASV_BIT(22) | ASV_BIT(24))) return 0; /* AMX-BF16, AMX-TILE */
     return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 

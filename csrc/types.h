@@ -242,7 +242,7 @@ typedef struct {
                      void *ratio);
 } asv_kernels;
 
-extern const asv_kernels asv_kernels_f32, asv_kernels_f64;
+extern const asv_kernels asv_kernels_f32, asv_kernels_f64; /* at the lowest SIMD level; levels.h has the others */
 
 /* Numbers in a row of the cache: hidden activations, then the deltas of every layer. */
 static inline int64_t asv_cache_stride(const asv_network *net) {

@@ -241,7 +241,7 @@ def test_build_is_not_stale():
     shared = [*ROOT.glob("csrc/**/*.h"), *ROOT.glob("csrc/**/*.inc"), *PACKAGE.rglob("*.pxd"), ROOT / "setup.py"]
     for source in PACKAGE.rglob("*.pyx"):
         name = f"asysvrg.{dotted(source)}"
-        own = ROOT.glob("csrc/*.c") if name == "asysvrg.core.network" else ()
+        own = ROOT.glob("csrc/**/*.c") if name == "asysvrg.core.network" else ()
         built = Path(sys.modules[name].__file__).stat().st_mtime
         newer = [path.name for path in (*shared, *own, source) if path.stat().st_mtime > built]
         assert not newer, f"{name} is older than {newer}: run `make test`, which rebuilds"

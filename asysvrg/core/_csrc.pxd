@@ -164,9 +164,18 @@ cdef extern from "types.h":
         void (*from_half)(const uint16_t *, int64_t, double, void *) noexcept nogil
         void (*resample)(const void *, int64_t, double, uint64_t, uint64_t, int32_t *, void *) noexcept nogil
 
-    const asv_kernels asv_kernels_f32
-    const asv_kernels asv_kernels_f64
     int64_t asv_cache_stride(const asv_network *) noexcept nogil
+
+
+cdef extern from "levels.h":
+    ctypedef struct asv_level:
+        const char *name
+        const char *has
+        const asv_kernels *f32
+        const asv_kernels *f64
+
+    const asv_level *asv_levels
+    int asv_levels_here()
 
 
 cdef extern from "rng.h":
@@ -187,7 +196,6 @@ cdef extern from "control.h":
 
 cdef extern from "build.h":
     int asv_openmp_version()
-    const char *asv_simd_level()
     int asv_thread_number() noexcept nogil
     int asv_team_size() noexcept nogil
     int asv_set_dynamic(int value)

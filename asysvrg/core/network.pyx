@@ -17,8 +17,8 @@ import numpy as np
 from asysvrg.core._csrc cimport (
     ASV_ACTIVATION_COUNT, ASV_BLOCK_ROWS, ASV_INDICATORS, ASV_INTERRUPTED, ASV_LABELS, ASV_LINE, ASV_LOSS_COUNT,
     ASV_POLL_SECONDS, ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_degree_of_loss, asv_kernels,
-    asv_kernels_f32, asv_kernels_f64, asv_kind_of_loss, asv_loss_name, asv_network, asv_now, asv_openmp_version,
-    asv_set_dynamic, asv_simd_level, asv_sweep, asv_team_size, asv_thread_number, asv_tiles_enable,
+    asv_kind_of_loss, asv_level, asv_levels, asv_levels_here, asv_loss_name, asv_network, asv_now, asv_openmp_version,
+    asv_set_dynamic, asv_sweep, asv_team_size, asv_thread_number, asv_tiles_enable,
 )
 from asysvrg.core.control cimport start_control
 
@@ -32,14 +32,20 @@ KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
 DEGREE_OF_LOSS = {name: asv_degree_of_loss(k) for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
 FEW_ROWS = 128  # dense samples from which BLAS gives outputs faster, its start included (bench/predict.py)
-HAS_TILES = os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
+LEVELS = tuple(asv_levels[k].name.decode() for k in range(asv_levels_here()))  # of SIMD, the lowest first
+LEVEL = os.environ.get("ASYSVRG_SIMD") or LEVELS[-1]
+if LEVEL not in LEVELS:
+    raise ValueError(f"ASYSVRG_SIMD={LEVEL} is no SIMD level that this build and this machine have; they have "
+                     f"{', '.join(LEVELS)}")
+cdef const asv_level *level = asv_levels + <int>LEVELS.index(LEVEL)
+HAS_TILES = LEVEL == LEVELS[-1] and os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 TILED_ROWS = 20  # dense samples of a batch, and
 TILED_UNITS = 16  # units, from which products on tiles are faster (bench/bench_kernels.py)
 
 
 def build_info():
-    """OpenMP standard (yyyymm, 0 for a serial build) and SIMD level of the kernels on this processor."""
-    return {"openmp": asv_openmp_version(), "simd": asv_simd_level().decode() + ", tiles (AMX)" * HAS_TILES}
+    """OpenMP standard (yyyymm, 0 for a serial build) and SIMD level of the kernels in this process."""
+    return {"openmp": asv_openmp_version(), "simd": f"{LEVEL} ({level.has.decode()})" + ", tiles (AMX)" * HAS_TILES}
 
 
 def team(int threads):
@@ -87,9 +93,9 @@ cpdef uintptr_t start_of(array) except? 0:
 cdef const asv_kernels *kernels_of(dtype) except NULL:
     """The kernels of a precision."""
     if dtype == np.float32:
-        return &asv_kernels_f32
+        return level.f32
     if dtype == np.float64:
-        return &asv_kernels_f64
+        return level.f64
     raise ValueError(f"dtype is float32 or float64, got {dtype}")
 
 

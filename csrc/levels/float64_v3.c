@@ -1,0 +1,9 @@
+/* float64.c for x86-64-v3. */
+#include "simd.h"
+
+#ifdef ASV_HAS_LEVELS
+#define ASV_LEVEL _v3
+ASV_BEGIN_LEVEL("arch=x86-64-v3")
+#include "float64.c"
+ASV_END_LEVEL
+#endif
