@@ -22,6 +22,7 @@ import numpy as np
 
 from asysvrg import data, options
 from asysvrg.config import show_config
+from asysvrg.core import system
 from asysvrg.data import targets
 from asysvrg.distributed import launch, mpi, script, session
 from asysvrg.distributed.protocol import Lost, RankError
@@ -289,7 +290,7 @@ def _signals_interrupt() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield came
         return
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    numbers = [number for number in system.ENDINGS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield came

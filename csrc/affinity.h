@@ -3,53 +3,41 @@
 #ifndef ASYSVRG_AFFINITY_H
 #define ASYSVRG_AFFINITY_H
 
+#include "system.h"
+
 #include "atomic.h"
 
-#if defined(__linux__) && defined(CPU_SETSIZE)
-static inline int asv_is_among(int core, const int32_t *cores, int64_t count) {
+static inline int asv_is_among(int64_t core, const int32_t *cores, int64_t count) {
     for (int64_t k = 0; k < count; k++)
         if (cores[k] == core) return 1;
     return 0;
 }
 
-/* If a thread of a lower number is on the same core, `thread` of `threads` moves to a free core. Its affinity is
- * restored at once, so that the system may move it again. All threads call this; cores: one for each; arrivals: 0
- * before. */
+/* If a thread of a lower number is on the same core, `thread` of `threads` moves to a free core. All threads call this;
+ * cores: one for each; arrivals: 0 before. */
 static inline void asv_spread(int32_t *cores, int64_t *arrivals, int64_t thread, int64_t threads) {
-    cpu_set_t allowed, one;
+    asv_cores allowed;
     int64_t core = -1;
-    cores[thread] = sched_getcpu();
+    cores[thread] = (int32_t)asv_core();
     asv_meet(arrivals, threads);
-    if (!asv_is_among(cores[thread], cores, thread)) return;
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+    if (!asv_is_among(cores[thread], cores, thread) || asv_allowed(&allowed) == 0) return;
     for (int64_t k = 0; k <= thread; k++) { /* each thread counts the free cores that those before it take */
         if (!asv_is_among(cores[k], cores, k)) continue;
         do core++;
-        while (core < CPU_SETSIZE && (!CPU_ISSET(core, &allowed) || asv_is_among((int)core, cores, threads)));
+        while (core < ASV_MOST_CORES && (!asv_allows(&allowed, core) || asv_is_among(core, cores, threads)));
     }
-    if (core >= CPU_SETSIZE) return; /* more threads than cores */
-    CPU_ZERO(&one);
-    CPU_SET(core, &one);
-    if (sched_setaffinity(0, sizeof(one), &one) == 0) sched_setaffinity(0, sizeof(allowed), &allowed);
+    if (core < ASV_MOST_CORES) asv_move(core, &allowed); /* else there are more threads than cores */
 }
-
-static inline int64_t asv_core(void) { return sched_getcpu(); }
 
 /* If this thread is on `core`, which another one needs, it moves to the k-th of the others, round and round. */
 static inline void asv_leave(int64_t core, int64_t k) {
-    cpu_set_t allowed, one;
-    if (core < 0 || sched_getcpu() != core || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
-    int64_t others = CPU_COUNT(&allowed) - (CPU_ISSET(core, &allowed) != 0), at = 0;
+    asv_cores allowed;
+    if (core < 0 || asv_core() != core) return;
+    int64_t others = asv_allowed(&allowed), at = 0;
+    if (others) others -= asv_allows(&allowed, core);
     if (others == 0) return;
-    for (k %= others; !CPU_ISSET(at, &allowed) || at == core || k-- > 0;) at++;
-    CPU_ZERO(&one);
-    CPU_SET(at, &one);
-    if (sched_setaffinity(0, sizeof(one), &one) == 0) sched_setaffinity(0, sizeof(allowed), &allowed);
+    for (k %= others; !asv_allows(&allowed, at) || at == core || k-- > 0;) at++;
+    asv_move(at, &allowed);
 }
-#else
-static inline int64_t asv_core(void) { return -1; }
-static inline void asv_leave(int64_t core, int64_t k) {}
-static inline void asv_spread(int32_t *cores, int64_t *arrivals, int64_t thread, int64_t threads) {}
-#endif
 
 #endif

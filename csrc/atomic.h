@@ -3,11 +3,11 @@
 #ifndef ASYSVRG_ATOMIC_H
 #define ASYSVRG_ATOMIC_H
 
-#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "rule.h"
+#include "system.h"
 
 typedef uint64_t asv_word __attribute__((may_alias));
 enum { ASV_WORD = (int)sizeof(asv_word) };
@@ -82,7 +82,7 @@ enum { ASV_LOOKS_AT_LOCK = 1000, ASV_LOOKS_AT_MEETING = 100 };
 
 static inline void asv_wait(int64_t looks, int64_t patience) {
     asv_pause();
-    if (looks > patience) sched_yield();
+    if (looks > patience) asv_yield();
 }
 
 /* Waits until `arrivals` have come, of which this is one. */

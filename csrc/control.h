@@ -2,18 +2,11 @@
 #ifndef ASYSVRG_CONTROL_H
 #define ASYSVRG_CONTROL_H
 
-#include <time.h>
-
 #include "atomic.h"
+#include "system.h"
 #include "types.h"
 
 #define ASV_POLL_SECONDS 0.05
-
-static inline double asv_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* Non-zero when the loop has to end. Only thread 0 looks at the clock and polls: it is the caller's own thread,
  * the only one that may run Python's signal handlers. */

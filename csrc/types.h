@@ -95,7 +95,7 @@ typedef struct {
 /* How a long loop is stopped from outside: thread 0 calls `poll` now and then; all threads look at `stop`. */
 typedef struct {
     int (*poll)(void); /* non-zero: stop. May be NULL */
-    double next_poll; /* seconds on the monotonic clock */
+    double next_poll; /* seconds on the clock of asv_now() */
     double deadline; /* likewise; infinity for none */
     int stop; /* 0, ASV_INTERRUPTED or ASV_OUT_OF_TIME; set once */
 } asv_control;

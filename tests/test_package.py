@@ -23,6 +23,7 @@ PACKAGE = ROOT / "asysvrg"
 IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 # Imports go down this list only: never up, and never from one module of a line to another.
 LAYERS = [
+    {"core.system"},
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.lazy", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
     | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings"},
@@ -175,6 +176,8 @@ def test_all_public_names_are_there():
         (r"\bprange\b", {"asysvrg/core/network.pyx", "asysvrg/core/inner.pyx"}),
         (r"omp\.h|omp_get", {"csrc/build.h"}),
         (r"cimport numpy", set()),
+        (r"\bsched_|clock_gettime|nanosleep|_WIN32|__linux__", {"csrc/system.h"}),
+        (r"/proc/|/sys/|attr\((?:os|signal)\b|os\.sched_|os\.getload", {"asysvrg/core/system.py"}),
     ],
 )
 def test_has_one_place(pattern, places):

@@ -12,7 +12,7 @@ from helpers.estimators import ESTIMATORS, data, equal, small
 from sklearn.base import clone
 
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor
-from asysvrg.core import memory
+from asysvrg.core import memory, system
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.kinds import entries
 from asysvrg.parameters import Parameters, Settings, check
@@ -83,7 +83,7 @@ def test_extreme_numbers_are_numbers(option):
 @pytest.mark.usefixtures("no_training")
 def test_what_takes_more_memory_than_there_is_is_refused(monkeypatch):
     """Where a process is killed for it, an error comes too late."""
-    monkeypatch.setattr("asysvrg.core.memory.free", lambda: 2.0**20)
+    monkeypatch.setattr("asysvrg.core.system.free_memory", lambda: 2.0**20)
     X, y = data(AsySVRGClassifier)
     for option, words in (
         ({"hidden_layer_sizes": (400, 400)}, r"hidden_layer_sizes=\(400, 400\): training takes at least 0.0 GB"),
@@ -95,7 +95,7 @@ def test_what_takes_more_memory_than_there_is_is_refused(monkeypatch):
 
 
 def test_the_free_memory_is_known():
-    assert memory.free() > 0
+    assert system.free_memory() > 0
     assert memory.check({"n_jobs": (2, 1.0)}) is None
 
 

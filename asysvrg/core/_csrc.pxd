@@ -191,6 +191,9 @@ cdef extern from "tiles.h":
 
 cdef extern from "control.h":
     double ASV_POLL_SECONDS
+
+
+cdef extern from "system.h":
     double asv_now() noexcept nogil
 
 

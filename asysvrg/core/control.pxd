@@ -1,4 +1,4 @@
 from asysvrg.core._csrc cimport asv_control
 
 
-cdef void start_control(asv_control *control, double deadline)
+cdef int start_control(asv_control *control, double deadline) except -1

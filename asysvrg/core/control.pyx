@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 
-from asysvrg.core._csrc cimport asv_control
+from asysvrg.core._csrc cimport asv_control, asv_now
 
 GRACE, LEAST_GRACE = 0.1, 0.1  # for the last sweeps after a time limit: a share of it, and at least so many seconds
 
@@ -76,11 +76,13 @@ cdef int poll() noexcept with gil:
         return 1
 
 
-cdef void start_control(asv_control *control, double deadline):
+cdef int start_control(asv_control *control, double deadline) except -1:
+    """Prepares what stops a kernel; deadline: on Python's monotonic clock, or infinity."""
     control.poll = poll
     control.next_poll = 0
-    control.deadline = deadline
+    control.deadline = deadline if deadline == math.inf else asv_now() + (deadline - time.monotonic())
     control.stop = 0
+    return 0
 
 
 def reraise():

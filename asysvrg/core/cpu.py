@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import joblib
 from threadpoolctl import LibController, ThreadpoolController
 
-from asysvrg.core import network
+from asysvrg.core import network, system
 from asysvrg.core.network import build_info
 
 PER_CORE, LEAST_LIMIT = 64, 256  # the most threads: for each core, and on any machine
@@ -99,7 +99,7 @@ def _after_fork() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+system.after_fork(_after_fork)
 
 
 @contextmanager

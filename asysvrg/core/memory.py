@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-from pathlib import Path
-
-MEMINFO = Path("/proc/meminfo")
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # of a container
-
-
-def free() -> float:
-    """Bytes that this process may still take; infinity where the system does not say."""
-    found = math.inf
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        line = next(line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
-        found = 1024.0 * int(line.split()[1])
-    for path in LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # "max"
-            found = min(found, float(int(path.read_text())))
-    return found
+from asysvrg.core import system
 
 
 def check(needs: dict[str, tuple[object, float]]) -> None:
@@ -30,7 +13,7 @@ def check(needs: dict[str, tuple[object, float]]) -> None:
     needs : dict of (value, float)
         For each parameter its value, and the bytes that are taken because of it.
     """
-    total, there = sum(size for _, size in needs.values()), free()
+    total, there = sum(size for _, size in needs.values()), system.free_memory()
     if total > there:
         name, (value, _) = max(needs.items(), key=lambda need: need[1][1])
         raise ValueError(

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -16,6 +15,7 @@ import numpy as np
 import scipy
 
 from asysvrg._version import __version__
+from asysvrg.core import system
 from asysvrg.core.network import build_info
 
 
@@ -60,21 +60,11 @@ def _environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": system.processor(),
         "system": platform.system(),
         "cores": joblib.cpu_count(),
         **build_info(),
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor()
 
 
 @dataclass

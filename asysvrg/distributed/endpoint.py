@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from asysvrg.core import system
 from asysvrg.distributed._link import Link
 from asysvrg.distributed._message import Message
 from asysvrg.distributed.server import Server
@@ -27,7 +27,7 @@ class Backoff:
 
     def __init__(self, wait: str):
         pauses: dict[str, Callable[[], bool | None]]
-        pauses = {"sleep": self._pause, "yield": os.sched_yield, "spin": lambda: None}
+        pauses = {"sleep": self._pause, "yield": system.offer_core, "spin": lambda: None}
         self.pause = pauses[wait]  # returns whether it slept
         self.usual, self.offered = 0.0, OFFERED  # seconds that messages took lately; for which the core is offered
         self.reset()
@@ -45,7 +45,7 @@ class Backoff:
 
     def _pause(self) -> bool:
         if time.monotonic() < self.since + self.offered:
-            os.sched_yield()
+            system.offer_core()
             return False
         time.sleep(self.sleep)
         self.sleep = min(self.sleep * 1.5, 1e-3)

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from asysvrg.core import system
 from asysvrg.distributed import mpi, rank_wrapper
 from asysvrg.distributed.rank_wrapper import RESULT
 from asysvrg.report import streams
@@ -60,7 +61,7 @@ class Launcher:
         else:
             flags = ["--with-ft", "ulfm", "--bind-to", "none", "--mca", "pml", "ob1", "--mca", "btl", "self,sm,tcp"]
             flags += ["--map-by", f"{'node' if hosts else ''}:OVERSUBSCRIBE", *(["--host", hosts] if hosts else [])]
-            flags += ["--allow-run-as-root"] if os.geteuid() == 0 else []
+            flags += ["--allow-run-as-root"] if system.is_root() else []
             for name in sorted({*os.environ, RESULT}):  # MPICH passes all variables to other machines by itself
                 flags += ["-x", name] if name.startswith(("ASYSVRG_", "OMP_")) else []
         return [str(self.path), *flags, *extra, "-n", str(ranks)]
@@ -189,7 +190,7 @@ class Run:
             self.mpiexec.send_signal(number)
         else:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(server, signal.SIGTERM if number == signal.SIGHUP else number)
+                os.kill(server, signal.SIGTERM if number in system.ENDINGS else number)
 
     def wait(self) -> Ending:
         """Waits until rank 0 has written the result, or cannot any more."""
@@ -264,7 +265,7 @@ def start(
         before: dict[int, Any] = {}
         run = Run([*launcher.command(ranks, hosts, extra), *wrapped], Folder(Path(name), ranks), launcher.kind)
         try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, *system.ENDINGS):
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                     before[number] = signal.signal(number, run.interrupt)
             ending = run.wait()
@@ -308,4 +309,4 @@ def _said(status: int | None) -> str:
 
 
 def _is_stopped(process: int | None) -> bool:
-    return process is not None and mpi.state_of(process) in ("T", "t")
+    return process is not None and system.state_of(process) in ("T", "t")

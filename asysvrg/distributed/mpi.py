@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from asysvrg.core import system
 from asysvrg.distributed._link import ANSWER, QUESTION, Link
 
 # Variables by which launchers tell a rank its place. SLURM_NTASKS is not among them: a batch script has it, too.
@@ -130,22 +131,6 @@ def world() -> World:
     return World()
 
 
-def machine() -> str:
-    """Names the machine and the namespace of process numbers: equal for processes that can see each other."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return f"{os.uname().nodename} {os.getpid()}"
-
-
-def state_of(pid: int) -> str | None:
-    """Linux's letter for the state of a process: "T" stopped, "Z" ended and not waited for; None for no process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return None
-
-
 def has_ended(pid: int) -> bool:
     """Whether a process of this machine has ended."""
     try:
@@ -154,4 +139,4 @@ def has_ended(pid: int) -> bool:
         return True
     except PermissionError:
         return False
-    return state_of(pid) in ("Z", "X")  # its parent has not waited for it yet
+    return system.state_of(pid) in ("Z", "X")  # its parent has not waited for it yet

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 RESULT = "ASYSVRG_RESULT"  # set by the launcher: the file into which rank 0 writes the result
-LIBC, PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
+LIBC, PR_SET_PDEATHSIG = ctypes.CDLL(None) if os.name == "posix" else None, 1
 RANK = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 
 

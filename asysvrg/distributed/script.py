@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg._version import __version__
+from asysvrg.core import system
 from asysvrg.core.loop import Outcome
 from asysvrg.core.network import KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import Objective
@@ -73,7 +74,7 @@ def open_session(wanted: bool) -> Iterator[Any]:
 
 def _find_each_other(session: Any) -> None:
     """All ranks have the same version, and know which ranks are on the same machine."""
-    here = {"version": __version__, "machine": mpi.machine(), "process": os.getpid()}
+    here = {"version": __version__, "machine": system.process_space(), "process": os.getpid()}
 
     def combine(given: dict[int, Any]) -> dict[str, Any]:
         for rank, one in given.items():

@@ -6,7 +6,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -14,7 +13,7 @@ import numpy as np
 from sklearn.base import clone
 
 from asysvrg import parameters
-from asysvrg.core import cpu
+from asysvrg.core import cpu, system
 from asysvrg.core.trace import environment
 from asysvrg.distributed import job, launch
 from asysvrg.distributed.backend import MPI
@@ -39,7 +38,6 @@ FIXED: dict[str, Any] = {
 }
 GAIN = 1.1  # a larger number of threads pays if it is so many times as fast
 PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
-CPUS, STAT = Path("/sys/devices/system/cpu"), Path("/proc/stat")
 BUSY = 0.1  # of a core that other programs have meanwhile: then the table says so
 
 
@@ -216,41 +214,21 @@ def knee(seconds: Mapping[int, float]) -> int:
 
 def topology() -> dict[str, Any]:
     """The cores that this process may use, how threads are tied to them, and the load."""
-    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    affinity = system.cores()
     return {
-        "load_average": list(os.getloadavg()),
+        "load_average": system.load_average(),
         "online": os.cpu_count(),
         "usable": joblib.cpu_count(),
         "affinity": affinity,
-        "places": {str(number): _place(number) for number in affinity},
+        "places": {str(number): system.place(number) for number in affinity},
         "pinning": {name: os.environ[name] for name in PINNING if name in os.environ},
     }
 
 
 def _others() -> tuple[float, float] | None:
     """Seconds that other programs have had of the processors so far, and the time; None where the system is mute."""
-    try:
-        used = [int(k) for k in STAT.read_text().split("\n", 1)[0].split()[1:9]]
-    except OSError:
-        return None
-    idle = used[3] + used[4]
-    return (sum(used) - idle) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4]), time.monotonic()
-
-
-def _place(number: int) -> dict[str, int | str]:
-    """Socket, core and the core's other hardware threads; empty where the system does not say."""
-    try:
-        texts = {
-            name: (CPUS / f"cpu{number}" / "topology" / file).read_text().strip()
-            for name, file in {
-                "socket": "physical_package_id",
-                "core": "core_id",
-                "shared": "thread_siblings_list",
-            }.items()
-        }
-    except OSError:
-        return {}
-    return texts | {name: int(texts[name]) for name in ("socket", "core")}
+    busy = system.busy_seconds()
+    return None if busy is None else (busy - sum(os.times()[:4]), time.monotonic())
 
 
 def table(found: Mapping[str, Any], name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import joblib
 
+from asysvrg.core import system
 from asysvrg.data import datasets, download
 from asysvrg.report import plots, streams
 from asysvrg.reproduce import drawing, methods, speedup, verdict
@@ -64,7 +64,8 @@ def reproduce(
         with runs.progress(name):
             content = _rounded(figure.run(Experiment(problem, sets[problem.name], runs), effort))
         content |= {"claims": figure.claims(content), "title": figure.title, "setting": figure.setting}
-        content |= {"quick": quick, "cores": joblib.cpu_count(), "load": round(os.getloadavg()[0], 1)}
+        load = next((round(load, 1) for load in system.load_average()), "unknown")
+        content |= {"quick": quick, "cores": joblib.cpu_count(), "load": load}
         write_json(out / f"{name}.json", content)
         drawing.save(figure.draw(content), out / name)
         streams.err.say(f"{name}: {out / name}.png, .svg, .json")

@@ -57,7 +57,7 @@ def test_backoff(wait, monkeypatch):
 
     monkeypatch.setattr("asysvrg.distributed.endpoint.time.monotonic", lambda: now[0])
     monkeypatch.setattr("asysvrg.distributed.endpoint.time.sleep", passes(slept))
-    monkeypatch.setattr("asysvrg.distributed.endpoint.os.sched_yield", passes(offered))
+    monkeypatch.setattr("asysvrg.core.system.offer_core", passes(offered))
     backoff = Backoff(wait)
     assert message(after=0.1) == (wait == "sleep")
     if wait != "sleep":

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asysvrg.core import system
 from asysvrg.distributed import launch
 
 START = """
@@ -88,7 +89,7 @@ def processes(mark):
             variables = dict(v.partition("=")[::2] for v in (path / "environ").read_text().split("\0"))
         except (OSError, UnicodeDecodeError):
             continue
-        if variables.get("MARK") == mark and launch.mpi.state_of(int(path.name)) not in ("Z", None):
+        if variables.get("MARK") == mark and system.state_of(int(path.name)) not in ("Z", None):
             found[int(path.name)] = variables
     return found
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from asysvrg import MPI, AsySVRGClassifier, cli
+from asysvrg.core import system
 from asysvrg.distributed import launch
 from asysvrg.report import speedup
 
@@ -69,7 +70,7 @@ def test_runs_of_different_lengths_are_not_compared(monkeypatch):
 def test_other_programs_are_seen(monkeypatch, tmp_path):
     """Of /proc/stat, all but idle and iowait, less what this process used."""
     path = tmp_path / "stat"
-    monkeypatch.setattr(speedup, "STAT", path)
+    monkeypatch.setattr(system, "STAT", path)
     monkeypatch.setattr(speedup.os, "times", lambda: (0.25, 0.25, 0.0, 0.0, 0.0))
     monkeypatch.setattr(speedup.os, "sysconf", lambda name: 100)
     path.write_text("cpu 100 20 30 900 7 5 0 5 0 0\n")
