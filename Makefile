@@ -122,7 +122,7 @@ $(VENV)/.installed: $(VENV)/.dependencies
 QUICK ?=
 SANITIZED := $(BUILD)/sanitize$(if $(QUICK),-quick)
 # -g1: reports name lines and functions. Debug information about variables takes a third of the compiler's time.
-CHECKED = $(CC) -std=gnu11 -O1 -g1 -UNDEBUG -Wall -Wextra -Wno-psabi -fopenmp-simd -I$(CSRC) -Itests/sanitize $(if $(QUICK),-DSTEPS=40)
+CHECKED = $(CC) -std=gnu11 -O1 -g1 -UNDEBUG -Wall -Wextra -Wno-psabi -DASV_VECTOR=64 -fopenmp-simd -I$(CSRC) -Itests/sanitize $(if $(QUICK),-DSTEPS=40)
 ADDRESS := $(if $(QUICK),-O0) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 THREAD := -fsanitize=thread -pthread
 HARNESS := $(wildcard $(CSRC)/*.[ch] $(CSRC)/kernels/*.inc tests/sanitize/*.[ch]) Makefile

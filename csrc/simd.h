@@ -17,6 +17,16 @@
 #define ASV_LEVELS(LEVEL) LEVEL(, "generic", "the compiler's choice")
 #endif
 
+/* Bytes of a vector register. GCC keeps wider vectors in memory. levels/ defines it for the other levels. */
+#ifdef ASV_VECTOR
+#elif defined(__AVX512F__)
+#define ASV_VECTOR 64
+#elif defined(__AVX__)
+#define ASV_VECTOR 32
+#else
+#define ASV_VECTOR 16
+#endif
+
 /* All functions from the one to the other are for processors of this architecture. */
 #define ASV_PRAGMA(text) _Pragma(#text)
 #ifdef __clang__

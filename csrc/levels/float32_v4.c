@@ -1,4 +1,5 @@
 /* float32.c for x86-64-v4. */
+#define ASV_VECTOR 64
 #include "simd.h"
 
 #ifdef ASV_HAS_LEVELS

@@ -1,4 +1,5 @@
 /* float64.c for x86-64-v3. */
+#define ASV_VECTOR 32
 #include "simd.h"
 
 #ifdef ASV_HAS_LEVELS
