@@ -57,7 +57,10 @@ class LowRankPreconditioner:
         ends = np.cumsum((0, *sizes[1:]))
         self.hidden = aligned_zeros((int(ends[-1]),), network.dtype)
         hidden = [self.hidden[low:high].reshape(-1, rank) for low, high in itertools.pairwise(ends)]
-        self.bases = [aligned_zeros((1 + network.widths[0], rank), network.dtype) if first else None, *hidden]
+        self.bases: list[Any] = [
+            aligned_zeros((1 + network.widths[0], rank), network.dtype) if first else None,
+            *hidden,
+        ]
         self._epoch: int | None = None  # of the last `update` that computed bases
         if first:
             self._set_basis(self._some.X, self.bases[0])

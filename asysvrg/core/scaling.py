@@ -59,6 +59,7 @@ class Scaling:
             scaled = X.copy()
             scaled.data /= self.scale.astype(X.dtype)[X.indices]
             return scaled
+        assert self.mean is not None  # of dense input
         scaled = X - self.mean.astype(X.dtype)
         scaled /= self.scale.astype(X.dtype)
         return scaled

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
 from asysvrg.core.warn import warn
 from asysvrg.distributed.backend import MPI
+from asysvrg.fitted import Fitted
 from asysvrg.precision import is_centred, layers_of
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store import archive
@@ -37,7 +38,7 @@ CLASSES: dict[str, type] = {}
 OF_OLDER_FILES = {"block", "wait", "late", "compress", "servers"}  # parameters that `fit` alone needed
 
 
-class Persistent:
+class Persistent(Fitted):
     """Mixin of the estimators: `save`, `to_sklearn`, `to_torch`."""
 
     def __init_subclass__(cls, **options: Any):
@@ -121,7 +122,7 @@ class Persistent:
             mlp.classes_ = self.classes_
             several = network.loss == "binary"  # labels of a sample, of which an indicator matrix is the form
             mlp._label_binarizer = LabelBinarizer().fit(
-                np.eye(self.n_outputs_, dtype=int) if several else self.classes_
+                np.eye(self.n_outputs_, dtype=np.int64) if several else self.classes_
             )
         return mlp
 
@@ -292,7 +293,7 @@ def _last(network: Network, biases: Any) -> np.ndarray | None:
     return last
 
 
-def _parameters(kind: type, packed: Any) -> dict[str, Any]:
+def _parameters(kind: Any, packed: Any) -> dict[str, Any]:
     given = {name: _unpacked(value) for name, value in packed.items()}
     unknown = sorted(set(given) - set(kind._get_param_names()) - OF_OLDER_FILES)
     if unknown:
