@@ -25,7 +25,8 @@ IN_TREE = Path(asysvrg.__file__).parent == PACKAGE
 LAYERS = [
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.lazy", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
-    | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings"},
+    | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings", "integrations"}
+    | {"export.tensors"},
     {"core.control"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
     | {"preprocessing", "theory.equations"}
@@ -36,6 +37,8 @@ LAYERS = [
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.formats"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
     | {"distributed.mpi", "distributed.updates", "callbacks", "fitted"},
+    {"export.modules"},
+    {"export.torch"},
     {"core.gauge", "core.steps", "simulation.events", "store.checkpoint", "store.model", "config", "parameters"}
     | {"theory.measured", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
@@ -47,6 +50,8 @@ LAYERS = [
     {"training", "ensemble"},
     {"base"},
     {"estimators"},
+    {"export.onnx"},
+    {"export.__init__"},
     {"__init__"},
     {"reproduce.runs"},
     {"reproduce.measures", "reproduce.tuning"},

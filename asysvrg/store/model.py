@@ -1,11 +1,10 @@
-"""Fitted models as files without code, as scikit-learn's MLP, and as PyTorch parameters."""
+"""Fitted models as files without code, as scikit-learn's MLP, and as PyTorch modules."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
-from asysvrg.core.warn import warn
 from asysvrg.distributed.backend import MPI
 from asysvrg.fitted import Fitted
 from asysvrg.precision import is_centred, layers_of
@@ -126,33 +124,11 @@ class Persistent(Fitted):
             )
         return mlp
 
-    def to_torch(self) -> OrderedDict[str, Any] | list[OrderedDict[str, Any]]:
-        """State dict for a `torch.nn.Sequential` of linear layers with an activation after each but the last.
+    def to_torch(self) -> Any:
+        """Convert to a `torch.nn.Sequential` with the same predictions; see `asysvrg.export.to_torch`."""
+        from asysvrg.export.torch import to_torch
 
-        The module's outputs are the logits, before the softmax. For one hidden layer::
-
-            net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-            net.load_state_dict(model.to_torch())
-
-        Of several networks (`n_models`) it is a list of state dicts. With `scale` they take what `scaler_` makes of X.
-        """
-        check_is_fitted(self, "coefs_")
-        if hasattr(self, "estimators_"):
-            return [member.to_torch() for member in self.estimators_]
-        try:
-            import torch
-        except ImportError:
-            raise ImportError("to_torch() needs PyTorch: pip install torch") from None
-        if self._center() is not None:
-            warn(
-                "the last bias is float64, since float32 cannot hold targets so far from zero: load it into a module "
-                "of that type (net.double()), or add it to the outputs in double precision"
-            )
-        state = OrderedDict()
-        for layer, (weights, biases) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
-            state[f"{2 * layer}.weight"] = torch.from_numpy(np.ascontiguousarray(weights.T))
-            state[f"{2 * layer}.bias"] = torch.from_numpy(biases.copy())
-        return state
+        return to_torch(self)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
