@@ -24,9 +24,8 @@ class Solver(BaseSolver):
 
     def run(self, callback):
         """An epoch for each call."""
-        self.model = AsySVRGClassifier(
-            (), alpha=self.alpha, alpha_boost=1, solver=self.solver, fit_intercept=False, dtype="float64", random_state=0
-        )
+        options = {"solver": self.solver, "alpha": self.alpha, "alpha_boost": 1, "fit_intercept": False}
+        self.model = AsySVRGClassifier((), **options, dtype="float64", random_state=0)
         while callback():
             self.model.partial_fit(self.X, self.y, classes=[-1, 1])
 

@@ -1,5 +1,7 @@
 """Mean loss + C / 2 |W|^2 of a classifying network: softmax cross-entropy, rectified linear units, free biases."""
 
+import itertools
+
 import numpy as np
 from benchopt import BaseObjective
 from scipy.special import log_softmax
@@ -19,8 +21,8 @@ class Objective(BaseObjective):
 
     def get_objective(self):
         """What solvers are given."""
-        classes = int(self.y_train.max()) + 1
-        return {"X": self.X_train, "y": self.y_train, "widths": (self.X_train.shape[1], *self.hidden, classes), "C": self.C}
+        widths = (self.X_train.shape[1], *self.hidden, int(self.y_train.max()) + 1)
+        return {"X": self.X_train, "y": self.y_train, "widths": widths, "C": self.C}
 
     def evaluate_result(self, layers):
         """The objective, and the shares of wrong classes."""
@@ -36,7 +38,7 @@ class Objective(BaseObjective):
     def get_one_result(self):
         """For benchopt's own tests."""
         widths = self.get_objective()["widths"]
-        return {"layers": [(np.zeros((a, b)), np.zeros(b)) for a, b in zip(widths[:-1], widths[1:], strict=True)]}
+        return {"layers": [(np.zeros((a, b)), np.zeros(b)) for a, b in itertools.pairwise(widths)]}
 
 
 def _logits(layers, X):

@@ -1,4 +1,4 @@
-"""This package, with its automatic learning rate. A run of n epochs starts anew, since the rate may fall to 0 in them."""
+"""This package, with its automatic learning rate. A run of n epochs starts anew: the rate may fall to 0 in them."""
 
 from benchopt import BaseSolver
 

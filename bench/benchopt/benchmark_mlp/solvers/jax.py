@@ -1,5 +1,7 @@
 """JAX on CPUs: SGD with momentum, a pass over the samples compiled as one scan."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +42,7 @@ class Solver(BaseSolver):
         rng = np.random.default_rng(0)
         layers = [
             (jnp.array(rng.normal(scale=(2 / a) ** 0.5, size=(a, b)), dtype=jnp.float32), jnp.zeros(b))
-            for a, b in zip(self.widths[:-1], self.widths[1:], strict=True)
+            for a, b in itertools.pairwise(self.widths)
         ]
         return layers, jax.tree.map(jnp.zeros_like, layers)
 

@@ -1,5 +1,7 @@
 """PyTorch on CPUs, eager: Adam, or SGD with momentum."""
 
+import itertools
+
 import torch
 from benchopt import BaseSolver
 from torch.nn.functional import cross_entropy
@@ -21,7 +23,7 @@ class Solver(BaseSolver):
     def run(self, callback):
         """A pass over the samples for each call."""
         torch.manual_seed(0)
-        self.layers = [torch.nn.Linear(a, b) for a, b in zip(self.widths[:-1], self.widths[1:], strict=True)]
+        self.layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(self.widths)]
         net = torch.nn.Sequential(*[part for layer in self.layers for part in (layer, torch.nn.ReLU())][:-1])
         groups = [
             {"params": [layer.weight for layer in self.layers], "weight_decay": self.C},
