@@ -199,7 +199,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
         X, y, weight = inputs.counted(X, y, weight)
-        network = self._network.smoothed(settings.label_smoothing) if goes_on else self._new_network(settings)
+        network = self._network.changed(smoothing=settings.label_smoothing) if goes_on else self._new_network(settings)
         random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
         center, y = self._centred(session, y, network, goes_on)
         if goes_on:
@@ -286,7 +286,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
     def _new_network(self, settings: Settings) -> Network:
         widths = (self.n_features_in_, *settings.hidden_layer_sizes, self.n_outputs_)
-        return Network(widths, settings.activation, self._loss, settings.dtype, smoothing=settings.label_smoothing)
+        more = {"smoothing": settings.label_smoothing, "intercepts": settings.fit_intercept}
+        return Network(widths, settings.activation, self._loss, settings.dtype, **more)
 
     def _before(self) -> tuple[Any, ...] | None:
         """What a warm start needs of the last fit; None if there was none."""
@@ -300,7 +301,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         now: Any = getattr(self, "classes_", None)
         if not np.array_equal(now, classes):
             raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
-        for what, old, new in (("layers", earlier.widths, network.widths), ("loss", earlier.loss, network.loss)):
+        for what, name in (("layers", "widths"), ("loss", "loss"), ("fit_intercept", "intercepts")):
+            old, new = getattr(earlier, name), getattr(network, name)
             if old != new:
                 raise ValueError(f"warm_start needs the {what} of the fit before, {old}; got {new}")
         return Start(self._start(network.vector(values), apart, center), stream=stream)
@@ -320,7 +322,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             return None, y
         moments = precision.moments(y)
         center = script.agreed_center(session, moments)
-        if not precision.is_centred(network.loss) or network.dtype != np.float32:
+        if not (network.intercepts and precision.is_centred(network.loss) and network.dtype == np.float32):
             center = None
         before = self._center() if goes_on else None
         center = center if before is None else before

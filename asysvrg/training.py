@@ -89,7 +89,8 @@ def prepare(
     """
     scaling = NEUTRAL
     if settings.learning_rate_init == "auto":
-        scaling = choose(samples.X, samples.y if DEGREE_OF_LOSS[network.loss] else None, settings.alpha)
+        y = samples.y if DEGREE_OF_LOSS[network.loss] else None
+        scaling = choose(samples.X, y, settings.alpha, centre=network.intercepts)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
     n = samples.size if placement is None else placement.n
     data = Data.of(X)
@@ -223,8 +224,7 @@ def train(
             preconditioner.update(x, start.epoch)
         # A loss of degree 1 has no curvature of its own; that of squared errors stands for it.
         loss = "squared_error" if DEGREE_OF_LOSS[network.loss] == 1 else network.loss
-        curved = Network(network.widths, network.activation, loss, network.dtype, smoothing=network.smoothing)
-        L = smoothness(curved, scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
+        L = smoothness(network.changed(loss=loss), scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
         return learning_rate(L, settings.coordinates, network.size)
 
     def errors(x: np.ndarray) -> dict[str, float | None]:

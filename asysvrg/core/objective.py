@@ -257,5 +257,6 @@ def initial_parameters(network: Network, random_state: np.random.RandomState) ->
     for weights, biases in network.layers(x):
         bound = np.sqrt(factor / sum(weights.shape))
         weights[:] = random_state.uniform(-bound, bound, weights.shape)
-        biases[:] = random_state.uniform(-bound, bound, biases.shape)
+        if network.intercepts:
+            biases[:] = random_state.uniform(-bound, bound, biases.shape)
     return x

@@ -68,7 +68,7 @@ def _without_empty_columns(
     """The same problem without the rows of W_0 that these samples leave alone: of them only alpha is left."""
     used = np.unique(X.indices) if X.nnz else np.zeros(1, dtype=int)
     widths = (used.size, *network.widths[1:])
-    part = Network(widths, network.activation, network.loss, network.dtype, smoothing=network.smoothing)
+    part = network.changed(widths=widths)
     penalty = np.broadcast_to(alpha, network.widths[0] + len(network.widths) - 2)
     penalty = np.concatenate([penalty[used], penalty[network.widths[0] :]])
     (W_0, _), *_ = network.layers(x)

@@ -63,6 +63,7 @@ class Persistent(Fitted):
             "activation": network.activation,
             "loss": network.loss,
             "dtype": network.dtype.name,
+            "intercepts": network.intercepts,
             "parameters": {name: _packed(value) for name, value in self.get_params(deep=False).items()},
             "fitted": _fitted(self),
             "networks": [_fitted(member) for member in getattr(self, "estimators_", ())],
@@ -249,7 +250,10 @@ def _network(values: dict[str, Any], x: np.ndarray) -> Network:
         raise ValueError("widths are not a list of positive integers")
     if activation not in list(ACTIVATIONS) or loss not in list(LOSSES) or dtype not in ["float32", "float64"]:
         raise ValueError(f"activation, loss or dtype is unknown: {activation!r}, {loss!r}, {dtype!r}")
-    network = Network(widths, activation, loss, dtype)
+    intercepts = values.get("intercepts", True)  # older files have none without
+    if not isinstance(intercepts, bool):
+        raise ValueError(f"intercepts is {intercepts!r}, neither true nor false")
+    network = Network(widths, activation, loss, dtype, intercepts=intercepts)
     if x.shape != (network.size,) or x.dtype != network.dtype:
         raise ValueError(f"x is {x.dtype} of shape {x.shape}, not {dtype} of shape ({network.size},)")
     if not np.isfinite(x).all():
