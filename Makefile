@@ -60,9 +60,10 @@ bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster 
 bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; as root; writes bench/results/ablation.md
 	$(PY) bench/ablation.py $(ARGS)
 
-lint: $(VENV)/.with-lint ## ruff, cython-lint, clang-format
+lint: $(VENV)/.with-lint $(VENV)/.dependencies ## ruff, mypy, cython-lint, clang-format
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
+	$(PY) -m mypy
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint asysvrg
 	$(VENV)/bin/clang-format --dry-run -Werror $(KERNELS) tests/sanitize/*.[ch]
 
@@ -71,7 +72,7 @@ dist: $(VENV)/.with-dist ## build the source distribution, and a wheel from it, 
 	$(PY) -m build
 
 clean: ## remove all build results and the virtual environment; keep results of benchmarks
-	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .benchmarks .hypothesis demo.png demo
+	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .mypy_cache .benchmarks .hypothesis demo.png demo
 	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 

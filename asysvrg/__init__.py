@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from asysvrg._version import __version__
 
 if TYPE_CHECKING:
-    from asysvrg import data, theory
+    from asysvrg import data, export, integrations, theory
     from asysvrg.accurate import ACCURATE
     from asysvrg.config import show_config
     from asysvrg.distributed.backend import MPI
@@ -41,7 +41,7 @@ _HOMES = {
     "show_config": "config",
     "simulate": "simulation.run",
 }
-_MODULES = ("data", "theory")
+_MODULES = ("data", "export", "integrations", "theory")
 
 __all__ = [
     "ACCURATE",
@@ -51,6 +51,8 @@ __all__ = [
     "RobustClip",
     "__version__",
     "data",
+    "export",
+    "integrations",
     "load",
     "record",
     "show_config",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from asysvrg import ensemble, inputs, precision
-from asysvrg.callbacks import CallbackSupportMixin, Hooks, with_callbacks
+from asysvrg.callbacks import Callback, CallbackSupportMixin, Hooks, with_callbacks
 from asysvrg.core import cpu
 from asysvrg.core.control import time_limit
 from asysvrg.core.loop import Outcome
@@ -26,7 +26,7 @@ from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
 from asysvrg.kinds import plain
-from asysvrg.method import Choice, chosen_by_validation, held_out
+from asysvrg.method import Choice, chosen_by_validation, held_out, one_epoch
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
 from asysvrg.plan import Plan
 from asysvrg.prediction import FORMS, Predicting
@@ -34,6 +34,7 @@ from asysvrg.preprocessing import RobustClip
 from asysvrg.store.model import Persistent
 from asysvrg.training import Start, prepare, train
 
+Pair = tuple[Any, Any]  # X and y
 LEAST_SCALED = 100  # samples from which `partial_fit` takes quartiles
 
 
@@ -44,14 +45,16 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     _stream, _factor = 0, 1.0  # for a run that goes on from this one; see `training.Start`
     _looks = True  # whether X is new, and not what another estimator has looked at
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         waits = self.execution != "shared" and self.update in ("auto", "plain") and self.max_delay is None
         tags.non_deterministic = not waits or self.coordinates != "all" or self.backend != "threads"
         return tags
 
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None):
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None, callback: Callback = None
+    ) -> Self:
         """Trains the network.
 
         Parameters
@@ -83,8 +86,11 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """
         return self._fit(X, y, sample_weight, X_val, y_val, callback)
 
-    @with_callbacks
-    def _fit(self, X, y, sample_weight=None, X_val=None, y_val=None, callback=None, test=(None, None), simulation=None):
+    @with_callbacks  # type: ignore[untyped-decorator]
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None,
+        callback: Callback = None, test: Pair = (None, None), simulation: Any = None,
+    ) -> Self:  # fmt: skip
         """`fit`. Rows of the trace have the error on `test`, a pair (X, y), in the place of that on `X_val`.
 
         With a `simulation` virtual workers train.
@@ -112,8 +118,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     @contextmanager
@@ -124,7 +130,9 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         with time_limit(limit), cpu.one_blas_thread(), np.errstate(under="ignore"):
             yield settings
 
-    def _fit_several(self, X, y, sample_weight, X_val, y_val, callback, test):
+    def _fit_several(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, callback: Callback, test: Pair
+    ) -> Self:
         """`fit` where there is more than one network."""
         inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         inputs.refuse_missing(y=y, y_val=y_val)
@@ -136,7 +144,9 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             raise interrupt
         return self
 
-    def _train_several(self, X, y, sample_weight, X_val, y_val, callback, test):
+    def _train_several(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, callback: Callback, test: Pair
+    ) -> tuple[list[Any], KeyboardInterrupt | None]:
         """Trains the networks, which share one converted X. Returns those that are fitted, and Ctrl-C if it came."""
         settings = check(self)
         end = time.monotonic() + settings.max_time
@@ -163,8 +173,9 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             return prepare(job["settings"], job["network"], job["samples"], job["early_stopping"]).plan
 
     def _prepare(
-        self, session, settings, X, y, sample_weight, X_val, y_val, *, test=(None, None), partial=False, classes=None
-    ) -> dict[str, Any]:
+        self, session: Any, settings: Settings, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, *,
+        test: Pair = (None, None), partial: bool = False, classes: Any = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
 
         Returns the arguments of `train`.
@@ -180,7 +191,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
                 f"partial_fit {LEAST_SCALED} at first, or put a fitted RobustClip before it"
             )
         if partial:
-            settings = _one_epoch(settings, self.n_iter_ if goes_on else 0)
+            settings = one_epoch(settings, self.n_iter_ if goes_on else 0)
             if goes_on and self._loss != self._network.loss:
                 raise ValueError(f"partial_fit goes on with loss={self._network.loss!r}; got {self._loss!r}")
             y = self._encode_part(y, classes)
@@ -188,7 +199,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
         X, y, weight = inputs.counted(X, y, weight)
-        network = self._network.smoothed(settings.label_smoothing) if goes_on else self._new_network(settings)
+        network = self._network.changed(smoothing=settings.label_smoothing) if goes_on else self._new_network(settings)
         random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
         center, y = self._centred(session, y, network, goes_on)
         if goes_on:
@@ -275,7 +286,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
     def _new_network(self, settings: Settings) -> Network:
         widths = (self.n_features_in_, *settings.hidden_layer_sizes, self.n_outputs_)
-        return Network(widths, settings.activation, self._loss, settings.dtype, smoothing=settings.label_smoothing)
+        more = {"smoothing": settings.label_smoothing, "intercepts": settings.fit_intercept}
+        return Network(widths, settings.activation, self._loss, settings.dtype, **more)
 
     def _before(self) -> tuple[Any, ...] | None:
         """What a warm start needs of the last fit; None if there was none."""
@@ -286,9 +298,11 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
     def _again(self, before: tuple[Any, ...], network: Network, center: np.ndarray | None) -> Start:
         (values, apart), earlier, classes, stream = before
-        if not np.array_equal(getattr(self, "classes_", None), classes):
+        now: Any = getattr(self, "classes_", None)
+        if not np.array_equal(now, classes):
             raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
-        for what, old, new in (("layers", earlier.widths, network.widths), ("loss", earlier.loss, network.loss)):
+        for what, name in (("layers", "widths"), ("loss", "loss"), ("fit_intercept", "intercepts")):
+            old, new = getattr(earlier, name), getattr(network, name)
             if old != new:
                 raise ValueError(f"warm_start needs the {what} of the fit before, {old}; got {new}")
         return Start(self._start(network.vector(values), apart, center), stream=stream)
@@ -308,7 +322,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             return None, y
         moments = precision.moments(y)
         center = script.agreed_center(session, moments)
-        if not precision.is_centred(network.loss) or network.dtype != np.float32:
+        if not (network.intercepts and precision.is_centred(network.loss) and network.dtype == np.float32):
             center = None
         before = self._center() if goes_on else None
         center = center if before is None else before
@@ -378,18 +392,6 @@ def _pass_on(outcome: Outcome) -> None:
     """Raises what interrupted a run, on each rank: whoever called `fit`, as a grid search, is to end, too."""
     if outcome.reason == "interrupted":
         raise outcome.interrupt or KeyboardInterrupt
-
-
-def _one_epoch(settings: Settings, epoch: int) -> Settings:
-    """For `partial_fit`: the caller decides when to stop and what to keep. Nobody knows which epoch is the last."""
-    if settings.decay == "linear":
-        raise ValueError(
-            "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
-            "give decay a number"
-        )
-    off = {"tol": 0.0, "early_stopping": False, "target_loss": -np.inf, "checkpoint_dir": None, "resume": False}
-    method = {"solver": settings.solver or "svrg", "decay": settings.decay or 0.0}
-    return replace(settings, max_iter=epoch + 1, **method, **off)
 
 
 def _plain(value: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from asysvrg.core.network import Network
 from asysvrg.precision import layers_of
+
+__all__ = ["Callback", "CallbackSupportMixin", "Hooks", "with_callbacks"]
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -18,9 +20,12 @@ except ImportError:
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands in for scikit-learn's, before 1.9."""
 
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:  # type: ignore[no-redef]
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         """Stands in for scikit-learn's, before 1.9."""
         return method
+
+
+Callback: TypeAlias = Callable[[dict[str, Any]], Any] | None  # of a row of the trace
 
 
 class Hooks:
@@ -51,11 +56,13 @@ class Hooks:
         network: Network,
         center: np.ndarray | None,
         epochs: int,
-        function: Callable[..., Any] | None,
+        function: Callback,
         **data: Any,
     ):
         self.network, self.center, self.epochs, self.function = network, center, epochs, function
-        self.about, self.task, self.fit = {"estimator": estimator, **data}, None, None
+        self.about = {"estimator": estimator, **data}
+        self.task: Any = None
+        self.fit: Any = None
         if hasattr(estimator, "_init_callback_context"):
             self.fit = estimator._init_callback_context(max_subtasks=epochs).call_on_fit_task_begin(**self.about)
         self.watched = bool(getattr(estimator, "_skl_callbacks", None))

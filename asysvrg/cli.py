@@ -96,10 +96,11 @@ def _model(args: argparse.Namespace) -> tuple[Any, data.Dataset]:
     sizes = {name: getattr(args, name) for name in ("train_size", "test_size", "seed")}
     sets = data.load(args.data, data_home=args.data_home, **sizes, **options.reading(args))
     task = args.task or targets.task_of(sets.y_train)
-    (X, y), (X_test, y_test) = (
+    pairs: Any = (
         (_named(X, sets.schema), None if y is None else targets.for_task(y, task))
         for X, y in ((sets.X_train, sets.y_train), (sets.X_test, sets.y_test))
     )
+    (X, y), (X_test, y_test) = pairs
     kind = AsySVRGClassifier if task == "classification" else AsySVRGRegressor
     return kind(**parameters), replace(sets, X_train=X, y_train=y, X_test=X_test, y_test=y_test)
 

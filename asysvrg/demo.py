@@ -66,4 +66,4 @@ def main(path: str = "demo.png", folder: Path = FIGURE) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:2])  # type: ignore[arg-type]  # at most one of them

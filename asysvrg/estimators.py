@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -62,7 +62,9 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
 
     _loss = "softmax"
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None, X_val=None, y_val=None):
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> Self:
         """Trains one epoch: from random parameters at first, then from those reached so far.
 
         `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop.
@@ -81,7 +83,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         self._partial_fit(X, y, sample_weight, X_val, y_val, classes)
         return self
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -115,7 +117,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     def _class_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         return labels.weights_of(y, self.classes_, self.class_weight, weight)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class; for an indicator matrix, of each label.
 
         Parameters
@@ -128,7 +130,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         """
         return self._outputs(X)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithm of `predict_proba`, finite also where a probability is too small for its dtype."""
         logs = [
             -np.logaddexp(0, -sums) if self._network.loss == "binary" else log_softmax(sums, axis=1)
@@ -136,7 +138,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         ]
         return logs[0] if len(logs) == 1 else logsumexp(logs, axis=0) - np.log(len(logs)).astype(logs[0].dtype)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each sample; for an indicator matrix, the labels that are more probable than not.
 
         Parameters
@@ -174,15 +176,15 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     """
 
     @property
-    def _loss(self) -> str:
+    def _loss(self) -> str:  # type: ignore[override]
         return str(self.loss)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
-    def partial_fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
         """Trains one epoch, as `AsySVRGClassifier.partial_fit`; all arguments are those of `fit`. Returns self."""
         self._partial_fit(X, y, sample_weight, X_val, y_val, None)
         return self
@@ -213,7 +215,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
     def _class_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         raise ValueError(f"class_weight is for classifiers; got {self.class_weight!r}")
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predicted targets.
 
         Parameters

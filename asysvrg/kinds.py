@@ -229,7 +229,7 @@ def seed() -> Kind:
     """What scikit-learn's `check_random_state` takes."""
 
     def check(value: Any, name: str) -> Any:
-        number = isinstance(value, Integral) and 0 <= value < 2**32
+        number = isinstance(value, Integral) and 0 <= int(value) < 2**32
         if not (number or value is None or value is np.random or isinstance(value, np.random.RandomState)):
             raise ValueError(f"{name} is a whole number from 0 to 2**32 - 1, a RandomState or None; got {value!r}")
         return value

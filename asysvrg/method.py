@@ -6,6 +6,7 @@ bench/panel.py measures what the numbers below lead to.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class Data(NamedTuple):
     def of(cls, X: Any) -> Data:
         """Counts the non-zeros of an array, or the entries of a CSR matrix."""
         is_sparse = sparse.issparse(X)
-        return cls(*X.shape, int(X.nnz if is_sparse else np.count_nonzero(X)), is_sparse)
+        return cls(X.shape[0], X.shape[1], int(X.nnz if is_sparse else np.count_nonzero(X)), is_sparse)
 
     @property
     def density(self) -> float:
@@ -159,6 +160,18 @@ def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle
     if large and obstacle:
         return False, obstacle
     return large, f"{n:,} samples, {'at least' if large else 'fewer than'} {EARLY_STOPPING:,}"
+
+
+def one_epoch(settings: Settings, epoch: int) -> Settings:
+    """For `partial_fit`: the caller decides when to stop and what to keep. Nobody knows which epoch is the last."""
+    if settings.decay == "linear":
+        raise ValueError(
+            "decay='linear' falls to 0 in the last epoch, and partial_fit does not know which that is: "
+            "give decay a number"
+        )
+    off = {"tol": 0.0, "early_stopping": False, "target_loss": -math.inf, "checkpoint_dir": None, "resume": False}
+    method = {"solver": settings.solver or "svrg", "decay": settings.decay or 0.0}
+    return replace(settings, max_iter=epoch + 1, **method, **off)
 
 
 def restart(settings: Settings, early_stopping: bool, decay: Choice) -> Choice:

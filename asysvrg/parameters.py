@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, fields, make_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sklearn.base import is_classifier
 
@@ -45,6 +45,7 @@ class Parameters:
     )
     activation: str = parameter("relu", kinds.one_of(*ACTIVATIONS), "Activation of the hidden layers")
     _: KW_ONLY
+    fit_intercept: bool = parameter(True, kinds.flag(), "Whether layers have biases, which are else 0", option=False)
     alpha: float = parameter(
         1e-4,
         kinds.number(0),
@@ -308,13 +309,13 @@ class Parameters:
     )
 
 
-DERIVED = {
-    "block": int,  # coordinates that are drawn together
-    "cache_bytes": float,
-    "threads": int,  # the most there may be
-    "threads_chosen": bool,  # whether `n_jobs` says how many there are
-}
-Settings = make_dataclass("Settings", [*((f.name, f.type) for f in fields(Parameters)), *DERIVED.items()], frozen=True)
+# Coordinates that are drawn together; ...; the most threads there may be; whether `n_jobs` says how many there are.
+DERIVED = {"block": int, "cache_bytes": float, "threads": int, "threads_chosen": bool}
+if TYPE_CHECKING:
+    Settings: TypeAlias = Any
+else:
+    named = [*((f.name, f.type) for f in fields(Parameters)), *DERIVED.items()]
+    Settings = make_dataclass("Settings", named, frozen=True)
 Settings.__doc__ = """Checked parameters: those of `Parameters`, in plain types, and what follows from them (`DERIVED`).
 
 What is left open, as None or "auto", `plan` chooses. `coordinates` is 0 for all, `backend` is "threads" or an `MPI`,

@@ -11,45 +11,27 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from asysvrg import inputs
 from asysvrg.core import cpu
 from asysvrg.core.network import FEW_ROWS, Network, Samples, start_of
+from asysvrg.fitted import Fitted
 from asysvrg.parameters import CACHE_LINE
 from asysvrg.plan import suits_threads
-from asysvrg.precision import is_centred, layers_of
+from asysvrg.precision import layers_of
 from asysvrg.preprocessing import KEPT
 
 FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
 
 
-class Predicting:
+class Predicting(Fitted):
     """Mixin of the estimators that computes the outputs of the fitted network.
 
     Each call reads the parameters from `coefs_` and `intercepts_`, so that changes of these arrays count.
     """
 
     def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[misc]  # scikit-learn's
         # A pickle holds an array for each layer. In one vector again, predictions need no copy; nobody has seen the
         # arrays yet, so later changes of any array count.
         if hasattr(self, "coefs_") and hasattr(self, "_network"):
             self.coefs_, self.intercepts_ = layers_of(self._network, self._vector(), self._center())
-
-    def _center(self) -> np.ndarray | None:
-        """The last biases where they are float64 beside float32, and the targets are centred; else None."""
-        last = self.intercepts_[-1]
-        wider = isinstance(last, np.ndarray) and last.dtype == np.float64 and self._network.dtype == np.float32
-        return last if wider and is_centred(self._network.loss) else None
-
-    def _vector(self) -> np.ndarray:
-        """A copy of the parameters in one vector, aligned as the kernels need it; without the last biases in float64.
-
-        These are what `_center` returns, and are added to the outputs.
-        """
-        network, center = self._network, self._center()
-        x = network.vector()
-        for into, values in zip(network.layers(x), zip(self.coefs_, self.intercepts_, strict=True), strict=True):
-            into[0][:], into[1][:] = values
-        if center is not None:
-            x[network.slices[-1][1]] = 0
-        return x
 
     def _check_X(self, X: Any, dtype: Any) -> Any:
         inputs.refuse_complex(X=X)

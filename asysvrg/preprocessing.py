@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -51,13 +51,13 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     array([-0.95, -0.49,  0.  ,  0.49,  3.  ])
     """
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = [np.dtype(kept).name for kept in KEPT]
         return tags
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Finds the median and the scale of each column.
 
         Parameters
@@ -75,7 +75,7 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.center_, self.scale_ = np.array(found).T.copy()
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Scales and clips.
 
         Parameters

@@ -89,7 +89,8 @@ def prepare(
     """
     scaling = NEUTRAL
     if settings.learning_rate_init == "auto":
-        scaling = choose(samples.X, samples.y if DEGREE_OF_LOSS[network.loss] else None, settings.alpha)
+        y = samples.y if DEGREE_OF_LOSS[network.loss] else None
+        scaling = choose(samples.X, y, settings.alpha, centre=network.intercepts)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
     n = samples.size if placement is None else placement.n
     data = Data.of(X)
@@ -177,18 +178,19 @@ def train(
     x = x if start.x is None else scaling.scaled(network, start.x)
     seed = int(random_state.randint(np.iinfo(np.int32).max)) + start.stream
     if checkpoint is not None:
-        seed = checkpoint.started_with("seed", lambda: seed)
+        seed = int(checkpoint.started_with("seed", lambda: seed))
         plan = replace(plan, restart=int(checkpoint.started_with("restart", lambda: plan.restart)))
     objective = _objective(settings, network, scaled, plan, scaling, placement)
     preconditioner = None
     if plan.deflation:
         preconditioner = LowRankPreconditioner(network, scaled, plan.deflation, seed, first=not plan.lazy_rows)
     recorder = current_recorder() if simulation is None else None
-    about = {"samples": objective.n, "parameters": objective.d, "batch_size": plan.batch_size, "seed": seed}
+    problem = {"samples": objective.n, "parameters": objective.d, "batch_size": plan.batch_size, "seed": seed}
     if session is None:
         if recorder is not None:
-            recorder.describe(source="threads", architecture="shared", workers=plan.threads, **about)
-        execution = (SharedExecution if simulation is None else simulation.execution)(
+            recorder.describe(source="threads", architecture="shared", workers=plan.threads, **problem)
+        make: Any = SharedExecution if simulation is None else simulation.execution
+        execution = make(
             objective,
             batch_size=plan.batch_size,
             seed=seed,
@@ -210,7 +212,7 @@ def train(
         execution, plan = lead(session, plan, objective, scaling, late, seed=seed)
         if recorder is not None:
             ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
-            recorder.describe(source="mpi", architecture="distributed", **ranks, **about)
+            recorder.describe(source="mpi", architecture="distributed", **ranks, **problem)
             execution.record = recorder.epoch
     if verbose:
         streams.err.say(plan.describe())
@@ -222,8 +224,7 @@ def train(
             preconditioner.update(x, start.epoch)
         # A loss of degree 1 has no curvature of its own; that of squared errors stands for it.
         loss = "squared_error" if DEGREE_OF_LOSS[network.loss] == 1 else network.loss
-        curved = Network(network.widths, network.activation, loss, network.dtype, smoothing=network.smoothing)
-        L = smoothness(curved, scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
+        L = smoothness(network.changed(loss=loss), scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
         return learning_rate(L, settings.coordinates, network.size)
 
     def errors(x: np.ndarray) -> dict[str, float | None]:
@@ -309,11 +310,12 @@ def _method(
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one before, besides data and network."""
     given = ("alpha", "coordinates", "block", "delay_adaptive")
-    chosen = ("solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation")
-    chosen += ("early_stopping",)
+    chosen = ["solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation"]
+    chosen += ["early_stopping"]
     method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}
     method |= {name: getattr(plan, name) for name in chosen}
-    method["random_state"] = None if random_state is None else digest(random_state.get_state()[1])
+    state: Any = None if random_state is None else random_state.get_state()
+    method["random_state"] = None if state is None else digest(state[1])
     if placement is not None and placement.shards:
         method["shards"] = placement.shards
     if validation is not None:
@@ -321,7 +323,7 @@ def _method(
     return method
 
 
-def _noise(error: float, validation: Samples, is_real: bool) -> float:
+def _noise(error: float, validation: Any, is_real: bool) -> float:
     """Half the standard error of an error: of a mean of squared residuals, taken as normal, or of a share of samples.
 
     Half of it, since errors of one run on the same samples differ by less than those on other samples.
@@ -366,7 +368,7 @@ def _schedule(
 
 def _described(settings: Settings, network: Network, plan: Plan, objective: Objective, session: Any) -> dict[str, Any]:
     """For the trace: problem and plan."""
-    ranks = {}
+    ranks: dict[str, int] = {}
     if session is not None:
         ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
     return {

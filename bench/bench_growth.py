@@ -8,11 +8,11 @@ import functools
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network, Samples
 from conftest import ALPHA, random_samples
 from scipy import sparse
 
 from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.schedule import Epoch

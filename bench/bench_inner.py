@@ -9,8 +9,9 @@ import os
 
 import numpy as np
 import pytest
-from asysvrg.core.draws import draw_batch
 from conftest import ALPHA, BATCH, ETA, MODES, Inner, Problem
+
+from asysvrg.core.draws import draw_batch
 
 STEPS = 1000  # the paper's m
 THREADS = [1 << k for k in range(len(os.sched_getaffinity(0)).bit_length())]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg.core.network import aligned_zeros
 from bench_inner import THREADS
 from conftest import BATCH, Inner, Problem, random_samples
 from scipy.linalg import blas
 
 from asysvrg.core import network
+from asysvrg.core.network import aligned_zeros
 
 CSRC = Path(__file__).parents[1] / "csrc"
 ROADS = {"gemm": False, "skip": True}  # whether zeros are skipped

@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import InnerLoop
-from asysvrg.core.network import Network, Samples
 
 from asysvrg import data, plan
 from asysvrg.core.cpu import one_blas_thread
+from asysvrg.core.inner import InnerLoop
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.trace import environment
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from asysvrg.core.network import Network, Samples
 from contenders.setting import Done, Meter, mnist_or_random, reached
 from scipy import optimize, sparse
 from sklearn.linear_model._sag import sag_solver
@@ -30,6 +29,7 @@ from sklearn.utils.extmath import row_norms
 from asysvrg import AsySVRGClassifier
 from asysvrg.core.cpu import one_blas_thread
 from asysvrg.core.loop import minimize
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution

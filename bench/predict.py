@@ -17,13 +17,13 @@ from functools import partial
 
 import numpy as np
 from ablation import busy_cores
-from asysvrg.core.network import FEW_ROWS, Samples
 from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from threadpoolctl import threadpool_limits
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.core import cpu
+from asysvrg.core.network import FEW_ROWS, Samples
 from asysvrg.core.trace import environment
 from asysvrg.prediction import viewed
 

@@ -14,11 +14,11 @@ import time
 from typing import Any
 
 import numpy as np
-from asysvrg.core.network import Network
-from asysvrg.distributed._message import HEADER
 
 from asysvrg import MPI, AsySVRGClassifier
+from asysvrg.core.network import Network
 from asysvrg.distributed import mpi, worker
+from asysvrg.distributed._message import HEADER
 from asysvrg.distributed.endpoint import Backoff
 
 INPUTS, OUTPUTS, N = 384, 10, 640

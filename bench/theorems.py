@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from asysvrg.core.network import Network, Samples
 from sklearn.datasets import load_digits
 
 from asysvrg import theory
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 
 N = (1, 2, 10, 100, 1000, 10_000, 10**6)

@@ -74,6 +74,7 @@ typedef struct {
     int loss; /* enum asv_loss */
     double smoothing; /* s of labels and indicators: what the loss takes for 1 is 1 - s, and s is shared by all classes.
                          It is a part of the loss, not of the samples: their labels stay, and errors are by these. */
+    int no_biases; /* whether the biases, which then begin as zeros, have no gradient and stay so */
     void *gemm; /* Fortran sgemm or dgemm; or NULL, for outputs alone: products of few rows, without BLAS */
     int64_t tiles; /* from so many dense samples on, their products with W_0 are formed on tiles; 0: never */
 } asv_network;

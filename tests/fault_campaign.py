@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from asysvrg.core.network import Network, Samples
 from helpers import mpi_jobs
 
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.store import archive, checkpoint
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network
 
 from asysvrg import AsySVRGClassifier, plan
+from asysvrg.core.network import Network
 from asysvrg.method import Data
 from asysvrg.parameters import check
 

@@ -82,7 +82,7 @@ def test_options_are_the_estimators_parameters_with_their_defaults():
     for kind in (AsySVRGClassifier, AsySVRGRegressor):
         parameters = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
         del parameters["random_state"], parameters["verbose"]  # --seed, --quiet
-        del parameters["warm_start"]  # of a second fit
+        del parameters["warm_start"], parameters["fit_intercept"]  # of a second fit; for Python only
         assert parameters == {name: given.get(name, "missing") for name in parameters}
     ranks = vars(MPI())
     assert ranks == {name: given[name] for name in ranks}
@@ -128,7 +128,7 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
     with pytest.raises(Caught):
         cli.main(["train", *arguments, *RANKS, "--seed", "5", "--quiet"])
     assert seen == {name: value for name, (value, _) in values.items()} | {
-        "random_state": 5, "verbose": False, "warm_start": False,
+        "random_state": 5, "verbose": False, "warm_start": False, "fit_intercept": True,
     }  # fmt: skip
     with pytest.raises(Caught):
         cli.main(["train", "--hidden-layer-sizes", "none", "--coordinates", "40", "--backend", "threads"])

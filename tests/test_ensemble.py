@@ -86,8 +86,6 @@ def test_in_scikit_learn_and_pytorch():
         classifier().fit(X, np.stack([y % 2, y > 4], axis=1).astype(int)).to_sklearn()
     with pytest.raises(ValueError, match="one target"):
         regressor().fit(T, np.stack([z, z], axis=1)).to_sklearn()
-    pytest.importorskip("torch")
-    assert len(model.to_torch()) == 3
 
 
 def test_a_callback_hears_of_all_networks_and_stops_them():

@@ -4,7 +4,6 @@ import pickle
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network
 from helpers.estimators import data, equal, objective, small
 from scipy import sparse
 from sklearn.base import clone
@@ -13,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, load
+from asysvrg.core.network import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

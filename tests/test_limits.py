@@ -6,8 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from asysvrg.core.control import OutOfTime, last_moment, out_of_time, seconds_left, time_limit
-from asysvrg.core.network import Network, Samples
 from helpers.estimators import data, equal, objective, small
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import BaggingClassifier
@@ -16,6 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, RobustClip
+from asysvrg.core.control import OutOfTime, last_moment, out_of_time, seconds_left, time_limit
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.smoothness import smoothness
 

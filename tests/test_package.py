@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg.core.network import HAS_TILES, build_info
 
 import asysvrg
+from asysvrg.core.network import HAS_TILES, build_info
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "asysvrg"
@@ -26,7 +26,8 @@ LAYERS = [
     {"core.system"},
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.lazy", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
-    | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings"},
+    | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings", "integrations"}
+    | {"export.tensors"},
     {"core.control"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
     | {"preprocessing", "theory.equations"}
@@ -36,7 +37,9 @@ LAYERS = [
     | {"distributed._link", "distributed.codec", "distributed.server"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.formats"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
-    | {"distributed.mpi", "distributed.updates", "callbacks"},
+    | {"distributed.mpi", "distributed.updates", "callbacks", "fitted"},
+    {"export.modules"},
+    {"export.torch"},
     {"core.gauge", "core.steps", "simulation.events", "store.checkpoint", "store.model", "config", "parameters"}
     | {"theory.measured", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
@@ -48,6 +51,8 @@ LAYERS = [
     {"training", "ensemble"},
     {"base"},
     {"estimators"},
+    {"export.onnx"},
+    {"export.__init__"},
     {"__init__"},
     {"reproduce.runs"},
     {"reproduce.measures", "reproduce.tuning"},
@@ -279,6 +284,7 @@ def test_sdist_holds_all_sources(distributions):
         "csrc/**/*.*",
         "asysvrg/**/*.py",
         "asysvrg/**/*.p[yx][xd]",
+        "asysvrg/**/*.pyi",
         "tests/**/*.py",
         "tests/sanitize/*",
         "bench/**/*.py",
@@ -296,7 +302,7 @@ def test_sdist_holds_all_sources(distributions):
 def test_wheel_holds_what_is_needed_to_run(distributions):
     with zipfile.ZipFile(distributions[1]) as archive:
         names = archive.namelist()
-    modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
+    modules = {str(path.relative_to(ROOT)) for ending in ("py", "pyi") for path in PACKAGE.rglob(f"*.{ending}")}
     assert modules | {"asysvrg/py.typed"} <= set(names)
     compiled = sorted(name.split(".")[0] for name in names if name.endswith(".so"))
     assert compiled == sorted(str(path.relative_to(ROOT).with_suffix("")) for path in PACKAGE.rglob("*.pyx"))

@@ -7,13 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
-from asysvrg.core.network import ACTIVATIONS
 from helpers.estimators import ESTIMATORS, data, equal, small
 from sklearn.base import clone
 
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.core import memory, system
 from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.network import ACTIVATIONS
 from asysvrg.kinds import entries
 from asysvrg.parameters import Parameters, Settings, check
 

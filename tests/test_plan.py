@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network
 from scipy import sparse
 
 from asysvrg import MPI, AsySVRGClassifier
+from asysvrg.core.network import Network
 from asysvrg.method import Data, chosen_by_validation
 from asysvrg.parameters import check
 from asysvrg.plan import DENSE, LAZY, Plan, cache_hits, copy_bytes, make_plan, storage, sweep_parts

@@ -5,13 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network, Samples
 from helpers.estimators import small
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, load, precision
+from asysvrg.core.network import Network, Samples
 from asysvrg.prediction import viewed
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -41,6 +41,7 @@ cdef extern from "types.h":
         int activation
         int loss
         double smoothing
+        int no_biases
         void *gemm
         int64_t tiles
 

@@ -134,7 +134,8 @@ def _libraries() -> tuple[list[LibController], list[LibController]]:
     """BLAS libraries with a number of threads for the process, and those with one for each calling thread."""
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
     per_thread = [getattr(library, "threading_layer", "") == "openmp" for library in libraries]
-    return tuple([x for x, own in zip(libraries, per_thread, strict=True) if own == kind] for kind in (False, True))
+    shared, own = ([x for x, o in zip(libraries, per_thread, strict=True) if o == kind] for kind in (False, True))
+    return shared, own
 
 
 def _limit(libraries: list[LibController]) -> list[tuple[LibController, int]]:

@@ -42,7 +42,8 @@ class Gauge:
             objective.network, objective.samples, alpha=objective.alpha, threads=objective.threads
         )
         self._count, self._batch_size, self._seed = count, batch_size, seed
-        self._norms, self._shares = [], []
+        self._norms: list[float] = []
+        self._shares = np.zeros(0)
         self._smoothness: tuple[float | None, float | None] = (None, None)
         self.seconds = 0.0
 

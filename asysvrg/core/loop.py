@@ -341,7 +341,7 @@ def minimize(
         run.restore(start)
         number = start.epoch
     try:
-        previous = None
+        previous: Snapshot | None = None
         while True:
             seconds = run.seconds
             snapshot = run.snapshot(number)
@@ -355,7 +355,7 @@ def minimize(
                 run.seconds = seconds  # this snapshot is in the recorded time already
             else:
                 more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
-                if more["rolled_back"]:
+                if previous is not None and more["rolled_back"]:
                     snapshot = run.roll_back(previous, number)
                 elif previous is not None and not out_of_time():
                     run.pace(snapshot, previous)

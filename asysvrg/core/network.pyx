@@ -142,12 +142,14 @@ cdef class Network:
     smoothing : float, default=0
         Label smoothing: the loss takes 1 - smoothing for a label that is there, and shares the rest among all classes
         or, of indicators, both values. Not for real targets.
+    intercepts : bool, default=True
+        Whether there are biases. If not, they have no gradient; whoever gives parameters gives zeros there.
     tiles : int, optional
         Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.
         Default: TILED_ROWS, where the processor has tiles, numbers are float32, and there are TILED_UNITS units.
     """
 
-    def __init__(self, widths, activation, loss, dtype, tiles=None, smoothing=0.0):
+    def __init__(self, widths, activation, loss, dtype, tiles=None, smoothing=0.0, bint intercepts=True):
         self.widths = tuple(int(w) for w in widths)
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise ValueError(f"a network needs at least inputs and outputs, all positive; got widths {self.widths}")
@@ -182,6 +184,7 @@ cdef class Network:
         self.net.activation = ACTIVATIONS[activation]
         self.net.loss = LOSSES[loss]
         self.net.smoothing = smoothing
+        self.net.no_biases = not intercepts
         self.kernels = kernels_of(self.dtype)
         self.net.gemm = <void *>sgemm if self.dtype == np.float32 else <void *>dgemm
         if tiles is None:
@@ -190,16 +193,23 @@ cdef class Network:
         self.cache_width = asv_cache_stride(&self.net)
 
     def __reduce__(self):
-        return Network, (self.widths, self.activation, self.loss, self.dtype, None, self.smoothing)
+        return Network, (self.widths, self.activation, self.loss, self.dtype, None, self.smoothing, self.intercepts)
 
     @property
     def smoothing(self):
         """Label smoothing."""
         return self.net.smoothing
 
-    def smoothed(self, smoothing):
-        """The same network with another label smoothing."""
-        return Network(self.widths, self.activation, self.loss, self.dtype, smoothing=smoothing)
+    @property
+    def intercepts(self):
+        """Whether there are biases."""
+        return not self.net.no_biases
+
+    def changed(self, widths=None, loss=None, dtype=None, smoothing=None):
+        """A network that differs from this one in what is given."""
+        smoothing = self.smoothing if smoothing is None else smoothing
+        return Network(widths or self.widths, self.activation, loss or self.loss, dtype or self.dtype,
+                       smoothing=smoothing, intercepts=self.intercepts)
 
     def layers(self, x):
         """Views of x as [(W_0, b_0), (W_1, b_1), ...], W_l of shape (width[l], width[l + 1])."""

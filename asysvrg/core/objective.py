@@ -93,7 +93,8 @@ class Objective:
         self.alphas = list(self._columns())
         self._axpy = get_blas_funcs("axpy", dtype=network.dtype)
         self.n, self.d, self._spread = n or samples.size, network.size, spread
-        self._keeps_cache, self._cache = cache, None
+        self._keeps_cache = cache
+        self._cache: np.ndarray | None = None
         self._gradients = aligned_zeros((self._parts, self.d), network.dtype)
         self._mu = self._gradients[0]
 
@@ -256,5 +257,6 @@ def initial_parameters(network: Network, random_state: np.random.RandomState) ->
     for weights, biases in network.layers(x):
         bound = np.sqrt(factor / sum(weights.shape))
         weights[:] = random_state.uniform(-bound, bound, weights.shape)
-        biases[:] = random_state.uniform(-bound, bound, biases.shape)
+        if network.intercepts:
+            biases[:] = random_state.uniform(-bound, bound, biases.shape)
     return x

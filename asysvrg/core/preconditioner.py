@@ -25,7 +25,7 @@ OVERSAMPLING, ITERATIONS = 7, 2  # of the orthogonal iteration beyond: columns m
 
 
 class LowRankPreconditioner:
-    """P = I - U U' for the inputs of each layer, with the bias as an input that is 1.
+    """P = I - U U' for the inputs of each layer, with the bias as an input that is 1, or 0 where there is none.
 
     Parameters
     ----------
@@ -57,7 +57,10 @@ class LowRankPreconditioner:
         ends = np.cumsum((0, *sizes[1:]))
         self.hidden = aligned_zeros((int(ends[-1]),), network.dtype)
         hidden = [self.hidden[low:high].reshape(-1, rank) for low, high in itertools.pairwise(ends)]
-        self.bases = [aligned_zeros((1 + network.widths[0], rank), network.dtype) if first else None, *hidden]
+        self.bases: list[Any] = [
+            aligned_zeros((1 + network.widths[0], rank), network.dtype) if first else None,
+            *hidden,
+        ]
         self._epoch: int | None = None  # of the last `update` that computed bases
         if first:
             self._set_basis(self._some.X, self.bases[0])
@@ -85,13 +88,13 @@ class LowRankPreconditioner:
         P shortens the step along u to b / a of it, where b is the eigenvalue after the leading ones. With few inputs
         that one may be next to nothing, hence b is at least the mean of all eigenvalues.
         """
-        root = self._root_weight
+        root, first = self._root_weight, self._root_weight * self.network.intercepts
         basis[:] = 0
         if sparse.issparse(inputs):
-            factor = sparse.hstack([root, inputs.multiply(root)], format="csr")
+            factor = sparse.hstack([first, inputs.multiply(root)], format="csr")
         else:
             factor = np.empty((len(inputs), len(basis)), basis.dtype)
-            factor[:, :1] = root
+            factor[:, :1] = first
             np.multiply(inputs, root, out=factor[:, 1:])
         largest = abs(factor).max()
         if not largest < np.inf:  # the epoch loop reports it

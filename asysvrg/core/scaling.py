@@ -59,6 +59,7 @@ class Scaling:
             scaled = X.copy()
             scaled.data /= self.scale.astype(X.dtype)[X.indices]
             return scaled
+        assert self.mean is not None  # of dense input
         scaled = X - self.mean.astype(X.dtype)
         scaled /= self.scale.astype(X.dtype)
         return scaled
@@ -116,8 +117,10 @@ class Scaling:
 NEUTRAL = Scaling(None, None, None, 1.0)
 
 
-def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
+def choose(X: Any, y: np.ndarray | None, alpha: float, *, centre: bool = True) -> Scaling:
     """The scaling of inputs and targets (None: not to be scaled): none where they have usual sizes.
+
+    Without biases, whoever calls says centre=False, and means are 0.
 
     Scales are at least sqrt(alpha): below, the l2 term determines the weights, not the data.
     """
@@ -129,12 +132,17 @@ def choose(X: Any, y: np.ndarray | None, alpha: float) -> Scaling:
             scale = np.where(largest > 0, np.maximum(largest, least), 1.0)
     else:
         mean, variance = _moments(X)
+        if not centre:
+            mean, variance = np.zeros_like(mean), variance + mean**2
         size = np.sqrt((mean**2 + variance).max())
         if not USUAL[0] <= size <= USUAL[1] or (abs(mean) > np.maximum(FAR * np.sqrt(variance), 1))[variance > 0].any():
             # Constant columns by their size: what they add to the biases is then as exact as these are.
             scale = np.where(variance > 0, np.maximum(np.sqrt(variance), least), np.maximum(abs(mean), 1.0))
     if y is not None:
-        center, spread = y.mean(axis=0, dtype=np.float64), float(np.sqrt(y.var(axis=0, dtype=np.float64).max()))
+        center, variance = y.mean(axis=0, dtype=np.float64), y.var(axis=0, dtype=np.float64)
+        if not centre:
+            center, variance = np.zeros_like(center), variance + center**2
+        spread = float(np.sqrt(variance.max()))
         if spread > 0 and (not USUAL[0] <= spread <= USUAL[1] or (abs(center) > USUAL[1]).any()):
             target_mean, target_scale = center, max(spread, least)
     return Scaling(mean, scale, target_mean, target_scale)

@@ -137,7 +137,7 @@ class Schedule:
         if not self.direction(epoch).decays:
             return self.learning_rate
         try:
-            return self.learning_rate / (1 + epoch) ** self.decay
+            return self.learning_rate / (1 + epoch) ** float(self.decay)
         except OverflowError:
             return 0.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +20,7 @@ STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences: small ones suff
 def smoothness(
     network: Network,
     samples: Samples,
-    alpha: np.ndarray,
+    alpha: float | np.ndarray,
     x: np.ndarray,
     batch_size: int,
     seed: int,
@@ -62,12 +63,12 @@ def smoothness(
 
 
 def _without_empty_columns(
-    X: sparse.csr_matrix, network: Network, alpha: np.ndarray, x: np.ndarray
+    X: sparse.csr_matrix, network: Network, alpha: Any, x: np.ndarray
 ) -> tuple[sparse.csr_matrix, Network, np.ndarray, np.ndarray]:
     """The same problem without the rows of W_0 that these samples leave alone: of them only alpha is left."""
     used = np.unique(X.indices) if X.nnz else np.zeros(1, dtype=int)
     widths = (used.size, *network.widths[1:])
-    part = Network(widths, network.activation, network.loss, network.dtype, smoothing=network.smoothing)
+    part = network.changed(widths=widths)
     penalty = np.broadcast_to(alpha, network.widths[0] + len(network.widths) - 2)
     penalty = np.concatenate([penalty[used], penalty[network.widths[0] :]])
     (W_0, _), *_ = network.layers(x)

@@ -59,9 +59,9 @@ class Dataset:
 
 
 def load(
-    source: str | os.PathLike = "digits",
+    source: str | os.PathLike[str] = "digits",
     *,
-    data_home: str | os.PathLike | None = None,
+    data_home: str | os.PathLike[str] | None = None,
     train_size: int | None = None,
     test_size: int | None = None,
     target: str | int | None = None,
@@ -126,12 +126,12 @@ def load(
     reading = Reading(target, delimiter, decimal, encoding, zero_based)
     named = isinstance(source, str) and source in NAMES
     if named:
-        reading.refuse_all_but(source)
+        reading.refuse_all_but(str(source))
     if named and source in BUNDLED:
-        name, (train, test, schema) = source, Sets(_bundled(source))
+        name, (train, test, schema) = str(source), Sets(_bundled(str(source)))
     else:
-        path = download.locate(source, data_home) if named else _existing(source, NAMES)
-        name = source if named else os.path.basename(os.path.abspath(path))
+        path = download.locate(str(source), data_home) if named else _existing(source, NAMES)
+        name = str(source) if named else os.path.basename(os.path.abspath(path))
         train, test, schema = formats.read(path, reading)
     if train[1] is None or (test is not None and test[1] is None):
         raise ValueError(
@@ -152,12 +152,12 @@ def load(
         n_test = _count("test_size", test_size, 0, len(test[1]), name)
         train = _sampled(train, n_train, seed)
         test = _sampled(test, n_test, seed) if n_test else None
-    X_test, y_test = (None, None) if test is None else (formats.finished(test[0]), test[1])
-    return Dataset(name, formats.finished(train[0]), train[1], X_test, y_test, schema)
+    held_out: tuple[Any, Any] = (None, None) if test is None else (formats.finished(test[0]), test[1])
+    return Dataset(name, formats.finished(train[0]), train[1], *held_out, schema)
 
 
 def load_file(
-    path: str | os.PathLike, target: str | int | bool | None = None, **reading: Any
+    path: str | os.PathLike[str], target: str | int | bool | None = None, **reading: Any
 ) -> tuple[Features, np.ndarray | None]:
     """Load the rows of one file.
 
@@ -193,11 +193,11 @@ def load_file(
 
 
 def load_to_predict(
-    source: str | os.PathLike,
+    source: str | os.PathLike[str],
     schema: Schema,
     width: int,
     *,
-    data_home: str | os.PathLike | None = None,
+    data_home: str | os.PathLike[str] | None = None,
     target: str | int | None = None,
     zero_based: bool | None = None,
     **reading: Any,
@@ -216,7 +216,7 @@ def load_to_predict(
         As for `load`. By default, `schema` says which column is the target and where indices start.
     """
     if isinstance(source, str) and source in NAMES:
-        X = load(source, data_home=data_home, target=target, zero_based=zero_based, **reading).X_test
+        X: Any = load(source, data_home=data_home, target=target, zero_based=zero_based, **reading).X_test
     else:
         path = _one_file(source, NAMES)
         kind, raw = formats.opened(path)
@@ -234,14 +234,14 @@ def load_to_predict(
     return X
 
 
-def _one_file(source: str | os.PathLike, names: tuple[str, ...]) -> Path:
+def _one_file(source: str | os.PathLike[str], names: tuple[str, ...]) -> Path:
     path = _existing(source, names)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give one file ({formats.FORMATS})")
     return path
 
 
-def _existing(source: str | os.PathLike, names: tuple[str, ...]) -> Path:
+def _existing(source: str | os.PathLike[str], names: tuple[str, ...]) -> Path:
     path = Path(source).expanduser()
     if path.exists():
         return path
@@ -298,7 +298,7 @@ def _split(y: np.ndarray, n_train: int, n_test: int, seed: int) -> list[np.ndarr
 
     Where they cannot, the first side has each class that the second one has, as far as it has rows enough.
     """
-    stratify, codes, sizes = None, None, np.zeros(0)
+    stratify, codes, sizes = None, np.zeros(0, dtype=int), np.zeros(0, dtype=int)
     if y.dtype.kind in "iuUSb":
         _, codes, sizes = np.unique(y, return_inverse=True, return_counts=True)
         if sizes.min() > 1 and min(n_train, n_test or len(y) - n_train) >= len(sizes):

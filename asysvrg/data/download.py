@@ -30,7 +30,7 @@ DOWNLOADS: dict[str, tuple[str, dict[str, str]]] = {
 NAMES = (*DOWNLOADS, "cifar10-features")
 
 
-def home(data_home: str | os.PathLike | None = None) -> Path:
+def home(data_home: str | os.PathLike[str] | None = None) -> Path:
     """Folder of the named data sets; it may not exist yet."""
     chosen = data_home or os.environ.get("ASYSVRG_DATA_HOME")
     if not chosen:
@@ -47,7 +47,7 @@ def find_idx(folder: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def missing(name: str, data_home: str | os.PathLike | None = None) -> list[str]:
+def missing(name: str, data_home: str | os.PathLike[str] | None = None) -> list[str]:
     """Files of a named data set that do not exist."""
     if name not in DOWNLOADS:
         file = f"{name}.npz"
@@ -56,7 +56,7 @@ def missing(name: str, data_home: str | os.PathLike | None = None) -> list[str]:
     return [file for file in DOWNLOADS[name][1] if find_idx(folder, file.removesuffix(".gz")) is None]
 
 
-def locate(name: str, data_home: str | os.PathLike | None = None) -> Path:
+def locate(name: str, data_home: str | os.PathLike[str] | None = None) -> Path:
     """Find a named data set, and download its missing files.
 
     Files that exist are used without a check; downloaded files are checked by md5.

@@ -15,7 +15,7 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -26,8 +26,8 @@ from asysvrg.data.reading import Reading
 from asysvrg.data.targets import MISSING, whole
 from asysvrg.store.schema import Schema
 
-Features = np.ndarray | sparse.csr_matrix
-XY = tuple[Features, np.ndarray | None]
+Features: TypeAlias = Any  # np.ndarray or sparse.csr_matrix
+XY: TypeAlias = tuple[Features, Any]
 
 FORMATS = "IDX, CIFAR-10 .bin, .npz, svmlight, CSV, Parquet or Feather"
 ENDINGS = (

@@ -36,7 +36,7 @@ class Reading:
                 f"encoding is {self.encoding!r}, which Python does not know; expected a name such as utf-8 or latin-1"
             ) from None
 
-    def refuse_all_but(self, path: Path, *used: str) -> None:
+    def refuse_all_but(self, path: str | Path, *used: str) -> None:
         """Raises ValueError for what was given and has no meaning in this kind of file."""
         for each in fields(self):
             value = getattr(self, each.name)

@@ -13,7 +13,7 @@ from enum import IntEnum, IntFlag
 
 import numpy as np
 
-from asysvrg.distributed._message import Message
+from asysvrg.distributed._message import Message as Message
 
 PIECE = 2**19  # bytes of a blob in one message
 
@@ -117,7 +117,9 @@ def shard_gradient(task: Message, gradient: np.ndarray, loss: float, errors: flo
     )
 
 
-def step(epoch: int, version: int, iteration: int, l2_factor: float, flags: int, payload: Sequence) -> Message:
+def step(
+    epoch: int, version: int, iteration: int, l2_factor: float, flags: int, payload: Sequence[np.ndarray]
+) -> Message:
     """Rank 0 asks for the direction of an iteration: its encoded shard of x, then the vectors that `flags` names."""
     return Message(STEP, payload, flags, epoch=epoch, version=version, iteration=iteration, l2_factor=l2_factor)
 

@@ -19,8 +19,8 @@ from asysvrg.inputs import rows
 from asysvrg.store.files import digest
 
 EQUAL = (
-    "n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "label_smoothing", "dtype", "alpha",
-    "compress", "servers",
+    "n_features", "outputs", "hidden_layer_sizes", "activation", "loss", "label_smoothing", "fit_intercept", "dtype",
+    "alpha", "compress", "servers",
 )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ def describe(network: Network, samples: Samples, mass: float, threads: int, **se
         "n_features": network.widths[0], "outputs": network.widths[-1], "dtype": network.dtype.name,
         "hidden_layer_sizes": list(network.widths[1:-1]), "activation": network.activation, "loss": network.loss,
         "label_smoothing": network.smoothing,
+        "fit_intercept": network.intercepts,
         "samples": [digest(samples.X), digest(samples.y), digest(samples.weight)],
         "threads": threads, "cores": joblib.cpu_count(),
         "n_rows": samples.size, "mass": mass, "weighted": samples.weight is not None, "mean": mean, "spread": spread,

@@ -54,7 +54,13 @@ def _fit(estimator: Any, X: Any, y: Any, **parameters: Any) -> Any:
 
 
 def _ready(estimator: Any, **parameters: Any) -> Any:
-    given = {"tol": 0.0, "early_stopping": False, "target_loss": None, "checkpoint_dir": None, "max_time": None}
+    given: dict[str, Any] = {
+        "tol": 0.0,
+        "early_stopping": False,
+        "target_loss": None,
+        "checkpoint_dir": None,
+        "max_time": None,
+    }
     given |= {"resume": False, "verbose": False, "random_state": 0, "sgd_epochs": 0, "n_models": 1}
     if estimator.solver is None:
         given["solver"] = "svrg"

@@ -79,7 +79,9 @@ class Recorder:
     """Collects the updates of a run, and writes them when it is closed."""
 
     def __init__(self, path: str | Path):
-        self.path, self.lines, self.about = Path(path), [], {}
+        self.path = Path(path)
+        self.lines: list[str] = []
+        self.about: dict[str, Any] = {}
         self.later: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         if not self.path.absolute().parent.is_dir():
             raise ValueError(f"record={str(path)!r}: there is no folder {self.path.parent}")

@@ -60,14 +60,14 @@ class Simulation:
         """The simulation as the trace and checkpoints keep it."""
         given = {name: each if each is None else str(each) for name, each in self.given.items()}
         slow = {str(k): speed for k, speed in enumerate(self.crew.speeds) if speed != 1}
-        about = {"architecture": self.architecture, "workers": len(self.crew.speeds), **given}
+        about: dict[str, Any] = {"architecture": self.architecture, "workers": len(self.crew.speeds), **given}
         about |= {"policy": self.policy, "max_delay": self.max_delay, "seed": self.seed, "speeds": slow}
         about |= {name: {str(k): each for k, each in getattr(self.crew, name).items()} for name in ("late", "lost")}
         return about | {"costs": _plain(self.calibrated), "replayed": self.schedule is not None}
 
     def execution(
         self, objective: Objective, *, batch_size: int, seed: int, max_delay: int | None, adaptive: bool, **options: Any
-    ):
+    ) -> SimulatedExecution:
         """Makes the execution; `training.train` calls this in the place of `SharedExecution`."""
         bound, policy = max_delay if self.max_delay is None else self.max_delay, self.policy
         if policy == "none" and bound is not None:  # as threads and ranks do

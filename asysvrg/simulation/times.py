@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -16,7 +16,7 @@ SHAPES: dict[str, float | None] = {
 }  # fmt: skip
 
 
-def _unit(name: str, shape: float | None, rng: np.random.Generator, count: int) -> np.ndarray:
+def _unit(name: str, shape: float, rng: np.random.Generator, count: int) -> np.ndarray:
     if name == "constant":
         return np.ones(count)
     if name == "halfnormal":
@@ -44,7 +44,7 @@ class Times:
     def stream(self, rng: np.random.Generator) -> Callable[[], float]:
         """A function that gives the next seconds."""
 
-        def drawn():
+        def drawn() -> Iterator[float]:
             while True:
                 yield from self._draw_many(rng).tolist()
 
@@ -80,7 +80,7 @@ def _named(given: str, name: str) -> Times:
     if not 1 <= len(numbers) <= 1 + (SHAPES[kind] is not None):
         raise _error(given, name)
     mean = _seconds(numbers[0], given, name)
-    shape = SHAPES[kind] if len(numbers) == 1 else _seconds(numbers[1], given, name)
+    shape = (SHAPES[kind] if len(numbers) == 1 else _seconds(numbers[1], given, name)) or 0.0
     if kind == "pareto" and shape <= 1:
         raise ValueError(f"{name}={given!r}: the index of a Pareto distribution with a mean is above 1")
     return Times(mean, given, lambda rng: mean * _unit(kind, shape, rng, DRAWN))

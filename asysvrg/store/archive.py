@@ -31,7 +31,7 @@ def write(
     """
     text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
     with replacing(path) as file:
-        np.savez(file, format=np.array(kind), version=np.array(version), values=text, **arrays)
+        np.savez(file, format=np.array(kind), version=np.array(version), values=text, **dict[str, Any](arrays))
 
 
 def read(

@@ -39,6 +39,7 @@ def identity(
         "loss": network.loss,
         "label_smoothing": network.smoothing,
         "dtype": network.dtype.name,
+        **({} if network.intercepts else {"fit_intercept": False}),
         **settings,
         "X": digest(samples.X),
         "y": digest(samples.y) if center is None else f"{digest(samples.y)}:{digest(center)}",

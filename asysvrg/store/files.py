@@ -45,7 +45,7 @@ def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
         file.write(json.dumps(content, indent=1).encode())
 
 
-def digest(array: np.ndarray | None) -> str:
+def digest(array: Any) -> str:
     """Hash of an array's dtype, shape and bytes, or of the three arrays of a CSR matrix."""
     code = hashlib.blake2b(digest_size=16)
     for values in [array.data, array.indices, array.indptr] if hasattr(array, "indptr") else [array]:
@@ -54,5 +54,5 @@ def digest(array: np.ndarray | None) -> str:
             if values.dtype.kind == "i":
                 values = values.astype(np.int64, copy=False)  # SciPy chooses the dtype of indices by their size
             code.update(f"{values.dtype} {values.shape}".encode())
-            code.update(values.reshape(-1).view(np.uint8))
+            code.update(values.reshape(-1).view(np.uint8).data)
     return code.hexdigest()

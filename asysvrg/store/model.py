@@ -1,11 +1,10 @@
-"""Fitted models as files without code, as scikit-learn's MLP, and as PyTorch parameters."""
+"""Fitted models as files without code, as scikit-learn's MLP, and as PyTorch modules."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from asysvrg.core.network import ACTIVATIONS, KIND_OF_LOSS, LOSSES, Network
-from asysvrg.core.warn import warn
 from asysvrg.distributed.backend import MPI
+from asysvrg.fitted import Fitted
 from asysvrg.precision import is_centred, layers_of
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store import archive
@@ -37,7 +36,7 @@ CLASSES: dict[str, type] = {}
 OF_OLDER_FILES = {"block", "wait", "late", "compress", "servers"}  # parameters that `fit` alone needed
 
 
-class Persistent:
+class Persistent(Fitted):
     """Mixin of the estimators: `save`, `to_sklearn`, `to_torch`."""
 
     def __init_subclass__(cls, **options: Any):
@@ -64,6 +63,7 @@ class Persistent:
             "activation": network.activation,
             "loss": network.loss,
             "dtype": network.dtype.name,
+            "intercepts": network.intercepts,
             "parameters": {name: _packed(value) for name, value in self.get_params(deep=False).items()},
             "fitted": _fitted(self),
             "networks": [_fitted(member) for member in getattr(self, "estimators_", ())],
@@ -121,37 +121,15 @@ class Persistent:
             mlp.classes_ = self.classes_
             several = network.loss == "binary"  # labels of a sample, of which an indicator matrix is the form
             mlp._label_binarizer = LabelBinarizer().fit(
-                np.eye(self.n_outputs_, dtype=int) if several else self.classes_
+                np.eye(self.n_outputs_, dtype=np.int64) if several else self.classes_
             )
         return mlp
 
-    def to_torch(self) -> OrderedDict[str, Any] | list[OrderedDict[str, Any]]:
-        """State dict for a `torch.nn.Sequential` of linear layers with an activation after each but the last.
+    def to_torch(self) -> Any:
+        """Convert to a `torch.nn.Sequential` with the same predictions; see `asysvrg.export.to_torch`."""
+        from asysvrg.export.torch import to_torch
 
-        The module's outputs are the logits, before the softmax. For one hidden layer::
-
-            net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-            net.load_state_dict(model.to_torch())
-
-        Of several networks (`n_models`) it is a list of state dicts. With `scale` they take what `scaler_` makes of X.
-        """
-        check_is_fitted(self, "coefs_")
-        if hasattr(self, "estimators_"):
-            return [member.to_torch() for member in self.estimators_]
-        try:
-            import torch
-        except ImportError:
-            raise ImportError("to_torch() needs PyTorch: pip install torch") from None
-        if self._center() is not None:
-            warn(
-                "the last bias is float64, since float32 cannot hold targets so far from zero: load it into a module "
-                "of that type (net.double()), or add it to the outputs in double precision"
-            )
-        state = OrderedDict()
-        for layer, (weights, biases) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
-            state[f"{2 * layer}.weight"] = torch.from_numpy(np.ascontiguousarray(weights.T))
-            state[f"{2 * layer}.bias"] = torch.from_numpy(biases.copy())
-        return state
+        return to_torch(self)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -272,7 +250,10 @@ def _network(values: dict[str, Any], x: np.ndarray) -> Network:
         raise ValueError("widths are not a list of positive integers")
     if activation not in list(ACTIVATIONS) or loss not in list(LOSSES) or dtype not in ["float32", "float64"]:
         raise ValueError(f"activation, loss or dtype is unknown: {activation!r}, {loss!r}, {dtype!r}")
-    network = Network(widths, activation, loss, dtype)
+    intercepts = values.get("intercepts", True)  # older files have none without
+    if not isinstance(intercepts, bool):
+        raise ValueError(f"intercepts is {intercepts!r}, neither true nor false")
+    network = Network(widths, activation, loss, dtype, intercepts=intercepts)
     if x.shape != (network.size,) or x.dtype != network.dtype:
         raise ValueError(f"x is {x.dtype} of shape {x.shape}, not {dtype} of shape ({network.size},)")
     if not np.isfinite(x).all():
@@ -292,7 +273,7 @@ def _last(network: Network, biases: Any) -> np.ndarray | None:
     return last
 
 
-def _parameters(kind: type, packed: Any) -> dict[str, Any]:
+def _parameters(kind: Any, packed: Any) -> dict[str, Any]:
     given = {name: _unpacked(value) for name, value in packed.items()}
     unknown = sorted(set(given) - set(kind._get_param_names()) - OF_OLDER_FILES)
     if unknown:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 Architecture = Literal["shared", "distributed"]
 
 
-def dimension(architecture: str, d: int | None) -> float:
+def dimension(architecture: str, d: Any) -> float:
     """d, or 1 for the distributed architecture."""
     if architecture not in ("shared", "distributed"):
         raise ValueError(f"architecture is 'shared' or 'distributed'; got {architecture!r}")

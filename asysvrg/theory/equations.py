@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Settings:
     m: int
 
 
-def variance_factor(architecture: Architecture, *, L: float, eta: float, delay: float, d: int | None = None) -> float:
+def variance_factor(architecture: Architecture, *, L: float, eta: float, delay: float, d: float | None = None) -> float:
     """Lemma 1, Eq. (8): how much larger sum E|v|^2 may be than sum E|u|^2, 2 d / (d - 2 L^2 Delta^2 eta^2).
 
     Parameters
@@ -94,7 +95,15 @@ def variance_factor(architecture: Architecture, *, L: float, eta: float, delay: 
 
 
 def constants(
-    architecture: Architecture, *, L: float, eta: float, beta: float, b: int, m: int, delay: float, d: int | None = None
+    architecture: Architecture,
+    *,
+    L: float,
+    eta: float,
+    beta: float,
+    b: int,
+    m: int,
+    delay: float,
+    d: float | None = None,
 ) -> Constants:
     """c, Gamma and gamma of Theorem 1, Eqs. (10) and (11), or of Theorem 3, Eqs. (17) and (18).
 
@@ -162,7 +171,7 @@ def bound(*, gap: float, gamma: float, T: int) -> float:
     return gap / T / gamma if gamma > 0 else math.inf
 
 
-def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: int | None = None) -> float:
+def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: float | None = None) -> float:
     """The largest Delta that Eq. (13) or (20) allows: the root of min{d / (2 u0 b), d (3 - 28 u0 b) / (28 u0^2 b^2)}.
 
     Parameters
@@ -185,7 +194,7 @@ def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: int | 
     return math.sqrt(max(min(d / (2 * ub), d * (3 - 28 * ub) / (28 * ub**2)), 0.0))
 
 
-def largest_u0(architecture: Architecture, *, b: int, delay: float, d: int | None = None) -> float:
+def largest_u0(architecture: Architecture, *, b: int, delay: float, d: float | None = None) -> float:
     """The inverse of `admissible_delay`: below this u0, Eq. (13) or (20) allows the delay.
 
     All arguments are those of `variance_factor` and `admissible_delay`. Without a delay it is 3 / (28 b).
@@ -199,7 +208,7 @@ def largest_u0(architecture: Architecture, *, b: int, delay: float, d: int | Non
 
 
 def settings(
-    architecture: Architecture, *, L: float, n: int, b: int, u0: float, a: float, d: int | None = None
+    architecture: Architecture, *, L: float, n: int, b: int, u0: float, a: float, d: float | None = None
 ) -> Settings:
     """eta = u0 b / (L n^a), beta = 2 L and m = floor(d n^a / (6 u0 b)) of Theorem 2, or Theorem 4 with d = 1.
 
@@ -232,7 +241,7 @@ def simplified_bound(
     sigma: float,
     gap: float,
     T: int,
-    d: int | None = None,
+    d: float | None = None,
 ) -> float:
     """Right-hand side of Eq. (14), d L n^a gap / (b T sigma), or of Eq. (21), where d = 1.
 
@@ -259,7 +268,7 @@ def simplified_bound(
 
 
 def largest_eta(
-    architecture: Architecture, *, L: float, beta: float, b: int, m: int, delay: float, d: int | None = None
+    architecture: Architecture, *, L: float, beta: float, b: int, m: int, delay: float, d: float | None = None
 ) -> float:
     """The largest learning rate for which Theorem 1 or 3 gives a bound, that is gamma > 0.
 
@@ -289,7 +298,7 @@ def sigma(
     u0: float,
     a: float,
     delay: float,
-    d: int | None = None,
+    d: float | None = None,
 ) -> float:
     """The largest sigma of Theorem 2 or 4 with its own eta, beta and m: gamma d L n^a / b, or gamma L n^a / b.
 
@@ -307,7 +316,7 @@ def sigma(
     return gamma * dimension(architecture, d) * L * float(n) ** a / b
 
 
-def _gamma(architecture: Architecture, *, m: int, **more: float) -> float:
+def _gamma(architecture: Architecture, *, m: int, **more: Any) -> float:
     """min Gamma, which is Gamma_0, since c_t falls with t."""
     check_count(b=more["b"], m=m)
     c_1 = _c(architecture, np.array([m - 1]), **more)
@@ -324,7 +333,7 @@ def _c(
     beta: float,
     b: int,
     delay: float,
-    d: int | None,
+    d: float | None,
 ) -> np.ndarray:
     """c_{m - left} of Eq. (10)."""
     check_positive(L=L, eta=eta, beta=beta)
@@ -349,7 +358,7 @@ def series(left: np.ndarray, *, growth: float, added: float) -> np.ndarray:
 
 
 def _Gamma(
-    architecture: Architecture, c_next: np.ndarray, *, L: float, eta: float, delay: float, d: int | None
+    architecture: Architecture, c_next: np.ndarray, *, L: float, eta: float, delay: float, d: float | None
 ) -> np.ndarray:
     """Gamma_t of Eq. (11), from c_{t + 1}."""
     d = dimension(architecture, d)

@@ -8,7 +8,6 @@ import numpy as np
 
 from asysvrg import inputs
 from asysvrg.core import cpu
-from asysvrg.core.network import Network
 from asysvrg.core.objective import Objective
 from asysvrg.core.smoothness import largest_eigenvalue, smoothness
 from asysvrg.theory.checks import check_count
@@ -46,7 +45,7 @@ def smoothness_of(
     if batch_size is not None:
         check_count(batch_size=batch_size)
     given = model._network
-    network = Network(given.widths, given.activation, given.loss, np.float64, smoothing=given.smoothing)
+    network = given.changed(dtype=np.float64)
     X, y = model._check_X(X, np.float64), model._encode_known(y, "y")
     if len(y) != X.shape[0]:
         raise ValueError(f"X has {X.shape[0]} samples, y has {len(y)}")

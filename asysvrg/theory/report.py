@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from asysvrg.theory.checks import Architecture
 from asysvrg.theory.equations import (
     bound,
     constants,
@@ -22,7 +23,7 @@ THEOREMS = {"shared": "Theorems 1 and 2", "distributed": "Theorems 3 and 4"}
 NEEDED = ("samples", "parameters", "batch_size", "inner_steps", "coordinates", "execution", "activation", "sampling")
 
 
-class Report(dict):
+class Report(dict[str, Any]):
     """The numbers of `report` by name. `print` shows them as text."""
 
     def __str__(self) -> str:
@@ -71,7 +72,7 @@ def report(
     L = _smoothness(rows) if L is None else L
     architecture, size = _architecture(config)
     n, b, m = config["samples"], config["batch_size"], config["inner_steps"]
-    of_run = {"architecture": architecture, "L": L, "b": b, "d": size}
+    of_run: dict[str, Any] = {"architecture": architecture, "L": L, "b": b, "d": size}
     T = int(sum(history["delay_histogram"]))
     delay = max((k for k, count in enumerate(history["delay_histogram"]) if count), default=0)
     gap = max((rows[0]["loss"] - optimum) / config.get("loss_unit", 1.0), 0.0)
@@ -98,7 +99,7 @@ def report(
     )  # fmt: skip
 
 
-def _checked(history: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _checked(history: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
     if not isinstance(history, Mapping) or not {"config", "epochs", "delay_histogram"} <= history.keys():
         raise ValueError("report takes a trace: history_ of a fitted model, or a file of asysvrg train --trace")
     config, rows = history["config"], history["epochs"]
@@ -121,7 +122,7 @@ def _smoothness(rows: list[dict[str, Any]]) -> float:
     return max(found)
 
 
-def _architecture(config: dict[str, Any]) -> tuple[str, int]:
+def _architecture(config: Mapping[str, Any]) -> tuple[Architecture, int]:
     """The theorems' architecture, and what takes the place of d in them."""
     chosen, d = str(config["coordinates"]).rpartition(":")[2], config["parameters"]
     if chosen == "all" or int(chosen) >= d:
@@ -138,7 +139,7 @@ def _metric(rows: list[dict[str, Any]]) -> tuple[float | None, bool]:
     return (math.fsum(found) / len(found), sampled) if found else (None, sampled)
 
 
-def _broken(config: dict[str, Any], rows: list[dict[str, Any]], rates: list[float]) -> Any:
+def _broken(config: Mapping[str, Any], rows: list[dict[str, Any]], rates: list[float]) -> Any:
     """The assumptions of the theorems that a run does not keep."""
     if config["sampling"] != "replacement":
         yield f"Assumption 1: mini-batches are drawn by sampling={config['sampling']!r}, not independently"

@@ -11,9 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from asysvrg.core.network import Network, Samples
 
 from asysvrg import data
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 
 ALPHA = 1e-3  # the paper's C

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
+
 from asysvrg.core.draws import draw_batch
 from asysvrg.core.network import aligned_zeros
-from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
 
 
 @each_problem(kind=["sgd", "svrg"], threads=[1, 3], dtype=DTYPES)

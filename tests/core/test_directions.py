@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.draws import draw_batch
-from asysvrg.core.network import Samples
 from helpers.problems import Problem
 
 from asysvrg import AsySVRGClassifier
 from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.draws import draw_batch
 from asysvrg.core.loop import minimize
+from asysvrg.core.network import Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution

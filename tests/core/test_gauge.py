@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network, Samples
 from helpers.estimators import data, equal, small
 from helpers.twin import Twin
 
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, inputs
 from asysvrg.core.gauge import Gauge
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.parameters import check
 

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.draws import draw_batch
-from asysvrg.core.network import Network, Samples
 from helpers.combinations import combinations
 from helpers.problems import DTYPES, TOLERANCE, Problem
 from helpers.twin import Twin
 from sklearn.datasets import load_digits
 
+from asysvrg.core.draws import draw_batch
 from asysvrg.core.importance import UNIFORM, Draws, Importance
 from asysvrg.core.loop import minimize
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution

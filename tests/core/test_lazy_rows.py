@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Samples
 from helpers.problems import TOLERANCE, Problem
+
+from asysvrg.core.network import Samples
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.03, 9.0, "rows"])

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asysvrg.core.draws import divide
 from helpers.combinations import combinations
 from helpers.problems import DTYPES, TOLERANCE, Problem, at_snapshot, shortened
 from scipy import sparse
 
 import asysvrg
 from asysvrg.core import draws
+from asysvrg.core.draws import divide
 from asysvrg.core.importance import Importance
 
 forms = pytest.mark.parametrize("form", ["dense", "zeros", "csr"])

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network, Samples, aligned_zeros
 from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
 from scipy import special
+
+from asysvrg.core.network import Network, Samples, aligned_zeros
 
 
 @pytest.mark.parametrize("rows", [1, 16, 37])

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.draws import draw_batch
-from asysvrg.core.network import Network, Samples
 from helpers.combinations import combinations
 from helpers.problems import DTYPES, TOLERANCE, Problem, shortened
 from scipy import sparse
@@ -12,6 +10,8 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_info
 
 from asysvrg import AsySVRGRegressor
+from asysvrg.core.draws import draw_batch
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import initial_parameters
 from asysvrg.core.preconditioner import EXACT, ROWS, LowRankPreconditioner
 from asysvrg.core.smoothness import smoothness

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from asysvrg.core.draws import draw_batch, draw_blocks
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network, Samples
 from scipy import sparse
 
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.scaling import choose
 

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.draws import draw_blocks
-from asysvrg.core.inner import InnerLoop, atomic_adds
-from asysvrg.core.network import Network, Samples, aligned_zeros
 from helpers.problems import Problem
 from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from asysvrg import AsySVRGClassifier, plan
+from asysvrg.core.draws import draw_blocks
+from asysvrg.core.inner import InnerLoop, atomic_adds
+from asysvrg.core.network import Network, Samples, aligned_zeros
 
 THREADS = [1, 2, 4, 8, 16]
 MODES = {

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network, Samples
 from scipy import sparse
 
+from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import initial_parameters
 from asysvrg.core.smoothness import smoothness
 

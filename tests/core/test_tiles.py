@@ -10,12 +10,12 @@ import sys
 
 import numpy as np
 import pytest
-from asysvrg.core.draws import draw_batch
-from asysvrg.core.network import aligned_zeros
 from helpers.combinations import combinations
 from helpers.problems import MODES, TOLERANCE, Problem, shortened
 
 from asysvrg.core import network
+from asysvrg.core.draws import draw_batch
+from asysvrg.core.network import aligned_zeros
 
 pytestmark = pytest.mark.skipif(not network.HAS_TILES, reason="this processor has no tiles (AMX)")
 

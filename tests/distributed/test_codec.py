@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Network, Samples, aligned_zeros, from_half, to_half
 from helpers.problems import Problem
 from helpers.simulation import accountants, some_faults, trainers, updates
 from sklearn.datasets import load_digits
 
+from asysvrg.core.network import Network, Samples, aligned_zeros, from_half, to_half
 from asysvrg.core.objective import Objective
 from asysvrg.distributed.codec import CODECS, Codec, Half
 from asysvrg.distributed.gradient import FullGradient, data_shards

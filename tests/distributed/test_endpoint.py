@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from asysvrg.distributed._link import ANSWER, QUESTION, Link
 from helpers.simulation import FAKE, Visits
 
+from asysvrg.distributed._link import ANSWER, QUESTION, Link
 from asysvrg.distributed.endpoint import TICK, Backoff, Endpoint
 from asysvrg.distributed.server import Server
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asysvrg.distributed._link import ANSWER, QUESTION, Link
-from asysvrg.distributed._message import HEADER
 from helpers.simulation import FAKE, Visits
 
+from asysvrg.distributed._link import ANSWER, QUESTION, Link
+from asysvrg.distributed._message import HEADER
 from asysvrg.distributed.protocol import Kind, Message
 
 

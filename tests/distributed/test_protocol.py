@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from asysvrg.distributed._message import HEADER, Buffer
 
 from asysvrg.distributed import protocol
+from asysvrg.distributed._message import HEADER, Buffer
 from asysvrg.distributed.protocol import Flag, Kind, Message
 
 FIELDS = (

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from asysvrg.core.inner import InnerLoop
 from helpers.problems import Problem
 from helpers.simulation import some_faults, trainers, updates
 
+from asysvrg.core.inner import InnerLoop
 from asysvrg.distributed.gradient import FullGradient, data_shards
 from asysvrg.distributed.server import Group
 

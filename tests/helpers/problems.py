@@ -1,10 +1,10 @@
 """Small problems that every kernel is tried on."""
 
 import numpy as np
-from asysvrg.core.inner import InnerLoop
-from asysvrg.core.network import Network, Samples, aligned_zeros
 from scipy import sparse
 
+from asysvrg.core.inner import InnerLoop
+from asysvrg.core.network import Network, Samples, aligned_zeros
 from asysvrg.core.objective import Objective
 from asysvrg.core.shared import SharedExecution
 from helpers.combinations import combinations

@@ -9,11 +9,11 @@ import itertools
 from types import SimpleNamespace
 
 import numpy as np
-from asysvrg.distributed._message import Buffer, Message
 
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.schedule import Epoch
 from asysvrg.distributed import protocol
+from asysvrg.distributed._message import Buffer, Message
 from asysvrg.distributed.codec import CODECS
 from asysvrg.distributed.protocol import Kind, Stage
 from asysvrg.distributed.server import Group, Server

@@ -6,9 +6,10 @@ Formulas in float64, straight from the paper; nothing here is shared with csrc/ 
 import itertools
 
 import numpy as np
-from asysvrg.core.draws import draw_batch, draw_blocks
 from scipy.special import expit, huber, xlogy
 from scipy.stats import norm
+
+from asysvrg.core.draws import draw_batch, draw_blocks
 
 # Each activation and its derivative, in terms of the sum z.
 ACTIVATION = {

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from asysvrg.core.network import Samples
-from asysvrg.core.steps import StepLoop
 from scipy import sparse
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, simulate
+from asysvrg.core.network import Samples
+from asysvrg.core.steps import StepLoop
 from asysvrg.simulation.events import Read, Write, load, replayed
 from asysvrg.simulation.states import States
 

@@ -1,11 +1,9 @@
 """Model files and what is refused of them; models for scikit-learn and PyTorch."""
 
-import builtins
 import json
 import pickle
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -315,51 +313,3 @@ def test_to_sklearn_on_real_data():
     model = fitted(AsySVRGClassifier, (50,), X=X, y=y, max_iter=10)
     np.testing.assert_array_equal(model.to_sklearn().predict(X), model.predict(X))
     np.testing.assert_allclose(model.to_sklearn().predict_proba(X), model.predict_proba(X), atol=1e-6)
-
-
-def torch_forward(state, X):
-    """A `Sequential` of linear and ReLU layers, in NumPy."""
-    a = X
-    for layer in range(0, len(state), 2):
-        a = np.maximum(a, 0) if layer else a
-        a = a @ np.asarray(state[f"{layer}.weight"]).T + np.asarray(state[f"{layer}.bias"])
-    return a
-
-
-@pytest.mark.parametrize("hidden", [(), (5,), (4, 3)], ids=str)
-def test_to_torch_has_the_names_and_shapes_of_a_sequential(monkeypatch, hidden):
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(from_numpy=lambda array: array))
-    X, _ = samples(AsySVRGRegressor)
-    model = fitted(AsySVRGRegressor, hidden)
-    state = model.to_torch()
-    layers = range(len(hidden) + 1)
-    assert list(state) == [f"{2 * layer}.{part}" for layer in layers for part in ("weight", "bias")]
-    assert state["0.weight"].shape == ((*hidden, 3)[0], 6)
-    np.testing.assert_allclose(torch_forward(state, X), model.predict(X), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_to_torch_loads_into_a_sequential(kind):
-    torch = pytest.importorskip("torch")
-    X, _ = samples(kind)
-    model = fitted(kind)
-    net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
-    net.load_state_dict(model.to_torch())
-    outputs = net(torch.tensor(X, dtype=torch.float32)).detach()
-    if kind is AsySVRGClassifier:
-        np.testing.assert_allclose(outputs.softmax(1).numpy(), model.predict_proba(X), atol=1e-6)
-    else:
-        np.testing.assert_allclose(outputs.numpy(), model.predict(X), atol=1e-5)
-
-
-def test_to_torch_without_torch(monkeypatch):
-    real = builtins.__import__
-
-    def refuse(name, *args, **options):
-        if name == "torch":
-            raise ImportError(name)
-        return real(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ImportError, match="pip install torch"):
-        fitted(AsySVRGClassifier).to_torch()
