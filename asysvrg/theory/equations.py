@@ -124,10 +124,10 @@ def constants(
 def is_proved(found: Constants, *, beta: float) -> bool:
     """Whether Theorem 1 or 3 is proved with these constants: gamma > 0 and c_{t+1} <= beta / 2 for all t.
 
-    The paper names the first condition only. But its proof splits -(eta / d) <grad f(x_t), grad f(x^_t)> into two
-    halves. One gives Gamma its eta / (2 d). The other, -(eta / (2 d)) |grad f(x^_t)|^2, has to cover c_{t+1} eta /
-    (d beta) |grad f(x^_t)|^2, which comes from |x_{t+1} - x~|^2 by Young's inequality with beta. (Serial SVRG has that
-    term in its Gamma, see `reddi_constants`.) Settings of Theorems 2 and 4 keep the condition.
+    The paper names the first condition only. But its proof splits ``-(eta / d) <grad f(x_t), grad f(x^_t)>`` into two
+    halves. One gives Gamma its eta / (2 d). The other, ``-(eta / (2 d)) |grad f(x^_t)|^2``, has to cover
+    ``c_{t+1} eta / (d beta) |grad f(x^_t)|^2``, which comes from ``|x_{t+1} - x~|^2`` by Young's inequality with beta.
+    (Serial SVRG has that term in its Gamma, see `reddi_constants`.) Settings of Theorems 2 and 4 keep the condition.
 
     Parameters
     ----------
