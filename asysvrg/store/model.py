@@ -79,6 +79,15 @@ class Persistent:
         For two classes scikit-learn has one logistic output. Its weights are the difference of this model's two.
         Several networks (`n_models`) are a `VotingClassifier` or `VotingRegressor` of such models. With `scale` it is a
         pipeline that begins with `scaler_`.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn's MLP has no such activation or loss.
         """
         check_is_fitted(self, "coefs_")
         if hasattr(self, "estimators_"):
@@ -133,7 +142,17 @@ class Persistent:
             net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
             net.load_state_dict(model.to_torch())
 
-        Of several networks (`n_models`) it is a list of state dicts. With `scale` they take what `scaler_` makes of X.
+        With `scale` it takes what `scaler_` makes of X.
+
+        Returns
+        -------
+        OrderedDict, or a list of them
+            Names of the module's parameters with their tensors; a list of several networks (`n_models`).
+
+        Raises
+        ------
+        ImportError
+            If there is no PyTorch.
         """
         check_is_fitted(self, "coefs_")
         if hasattr(self, "estimators_"):
@@ -160,6 +179,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : path
+        The file.
 
     Returns
     -------
