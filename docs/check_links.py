@@ -1,6 +1,6 @@
 """Checks the built site: each link within it leads to a file, and to a heading or name in that file.
 
-    python docs/check_links.py build/docs/html
+`python docs/check_links.py build/docs/html`
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ html_theme_options = {
 }
 copybutton_prompt_text = ">>> "
 
-# ---- Navigation: the pages below each page. It is here and not in the pages, which hosting sites show as they are. ----
+# ---- Navigation: here, and not in the pages, which hosting sites show as they are. ----
 
 
 def present(*names):

@@ -80,11 +80,11 @@ def snapshot(problem: Problem) -> plt.Figure:
 def variance(problem: Problem) -> plt.Figure:
     """Mini-batch gradients at a point, and the same with the correction by a snapshot, near and far."""
     rng, best = np.random.default_rng(0), problem.minimum()
-    x = best + np.array([-0.25, -0.25])
+    x = best - 0.25
     batches = [rng.integers(len(problem.y), size=BATCH) for _ in range(DRAWS)]
     full = problem.gradient(x)
     figure, panels = plt.subplots(1, 3, figsize=(8.4, 3.1), layout="constrained", sharex=True, sharey=True)
-    kinds = {"SGD": None, "SVRG, an old snapshot": x + [-0.6, -0.6], "SVRG, a recent snapshot": x + [-0.1, -0.1]}
+    kinds = {"SGD": None, "SVRG, an old snapshot": x - 0.6, "SVRG, a recent snapshot": x - 0.1}
     for axes, (name, kept) in zip(panels, kinds.items(), strict=True):
         ends = np.array([problem.gradient(x, rows) for rows in batches])
         if kept is not None:
@@ -143,11 +143,11 @@ def mixture() -> plt.Figure:
     moment = np.minimum(np.arange(count) * versions // count, versions - 1)
     read = states[moment, np.arange(count)]
     figure, axes = plt.subplots(figsize=(8.4, 2.7), layout="constrained")
-    shades = np.linspace(1, 0.25, versions)
+    shades = np.linspace(1, 0.25, versions).astype(str)
     rows = [*[(f"x after update {turn}" if turn else "x at first", states[turn]) for turn in range(versions)]]
     for place, (name, state) in enumerate([*rows, ("what was read, x^", read)]):
         y = place if place < versions else versions + 0.6
-        axes.bar(np.arange(count), 0.8, 1, bottom=y, color=[str(shades[s]) for s in state], edgecolor=DARK, linewidth=0.5)
+        axes.bar(np.arange(count), 0.8, 1, bottom=y, color=shades[state], edgecolor=DARK, linewidth=0.5)
         axes.text(-1, y + 0.4, name, ha="right", va="center", fontsize=9)
     for turn in range(versions):
         seen = np.flatnonzero(moment == turn)

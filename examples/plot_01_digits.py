@@ -26,7 +26,7 @@ for name in ("solver", "learning_rate", "batch_size", "execution"):
     print(f"{name}: {model.history_['config'][name]}")
 
 # %%
-# The rate falls in a straight line to 0, so most of the loss is gone after half of the epochs, and the last ones settle.
+# The rate falls in a straight line to 0, and the last epochs settle what the first ones have found.
 import matplotlib.pyplot as plt
 
 rows = model.history_["epochs"]

@@ -30,8 +30,8 @@ last = real.history_["epochs"][-1]["delay"]
 print(f"two threads: delay {last['mean']:.2f} on average, at most {last['max']}; loss {real.loss_:.4f}")
 
 # %%
-# ``simulate`` does the same with virtual workers, in one thread and in virtual time. Each gradient is taken at the older
-# parameters that its worker has read. The same arguments give the same bits, on every machine with the same arithmetic.
+# ``simulate`` does the same with virtual workers, in one thread and in virtual time. Each gradient is taken at the
+# older parameters that its worker has read. The same arguments give the same bits.
 virtual = {}
 for workers in (1, 2, 10, 100):
     model = AsySVRGClassifier(**settings)
