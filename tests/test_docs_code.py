@@ -34,7 +34,7 @@ X, y, X_test, y_test = X[:400], y[:400], X[400:500], y[400:500]
 # What a reader has when he comes to a block: the page, words of the block, and code that makes it.
 BEFORE = [
     ("docs/guide.md", "AsySVRGRegressor", "y = X @ X[0]"),
-    ("docs/guide.md", 'model.save("model.npz")', "model = AsySVRGClassifier(max_iter=1).fit(X, y)"),
+    ("docs/guide.md", 'model.save("model.npz")', "model = AsySVRGRegressor(max_iter=1).fit(X, y)"),
     ("docs/model-file.md", 'np.load("model.npz")', 'AsySVRGClassifier(max_iter=1).fit(X, y).save("model.npz")'),
     ("docs/simulator.md", "record", 'model = AsySVRGClassifier((50,), solver="svrg", max_iter=2, random_state=0)'),
 ]
