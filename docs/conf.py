@@ -75,6 +75,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
 }
 warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"  # without a path
 
 # ---- HTML ----
 

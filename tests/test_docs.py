@@ -1,4 +1,4 @@
-"""README and docs/: links lead somewhere, the files and names that they mention exist. Their code: test_docs_code.py."""
+"""README and docs/: links lead somewhere, files and names that they mention exist. Their code: test_docs_code.py."""
 
 import re
 import shlex
