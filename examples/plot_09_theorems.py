@@ -43,7 +43,7 @@ for architecture, style in (("distributed", "k.-"), ("shared", "k.--")):
     label = "whole vectors (Theorem 3)" if architecture == "distributed" else "single coordinates (Theorem 1)"
     axes.plot(delays, rates, style, label=label)
 axes.axhline(0.1, color="0.6", linestyle=":", label="the rate of this run")
-axes.set(xlabel="largest delay", ylabel="largest rate with a proof", xscale="symlog", yscale="log")
+axes.set(xlabel="largest delay", ylabel="largest rate with a proof", xscale="symlog", yscale="log", xlim=(0, None))
 axes.legend()
 plt.show()
 
