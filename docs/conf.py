@@ -119,14 +119,16 @@ PAGES_BELOW = {
         "panel", "defaults", "speedup", "ablation", "/bench/README", "/bench/history/epyc", "/bench/history/avx512",
     ],
     "docs/theory": ["paper"],
+    "docs/paper": present("figures/verdict"),
     "CONTRIBUTING": ["CODE_OF_CONDUCT", "SECURITY"],
 }  # fmt: skip
+FOLDER = re.compile(r"\[([^]]+)\]\((?!http)[^)\s]*/\)")
 EXAMPLE = re.compile(r"\]\((?:\.\./)?examples/(plot_\w+)\.py\)")
 
 
 def adapt(app, page, source):
-    """Adds the pages below a page. Links to examples' files, which hosting sites show, become links to their pages."""
-    source[0] = EXAMPLE.sub(r"](/docs/gallery/\1.rst)", source[0])
+    """Adds the pages below a page. Links to what hosting sites show change: examples lead to their pages, folders nowhere."""
+    source[0] = EXAMPLE.sub(r"](/docs/gallery/\1.rst)", FOLDER.sub(r"\1", source[0]))
     names = "\n".join(PAGES_BELOW.get(page, []))
     if names:
         source[0] += f"\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
