@@ -127,7 +127,7 @@ EXAMPLE = re.compile(r"\]\((?:\.\./)?examples/(plot_\w+)\.py\)")
 
 
 def adapt(app, page, source):
-    """Adds the pages below a page. Links to what hosting sites show change: examples lead to their pages, folders nowhere."""
+    """Adds the pages below a page. Examples' files become links to their pages, and folders no links."""
     source[0] = EXAMPLE.sub(r"](/docs/gallery/\1.rst)", FOLDER.sub(r"\1", source[0]))
     names = "\n".join(PAGES_BELOW.get(page, []))
     if names:
