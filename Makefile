@@ -67,17 +67,26 @@ lint: $(VENV)/.with-lint $(VENV)/.dependencies ## ruff, mypy, cython-lint, clang
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint asysvrg
 	$(VENV)/bin/clang-format --dry-run -Werror $(KERNELS) tests/sanitize/*.[ch]
 
+# Warnings are errors. What examples print depends on no terminal, and on no data beside scikit-learn's.
+docs: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-docs $(VENV)/.with-mpi ## the site, in build/docs/html; runs the examples
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m sphinx -q -W --keep-going -b html -c docs -d $(BUILD)/docs/doctrees . $(BUILD)/docs/html
+	$(PY) docs/check_links.py $(BUILD)/docs/html
+
+docs-links: docs ## links of the site to other sites; needs a network
+	$(PY) -m sphinx -q -b linkcheck -c docs -d $(BUILD)/docs/doctrees . $(BUILD)/docs/links
+
 dist: $(VENV)/.with-dist ## build the source distribution, and a wheel from it, in dist/
 	rm -rf dist
 	$(PY) -m build
 
 clean: ## remove all build results and the virtual environment; keep results of benchmarks
 	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .mypy_cache .benchmarks .hypothesis demo.png demo
+	rm -rf docs/gallery docs/api
 	rm -f $(foreach ending,so c html,asysvrg/*/*.$(ending))
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-panel bench-cluster
-.PHONY: bench-ablation lint dist clean sanitize sanitize-memory sanitize-threads
+.PHONY: bench-ablation lint docs docs-links dist clean sanitize sanitize-memory sanitize-threads
 
 # ---- The environment. A stamp in it stands for each finished step; a change of pyproject.toml starts it again. ----
 

@@ -71,10 +71,14 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
 
         Parameters
         ----------
-        X, y, sample_weight : as for `fit`
+        X, y : as for `fit`
+            The samples of this call.
         classes : array-like, default=None
             All labels. Needed at the first call only.
+        sample_weight : as for `fit`
+            Of these samples.
         X_val, y_val : as for `fit`
+            A validation set. The row of `history_` then has its error.
 
         Returns
         -------
@@ -131,7 +135,16 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         return self._outputs(X)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithm of `predict_proba`, finite also where a probability is too small for its dtype."""
+        """Logarithm of `predict_proba`, finite also where a probability is too small for its dtype.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), of the fitted dtype
+        """
         logs = [
             -np.logaddexp(0, -sums) if self._network.loss == "binary" else log_softmax(sums, axis=1)
             for sums in self._each(X, sums=True)
@@ -185,7 +198,17 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         return tags
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
-        """Trains one epoch, as `AsySVRGClassifier.partial_fit`; all arguments are those of `fit`. Returns self."""
+        """Trains one epoch, as `AsySVRGClassifier.partial_fit`.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val : as for `fit`
+            The samples of this call, their weights, and a validation set.
+
+        Returns
+        -------
+        self
+        """
         self._partial_fit(X, y, sample_weight, X_val, y_val, None)
         return self
 

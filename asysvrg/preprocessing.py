@@ -30,9 +30,9 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    center_ : ndarray of shape (n_features_in_,), float64
+    center_ : ndarray of shape (n_features,), float64
         Medians.
-    scale_ : ndarray of shape (n_features_in_,), float64
+    scale_ : ndarray of shape (n_features,), float64
         What columns are divided by; infinity for constant ones.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had names

@@ -214,6 +214,10 @@ def load_to_predict(
         Features of the model.
     data_home, target, zero_based, **reading
         As for `load`. By default, `schema` says which column is the target and where indices start.
+
+    Returns
+    -------
+    ndarray or CSR matrix of shape (n_samples, width)
     """
     if isinstance(source, str) and source in NAMES:
         X: Any = load(source, data_home=data_home, target=target, zero_based=zero_based, **reading).X_test

@@ -144,6 +144,7 @@ def simulate(
     estimator : AsySVRGClassifier or AsySVRGRegressor
         It is fitted. `n_jobs` and `backend` do not matter.
     X, y : as for `fit`
+        The samples. Every worker draws from all of them.
     workers : int
         K. With a `schedule` it is known.
     architecture : {"shared", "distributed"}, default="shared"

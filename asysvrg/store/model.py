@@ -79,6 +79,15 @@ class Persistent(Fitted):
         For two classes scikit-learn has one logistic output. Its weights are the difference of this model's two.
         Several networks (`n_models`) are a `VotingClassifier` or `VotingRegressor` of such models. With `scale` it is a
         pipeline that begins with `scaler_`.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn's MLP has no such activation or loss.
         """
         check_is_fitted(self, "coefs_")
         if hasattr(self, "estimators_"):
@@ -138,6 +147,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : path
+        The file.
 
     Returns
     -------

@@ -133,10 +133,10 @@ def constants(
 def is_proved(found: Constants, *, beta: float) -> bool:
     """Whether Theorem 1 or 3 is proved with these constants: gamma > 0 and c_{t+1} <= beta / 2 for all t.
 
-    The paper names the first condition only. But its proof splits -(eta / d) <grad f(x_t), grad f(x^_t)> into two
-    halves. One gives Gamma its eta / (2 d). The other, -(eta / (2 d)) |grad f(x^_t)|^2, has to cover c_{t+1} eta /
-    (d beta) |grad f(x^_t)|^2, which comes from |x_{t+1} - x~|^2 by Young's inequality with beta. (Serial SVRG has that
-    term in its Gamma, see `reddi_constants`.) Settings of Theorems 2 and 4 keep the condition.
+    The paper names the first condition only. But its proof splits ``-(eta / d) <grad f(x_t), grad f(x^_t)>`` into two
+    halves. One gives Gamma its eta / (2 d). The other, ``-(eta / (2 d)) |grad f(x^_t)|^2``, has to cover
+    ``c_{t+1} eta / (d beta) |grad f(x^_t)|^2``, which comes from ``|x_{t+1} - x~|^2`` by Young's inequality with beta.
+    (Serial SVRG has that term in its Gamma, see `reddi_constants`.) Settings of Theorems 2 and 4 keep the condition.
 
     Parameters
     ----------
@@ -197,7 +197,10 @@ def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: float 
 def largest_u0(architecture: Architecture, *, b: int, delay: float, d: float | None = None) -> float:
     """The inverse of `admissible_delay`: below this u0, Eq. (13) or (20) allows the delay.
 
-    All arguments are those of `variance_factor` and `admissible_delay`. Without a delay it is 3 / (28 b).
+    Parameters
+    ----------
+    architecture, b, delay, d
+        As for `variance_factor` and `admissible_delay`. Without a delay it is 3 / (28 b).
     """
     check_count(b=b)
     check_delay(delay)
@@ -272,8 +275,17 @@ def largest_eta(
 ) -> float:
     """The largest learning rate for which Theorem 1 or 3 gives a bound, that is gamma > 0.
 
-    All arguments are those of `constants`. gamma / eta falls as eta grows, from 1 / (2 d) at 0, and is negative at
-    1 / (4 L).
+    gamma / eta falls as eta grows, from 1 / (2 d) at 0, and is negative at 1 / (4 L).
+
+    Parameters
+    ----------
+    architecture, L, beta, b, m, delay, d
+        As for `constants`.
+
+    Returns
+    -------
+    float
+        0.0 where there is none.
     """
     check_positive(L=L, beta=beta)
 
@@ -302,7 +314,14 @@ def sigma(
 ) -> float:
     """The largest sigma of Theorem 2 or 4 with its own eta, beta and m: gamma d L n^a / b, or gamma L n^a / b.
 
-    All arguments are those of `settings` and `variance_factor`. It does not depend on L.
+    It does not depend on L.
+
+    Parameters
+    ----------
+    architecture, L, n, b, u0, a, d
+        As for `settings`.
+    delay : float
+        As for `variance_factor`.
 
     Returns
     -------

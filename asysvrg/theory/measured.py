@@ -28,6 +28,7 @@ def smoothness_of(
     model : AsySVRGClassifier or AsySVRGRegressor
         Fitted, with one network.
     X, y, sample_weight : as for `fit`
+        The samples of the objective.
     batch_size : int, default=None
         None: L of the whole objective. A number: the mean over twelve random mini-batches of that size of their L;
         1 for the functions f_i, whose L Assumption 3 speaks of, too.

@@ -55,6 +55,10 @@ def reddi_settings(*, L: float, n: int, b: int, u0: float, a: float = 2 / 3) -> 
         Their mu_0 or mu_2, positive; gamma is positive where it is small enough.
     a : float, default=2/3
         Their exponent alpha, above 0 and at most 1.
+
+    Returns
+    -------
+    Settings
     """
     check_positive(L=L, u0=u0)
     check_count(n=n, b=b)
