@@ -1,0 +1,53 @@
+"""Repairs a wheel and checks it: `python tools/wheels/repair.py TARGET WHEEL`. The result is in dist/.
+
+auditwheel puts OpenMP's library inside and checks the versions of glibc's symbols; abi3audit checks that only the
+stable ABI of Python is used; twine checks the metadata.
+"""
+
+import os
+import shutil
+import sys
+import zipfile
+
+from places import DIST, WORK, only, run, stop
+from sdist import epoch
+from targets import TARGETS
+
+MOST = 3_000_000  # bytes, without OpenMP's library
+
+
+def repaired(target, wheel):
+    folder = WORK / "repaired" / target.name
+    shutil.rmtree(folder, ignore_errors=True)
+    openmp = WORK / "sysroots" / target.name / "openmp"
+    run(sys.executable, "-m", "auditwheel", "repair", "--plat", target.policy, "--only-plat", "--wheel-dir", folder,
+        wheel, LD_LIBRARY_PATH=str(openmp), SOURCE_DATE_EPOCH=str(epoch()),
+        PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])  # fmt: skip
+    return only(folder, "*.whl")
+
+
+def check(wheel):
+    """Stops unless the wheel has OpenMP inside, keeps to the stable ABI, has sound metadata, and is small."""
+    with zipfile.ZipFile(wheel) as archive:
+        inside = [entry for entry in archive.infolist() if "libgomp" in entry.filename or "libomp" in entry.filename]
+    if len([entry for entry in inside if not entry.filename.endswith((".json", ".txt"))]) != 1:
+        stop(f"{wheel.name} does not have OpenMP's library inside, once")
+    run(sys.executable, "-m", "abi3audit", "--strict", "--summary", wheel)
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel)
+    size = wheel.stat().st_size - sum(entry.compress_size for entry in inside)
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes, {size:,} without OpenMP's library")
+    if size > MOST:
+        stop(f"that is more than {MOST:,} bytes")
+
+
+def repair(target, wheel):
+    fixed = repaired(target, wheel)
+    check(fixed)
+    DIST.mkdir(exist_ok=True)
+    return shutil.copy2(fixed, DIST / fixed.name)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in TARGETS:
+        stop(f"give a target and its wheel; targets: {', '.join(TARGETS)}")
+    print(repair(TARGETS[sys.argv[1]], sys.argv[2]))
