@@ -3,16 +3,26 @@
 The source is the source distribution, so the wheel has nothing that it lacks.
 """
 
-import os
 import shlex
 import shutil
 import subprocess
 import sys
 
+import libgomp
 from fetch import package, unpack
 from places import WORK, need, only, run, stop, whole
 from sdist import epoch
 from targets import TARGETS
+
+
+def compiler(target, root):
+    """The words of the compiler, which finds headers and libraries of the sysroot in the place of this system's."""
+    need((target.compiler, target.package))
+    own = subprocess.run([target.compiler, "-print-file-name=include"], capture_output=True, text=True, check=True)
+    headers = [own.stdout.strip(), *(root / folder for folder in target.include)]
+    libraries = [root / folder for folder in ("openmp", *target.libraries)]
+    words = [target.compiler, f"--sysroot={root}", "-nostdinc"]
+    return words + [f"-isystem{folder}" for folder in headers] + [f"-L{folder}" for folder in libraries]
 
 
 def sysroot(target):
@@ -22,42 +32,45 @@ def sysroot(target):
         for source in target.packages:
             unpack(package(*source), folder)
         # A folder of its own, because auditwheel is to find this library and no other.
-        [library] = folder.glob("usr/lib/*/libgomp.so.1")
-        (folder / "openmp").mkdir()
-        for name in ("libgomp.so", "libgomp.so.1"):
-            shutil.copy2(library, folder / "openmp" / name)
+        library = folder / "openmp" / "libgomp.so.1"
+        library.parent.mkdir()
+        if target.openmp:
+            shutil.copy2(folder / target.openmp, library)
+        else:
+            folders = [folder / name for name in target.libraries]
+            libgomp.build(shlex.join(compiler(target, folder)), folders, target.machine, library)
+        shutil.copy2(library, library.with_name("libgomp.so"))
 
     return whole(WORK / "sysroots" / target.name, make)
 
 
 def tools(target):
     """CC, LDSHARED and LDFLAGS with which setuptools compiles and links for the target only."""
-    need((target.compiler, target.package))
-    root = sysroot(target)
-    own = subprocess.run([target.compiler, "-print-file-name=include"], capture_output=True, text=True, check=True)
-    headers = [own.stdout.strip(), *(root / folder for folder in target.include)]
-    compiler = [target.compiler, f"--sysroot={root}", "-nostdinc", *(f"-isystem{folder}" for folder in headers)]
-    compiler += [f"-L{root / folder}" for folder in ("openmp", *target.libraries)]
+    words = compiler(target, sysroot(target))
     return {
-        "CC": shlex.join(compiler),
-        "LDSHARED": shlex.join([*compiler, "-shared"]),
-        # -s: without the tables for debuggers, which are most of a module's size.
-        "LDFLAGS": shlex.join(["-s", "-Wl,--as-needed"]),
+        "CC": shlex.join(words),
+        "LDSHARED": shlex.join([*words, "-shared"]),
+        "LDFLAGS": "-s -Wl,--as-needed",  # -s: without the tables for debuggers, which are most of a module's size
     }
+
+
+def wheel_from(sdist, folder, platform, variables):
+    """Builds a wheel for the platform (as in sysconfig.get_platform) in the folder; returns its path."""
+    variables = variables | {"_PYTHON_HOST_PLATFORM": platform, "SOURCE_DATE_EPOCH": str(epoch())}
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir",
+        "--wheel-dir", folder, sdist, **variables)  # fmt: skip
+    wheel = only(folder, "*.whl")
+    tag = platform.replace("-", "_").replace(".", "_")
+    if not wheel.stem.endswith(f"abi3-{tag}"):
+        stop(f"{wheel.name} is not abi3-{tag}")
+    return wheel
 
 
 def build(target, sdist):
     """Builds the wheel in build/wheels/raw/NAME/, and returns its path."""
     folder = WORK / "raw" / target.name
     shutil.rmtree(folder, ignore_errors=True)
-    variables = tools(target) | {"_PYTHON_HOST_PLATFORM": target.tag.replace("_", "-", 1)}
-    variables |= {"SOURCE_DATE_EPOCH": str(epoch()), "CFLAGS": os.environ.get("CFLAGS", "")}
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir",
-        "--wheel-dir", folder, sdist, **variables)  # fmt: skip
-    wheel = only(folder, "*.whl")
-    if not wheel.stem.endswith(f"abi3-{target.tag}"):
-        stop(f"{wheel.name} is not abi3-{target.tag}")
-    return wheel
+    return wheel_from(sdist, folder, target.platform, tools(target))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from chroots import PYTHONS, chroot, inside
-from places import ROOT, WORK, run, stop
+from places import ROOT, WORK, run, save, stop
 
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 
@@ -25,21 +25,21 @@ def requirements(version, which, platform, file):
 
 def install(wheel, version, which):
     """Returns what fit.py found, with the seconds that pip took."""
-    chroot(version)
+    root = chroot(version)
     shared = WORK / "tries" / f"{version}-{which}"
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)
     requirements(version, which, "x86_64-manylinux_2_28", shared / "requirements.txt")
     for file in (wheel, Path(__file__).with_name("fit.py")):
         shutil.copy2(file, shared)
-    inside(version, shared, "python3", "-m", "venv", "/mnt/wheels/env")
+    inside(root, shared, "python3", "-m", "venv", "/mnt/wheels/env")
     python = "/mnt/wheels/env/bin/python"
     start = time.perf_counter()
-    inside(version, shared, python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--only-binary", ":all:",
+    inside(root, shared, python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--only-binary", ":all:",
            "--disable-pip-version-check", "-r", "/mnt/wheels/requirements.txt", f"/mnt/wheels/{wheel.name}")  # fmt: skip
     installed = time.perf_counter() - start
-    inside(version, shared, "sh", "-c", f"cd /tmp && {python} /mnt/wheels/fit.py > /mnt/wheels/found.json")
-    inside(version, shared, "sh", "-c", "cd /tmp && /mnt/wheels/env/bin/asysvrg info")
+    inside(root, shared, "sh", "-c", f"cd /tmp && {python} /mnt/wheels/fit.py > /mnt/wheels/found.json")
+    inside(root, shared, "sh", "-c", "cd /tmp && /mnt/wheels/env/bin/asysvrg info")
     found = json.loads((shared / "found.json").read_text()) | {"pip_s": round(installed, 1)}
     shutil.rmtree(shared / "env")
     return found
@@ -50,10 +50,7 @@ def main():
         stop(f"give a wheel, one of {', '.join(PYTHONS)}, and one of {', '.join(RESOLUTIONS)}")
     wheel = Path(sys.argv[1])
     found = {"wheel": wheel.name, "releases": sys.argv[3]} | install(wheel, *sys.argv[2:])
-    results = WORK / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    (results / f"{wheel.stem}-{sys.argv[2]}-{sys.argv[3]}.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found))
+    save(f"{wheel.stem}-{sys.argv[2]}-{sys.argv[3]}", found)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Where the tools put their files, and how they run commands and say what is missing."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -59,3 +60,11 @@ def only(folder, pattern):
     if len(found) != 1:
         stop(f"{folder} has {len(found)} files {pattern}, not 1")
     return found[0]
+
+
+def save(name, found):
+    """Keeps a result as JSON in build/wheels/results/, and prints it."""
+    folder = WORK / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found))

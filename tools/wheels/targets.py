@@ -2,6 +2,7 @@
 
 The C library is the oldest that can be had (Ubuntu 18.04's glibc 2.27). The compiler is today's, so the kernels are
 those that the tests and the benchmarks know. OpenMP's library is Debian 11's: the newest that asks for no newer glibc.
+For musl it is built from gcc's source.
 """
 
 from dataclasses import dataclass
@@ -10,24 +11,29 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Target:
     name: str
-    tag: str  # of the unrepaired wheel
+    platform: str  # of the unrepaired wheel
     policy: str  # of auditwheel
     compiler: str
     package: str  # Debian's, of the compiler
     packages: tuple  # of the C library and OpenMP's: archive, path, SHA-256
     include: tuple  # folders in the sysroot
     libraries: tuple
+    openmp: str = ""  # OpenMP's library in the sysroot; else it is built, by a configure for this machine:
+    machine: str = ""
 
 
 GLIBC = "main/g/glibc"
 CROSS = "main/c/cross-toolchain-base"
 GOMP = "main/g/gcc-10/libgomp1_10.2.1-6"
+MUSL = "main/m/musl"
+GCC_SOURCE = ("debian", "main/g/gcc-12/gcc-12-source_12.2.0-14+deb12u1_all.deb",
+              "8f2a5411028dfe216aeb6346b926df0cc7471f375c6a375bf180fbf279af02a1")  # fmt: skip
 TARGETS = {
     target.name: target
     for target in (
         Target(
             name="manylinux-x86_64",
-            tag="linux_x86_64",
+            platform="linux-x86_64",
             policy="manylinux_2_28_x86_64",
             compiler="gcc",
             package="gcc",
@@ -43,10 +49,11 @@ TARGETS = {
             ),
             include=("usr/include/x86_64-linux-gnu", "usr/include"),
             libraries=("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"),
+            openmp="usr/lib/x86_64-linux-gnu/libgomp.so.1",
         ),
         Target(
             name="manylinux-aarch64",
-            tag="linux_aarch64",
+            platform="linux-aarch64",
             policy="manylinux_2_28_aarch64",
             compiler="aarch64-linux-gnu-gcc",
             package="gcc-aarch64-linux-gnu",
@@ -62,6 +69,39 @@ TARGETS = {
             ),
             include=("usr/aarch64-linux-gnu/include",),
             libraries=("usr/aarch64-linux-gnu/lib",),
+            openmp="usr/lib/aarch64-linux-gnu/libgomp.so.1",
+        ),
+        Target(
+            name="musllinux-x86_64",
+            platform="linux-x86_64",
+            policy="musllinux_1_2_x86_64",
+            compiler="gcc",
+            package="gcc",
+            packages=(
+                ("debian", f"{MUSL}/musl_1.2.3-1_amd64.deb",
+                 "4fc1e3d9b579f5c682ca99a4d45aec08d72a2e6b82b4c2e1bbcb7095466ae96d"),
+                ("debian", f"{MUSL}/musl-dev_1.2.3-1_amd64.deb",
+                 "7c34f29a0c1aa12f6da1d25ed6de6fe6bbd9e048ee76b3dcb88c5e51fb65507f"),
+            ),
+            include=("usr/include/x86_64-linux-musl",),
+            libraries=("lib/x86_64-linux-musl", "usr/lib/x86_64-linux-musl"),
+            machine="x86_64-linux-musl",
+        ),
+        Target(
+            name="musllinux-aarch64",
+            platform="linux-aarch64",
+            policy="musllinux_1_2_aarch64",
+            compiler="aarch64-linux-gnu-gcc",
+            package="gcc-aarch64-linux-gnu",
+            packages=(
+                ("debian", f"{MUSL}/musl_1.2.3-1_arm64.deb",
+                 "6ccf2bf0f479b00411cb8e1eeb048e648718170db5d63bbb4bf4a89350b81468"),
+                ("debian", f"{MUSL}/musl-dev_1.2.3-1_arm64.deb",
+                 "55c2ca4bc3041c8ed8ac7dc3ef6080d9551a21650568b2fd7610b59eaf98a4f4"),
+            ),
+            include=("usr/include/aarch64-linux-musl",),
+            libraries=("lib/aarch64-linux-musl", "usr/lib/aarch64-linux-musl"),
+            machine="aarch64-linux-musl",
         ),
     )
 }  # fmt: skip
