@@ -5,18 +5,20 @@ inside. They show that the sources compile and link there. Those that are publis
 """
 
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
 
-from build import wheel_from
+from crossbuild import wheel_from
 from fetch import package
 from places import DIST, WORK, need, only, run, stop, whole
 
 # Python's headers for Windows, and the list of its stable ABI.
-PYTHON = ("debian", "main/p/python3.11/python3.11_3.11.2.orig.tar.gz",
-          "2411c74bda5bbcfcddaf4531f66d1adc73f247f529aee981b029513aefdbf849")  # fmt: skip
+PYTHON = (
+    "debian",
+    "main/p/python3.11/python3.11_3.11.2.orig.tar.gz",
+    "2411c74bda5bbcfcddaf4531f66d1adc73f247f529aee981b029513aefdbf849",
+)
 MINGW = "x86_64-w64-mingw32"
 PLATFORMS = {
     "windows-x86_64": "win-amd64",
@@ -36,7 +38,9 @@ def python_for_windows():
     """A folder with Python's headers, and a library that stands for python3.dll."""
 
     def make(folder):
-        run("tar", "-C", folder, "--strip-components=1", "--wildcards", "-xf", package(*PYTHON), "*/Include/*", "*/PC/*")
+        run(
+            "tar", "-C", folder, "--strip-components=1", "--wildcards", "-xf", package(*PYTHON), "*/Include/*", "*/PC/*"
+        )
         names = ["LIBRARY python3.dll", "EXPORTS"]
         for line in (folder / "PC/python3dll.c").read_text().splitlines():
             kind, _, name = line.strip().rstrip(")").partition("(")
@@ -62,8 +66,8 @@ def libomp(platform):
 
     def make(folder):
         tag = platform.replace("-", "_").replace(".", "_")
-        run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--platform", tag,
-            "--target", folder, LIBOMP)  # fmt: skip
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--platform",
+            tag, "--target", folder, LIBOMP)  # fmt: skip
 
     return whole(WORK / "sysroots" / platform, make) / "cmeel.prefix"
 

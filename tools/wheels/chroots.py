@@ -22,8 +22,11 @@ PYTHONS = {
 # Suites that this debootstrap may not know yet are made as these are; the keys of Ubuntu are not in Debian.
 SCRIPTS = {"debian": "sid", "ubuntu": "gutsy"}
 QEMU = "/usr/bin/qemu-aarch64-static"
-KEYS = ("ubuntu", "main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb",
-        "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8")  # fmt: skip
+KEYS = (
+    "ubuntu",
+    "main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb",
+    "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8",
+)
 ENTER = Path(__file__).with_name("enter.sh")
 
 
@@ -72,9 +75,9 @@ def inside(root, shared, *command, **variables):
     """Runs a command in the system in the folder `root`; the folder `shared` is its /mnt/wheels."""
     need_root("for chroot")
     keep = {key: os.environ[key] for key in ("http_proxy", "https_proxy", "PIP_CERT") if key in os.environ}
-    settings = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"} | keep | variables
+    settings = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"} | keep | variables
     environment = [f"{key}={value}" for key, value in settings.items()]
-    run("unshare", "--mount", "sh", ENTER, root, shared, "env", "-i", *environment, *command)  # fmt: skip
+    run("env", "-i", *environment, "unshare", "--mount", "sh", ENTER, root, shared, *command)
 
 
 if __name__ == "__main__":

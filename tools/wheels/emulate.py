@@ -27,12 +27,15 @@ def emulate(wheel, tests):
     run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", shared / "packages", *PLATFORM, wheel,
         "pytest", "pytest-timeout", "hypothesis", "mpmath")  # fmt: skip
     python = f"{QEMU} /usr/bin/python3.11 -B"
-    here = {"PYTHONPATH": "/mnt/wheels/packages"}
-    inside(root, shared, "sh", "-c", f"cd /tmp && {python} /mnt/wheels/fit.py --anywhere > /mnt/wheels/found.json", **here)
+
+    def shell(command):
+        inside(root, shared, QEMU, "/bin/sh", "-c", command, PYTHONPATH="/mnt/wheels/packages")
+
+    shell(f"cd /tmp && {python} /mnt/wheels/fit.py --anywhere > /mnt/wheels/found.json")
     start = time.perf_counter()
     names = " ".join(f"tests/{name}" for name in tests)
     options = "-q -p no:cacheprovider -o timeout=0 -m 'not slow'"
-    inside(root, shared, "sh", "-c", f"cd /mnt/wheels && {python} -m pytest {options} {names} > tests.txt; tail -3 tests.txt", **here)
+    shell(f"cd /mnt/wheels && {python} -m pytest {options} {names} > tests.txt; tail -3 tests.txt")
     last = (shared / "tests.txt").read_text().splitlines()[-1]
     if " passed" not in last or "failed" in last or "error" in last:
         stop(f"under qemu: {last}; see {shared / 'tests.txt'}")
@@ -40,11 +43,15 @@ def emulate(wheel, tests):
     return found | {"tests": last, "tests_s": round(time.perf_counter() - start)}
 
 
+def save_tried(wheel, tests):
+    found = {"wheel": wheel.name, "bytes": wheel.stat().st_size, "releases": "newest"} | emulate(wheel, tests)
+    save(f"{wheel.stem}-qemu", found)
+
+
 def main():
     if len(sys.argv) < 2:
         stop("give a wheel for aarch64")
-    wheel = Path(sys.argv[1])
-    save(f"{wheel.stem}-qemu", {"wheel": wheel.name, "releases": "newest"} | emulate(wheel, sys.argv[2:] or TESTS))
+    save_tried(Path(sys.argv[1]), sys.argv[2:] or TESTS)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def more():
     for dtype in ("float32", "float64"):
         for data in (X, csr_array(X * (abs(X) > 0.02))):
             for solver in ("sgd", "svrg"):
-                model = asysvrg.AsySVRGRegressor((10,), solver=solver, dtype=dtype, n_jobs=2, random_state=0, max_iter=20)
+                model = asysvrg.AsySVRGRegressor(
+                    (10,), solver=solver, dtype=dtype, n_jobs=2, random_state=0, max_iter=20
+                )
                 assert model.fit(data, y).score(data, y) > 0.3
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder, "model.npz"))
@@ -58,7 +60,9 @@ def main():
     assert info["openmp"] > 0
     versions = {module.__name__: module.__version__ for module in (asysvrg, numpy, scipy, sklearn)}
     found = {"python": platform.python_version(), "machine": platform.machine(), "libc": " ".join(platform.libc_ver())}
-    print(json.dumps(found | versions | {"simd": info["simd"], "score": score, "first_prediction_s": round(seconds, 2)}))
+    print(
+        json.dumps(found | versions | {"simd": info["simd"], "score": score, "first_prediction_s": round(seconds, 2)})
+    )
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ def install(wheel, version, which):
     inside(root, shared, "python3", "-m", "venv", "/mnt/wheels/env")
     python = "/mnt/wheels/env/bin/python"
     start = time.perf_counter()
-    inside(root, shared, python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--only-binary", ":all:",
-           "--disable-pip-version-check", "-r", "/mnt/wheels/requirements.txt", f"/mnt/wheels/{wheel.name}")  # fmt: skip
+    quiet = ("--quiet", "--disable-pip-version-check")
+    inside(root, shared, python, "-m", "pip", "install", *quiet, "--no-cache-dir", "--only-binary", ":all:", "-r",
+           "/mnt/wheels/requirements.txt", f"/mnt/wheels/{wheel.name}")  # fmt: skip
     installed = time.perf_counter() - start
     inside(root, shared, "sh", "-c", f"cd /tmp && {python} /mnt/wheels/fit.py > /mnt/wheels/found.json")
     inside(root, shared, "sh", "-c", "cd /tmp && /mnt/wheels/env/bin/asysvrg info")
@@ -45,12 +46,15 @@ def install(wheel, version, which):
     return found
 
 
+def save_tried(wheel, version, which):
+    found = {"wheel": wheel.name, "bytes": wheel.stat().st_size, "releases": which} | install(wheel, version, which)
+    save(f"{wheel.stem}-{version}-{which}", found)
+
+
 def main():
     if len(sys.argv) != 4 or sys.argv[2] not in PYTHONS or sys.argv[3] not in RESOLUTIONS:
         stop(f"give a wheel, one of {', '.join(PYTHONS)}, and one of {', '.join(RESOLUTIONS)}")
-    wheel = Path(sys.argv[1])
-    found = {"wheel": wheel.name, "releases": sys.argv[3]} | install(wheel, *sys.argv[2:])
-    save(f"{wheel.stem}-{sys.argv[2]}-{sys.argv[3]}", found)
+    save_tried(Path(sys.argv[1]), *sys.argv[2:])
 
 
 if __name__ == "__main__":

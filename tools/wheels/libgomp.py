@@ -37,8 +37,9 @@ def build(compiler, libraries, machine, target):
         options = ["--disable-multilib", "--disable-static", "--build=x86_64-linux-gnu", f"--host={machine}", "FC=none"]
         settings = {"CC": str(wrapper), "CFLAGS": "-O2", "LDFLAGS": "-s", "MAKEINFO": "true"}
         for command in ([configure, *options], ["make", "-j2", "libgomp.la"]):
-            done = subprocess.run(command, cwd=folder / "build", env=os.environ | settings, capture_output=True, text=True,
-                                  check=False)  # fmt: skip
+            done = subprocess.run(
+                command, cwd=folder / "build", env=os.environ | settings, capture_output=True, text=True, check=False
+            )
             if done.returncode:
                 raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
         run("cp", "-L", folder / "build/.libs/libgomp.so.1", target)

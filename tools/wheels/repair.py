@@ -44,7 +44,8 @@ def repair(target, wheel):
     fixed = repaired(target, wheel)
     check(fixed)
     DIST.mkdir(exist_ok=True)
-    return shutil.copy2(fixed, DIST / fixed.name)
+    shutil.copy2(fixed, DIST)
+    return DIST / fixed.name
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Builds an unrepaired wheel: `python tools/wheels/build.py TARGET SDIST`. TARGET is a name of targets.py.
+"""Builds an unrepaired wheel: `python tools/wheels/crossbuild.py TARGET SDIST`. TARGET is a name of targets.py.
 
 The source is the source distribution, so the wheel has nothing that it lacks.
 """
