@@ -1,4 +1,4 @@
-"""Wheels for systems that cannot run here: `python tools/wheels/abroad.py TARGET SDIST`. The result is in dist/.
+"""Wheels for systems that cannot run here.
 
 Windows is built by mingw's gcc, with gcc's OpenMP library inside; macOS by zig's clang, with LLVM's OpenMP library
 inside. They show that the sources compile and link there. Those that are published are built on such systems.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crossbuild import wheel_from
 from fetch import package
-from places import DIST, WORK, need, only, run, stop, whole
+from places import WORK, need, only, output, run, whole
 
 # Python's headers for Windows, and the list of its stable ABI.
 PYTHON = (
@@ -99,7 +99,9 @@ def windows_names(folder):
 
 
 def repaired_for_windows(wheel, folder):
-    paths = [f"/usr/lib/gcc/{MINGW}/12-posix", f"/usr/{MINGW}/lib"]
+    compiler = f"{MINGW}-gcc-posix"
+    found = (f"-print-file-name={name}" for name in ("libgomp-1.dll", "libwinpthread-1.dll"))
+    paths = [str(Path(output(compiler, option)).resolve().parent) for option in found]
     run(sys.executable, "-m", "delvewheel", "repair", "--add-path", os.pathsep.join(paths), "--no-mangle-all",
         "--wheel-dir", folder, wheel)  # fmt: skip
     return only(folder, "*.whl")
@@ -125,10 +127,3 @@ def build(name, sdist):
     run(sys.executable, "-m", "abi3audit", "--strict", "--summary", wheel)
     run(sys.executable, "-m", "twine", "check", "--strict", wheel)
     return wheel
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in PLATFORMS:
-        stop(f"give a target and a source distribution; targets: {', '.join(PLATFORMS)}")
-    DIST.mkdir(exist_ok=True)
-    print(shutil.copy2(build(sys.argv[1], Path(sys.argv[2])), DIST))

@@ -1,25 +1,22 @@
-"""Builds an unrepaired wheel: `python tools/wheels/crossbuild.py TARGET SDIST`. TARGET is a name of targets.py.
+"""Builds an unrepaired wheel for a target of targets.py.
 
 The source is the source distribution, so the wheel has nothing that it lacks.
 """
 
 import shlex
 import shutil
-import subprocess
 import sys
 
 import libgomp
 from fetch import package, unpack
-from places import WORK, need, only, run, stop, whole
+from places import WORK, need, only, output, run, stop, whole
 from sdist import epoch
-from targets import TARGETS
 
 
 def compiler(target, root):
     """The words of the compiler, which finds headers and libraries of the sysroot in the place of this system's."""
     need((target.compiler, target.package))
-    own = subprocess.run([target.compiler, "-print-file-name=include"], capture_output=True, text=True, check=True)
-    headers = [own.stdout.strip(), *(root / folder for folder in target.include)]
+    headers = [output(target.compiler, "-print-file-name=include"), *(root / folder for folder in target.include)]
     libraries = [root / folder for folder in ("openmp", *target.libraries)]
     words = [target.compiler, f"--sysroot={root}", "-nostdinc"]
     return words + [f"-isystem{folder}" for folder in headers] + [f"-L{folder}" for folder in libraries]
@@ -71,9 +68,3 @@ def build(target, sdist):
     folder = WORK / "raw" / target.name
     shutil.rmtree(folder, ignore_errors=True)
     return wheel_from(sdist, folder, target.platform, tools(target))
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in TARGETS:
-        stop(f"give a target and a source distribution; targets: {', '.join(TARGETS)}")
-    print(build(TARGETS[sys.argv[1]], sys.argv[2]))

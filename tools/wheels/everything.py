@@ -4,19 +4,15 @@
 build/wheels/results/; `python tools/wheels/table.py` makes the tables of docs/platforms.md from it.
 """
 
-import shutil
 import sys
 
-import abroad
-import crossbuild
 import emulate
 import install
-import repair
 import sdist
 from chroots import PYTHONS
 from offline import offline
+from one import NAMES, one
 from places import DIST, WORK, need, need_root, save, stop
-from targets import TARGETS
 
 
 def try_wheel(name, wheel):
@@ -30,10 +26,10 @@ def try_wheel(name, wheel):
 
 
 def main():
-    names = sys.argv[1:] or [*TARGETS, *abroad.PLATFORMS]
-    unknown = set(names) - {*TARGETS, *abroad.PLATFORMS}
+    names = sys.argv[1:] or NAMES
+    unknown = set(names) - set(NAMES)
     if unknown:
-        stop(f"no target {', '.join(sorted(unknown))}; targets: {', '.join([*TARGETS, *abroad.PLATFORMS])}")
+        stop(f"no target {', '.join(sorted(unknown))}; targets: {', '.join(NAMES)}")
     need_root("for chroot and to cut the network off")
     need(("unshare", "util-linux"), ("debootstrap", "debootstrap"), ("dpkg-deb", "dpkg"))
     source = sdist.build(DIST)
@@ -41,11 +37,7 @@ def main():
         stop("two builds of the source distribution differ")
     save(f"{source.name}-offline", offline(source))
     for name in names:
-        if name in TARGETS:
-            wheel = repair.repair(TARGETS[name], crossbuild.build(TARGETS[name], source))
-            try_wheel(name, wheel)
-        else:
-            shutil.copy2(abroad.build(name, source), DIST)
+        try_wheel(name, one(name, source))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ def run(*command, **variables):
         stop(f"exit code {done.returncode} of: {' '.join(words)[:300]}")
 
 
+def output(*command):
+    """What a program says, in one line."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def whole(folder, make):
     """The folder, made by `make(part)` if it is not there yet.
 

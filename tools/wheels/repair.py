@@ -1,4 +1,4 @@
-"""Repairs a wheel and checks it: `python tools/wheels/repair.py TARGET WHEEL`. The result is in dist/.
+"""Repairs a wheel of targets.py and checks it. The result is in dist/.
 
 auditwheel puts OpenMP's library inside and checks the versions of glibc's symbols; abi3audit checks that only the
 stable ABI of Python is used; twine checks the metadata.
@@ -11,7 +11,6 @@ import zipfile
 
 from places import DIST, WORK, only, run, stop
 from sdist import epoch
-from targets import TARGETS
 
 MOST = 3_000_000  # bytes, without OpenMP's library
 
@@ -46,9 +45,3 @@ def repair(target, wheel):
     DIST.mkdir(exist_ok=True)
     shutil.copy2(fixed, DIST)
     return DIST / fixed.name
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in TARGETS:
-        stop(f"give a target and its wheel; targets: {', '.join(TARGETS)}")
-    print(repair(TARGETS[sys.argv[1]], sys.argv[2]))

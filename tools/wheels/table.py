@@ -22,9 +22,7 @@ def main():
     print("| file | bytes |\n|---|---|")
     for path in sorted(DIST.glob("asysvrg-*")):
         print(f"| `{path.name}` | {path.stat().st_size:,} |")
-    print(
-        "\n| machine | Python | C library | NumPy | SciPy | scikit-learn | SIMD | pip, s | first prediction, s | tests |"
-    )
+    print("\n| machine | Python | C library | NumPy | SciPy | scikit-learn | SIMD | pip, s | first, s | tests |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     print(*rows(result for result in found if "wheel" in result), sep="\n")
     for result in found:
