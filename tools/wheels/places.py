@@ -33,7 +33,8 @@ def need_root(why):
 def run(*command, **variables):
     """Runs a command with more environment variables; stops with its exit code if it fails."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, env=os.environ | variables, check=False)
+    environment = os.environ | {name: str(value) for name, value in variables.items()}
+    done = subprocess.run(words, env=environment, check=False)
     if done.returncode:
         stop(f"exit code {done.returncode} of: {' '.join(words)[:300]}")
 

