@@ -12,6 +12,7 @@ from pathlib import Path
 from crossbuild import wheel_from
 from fetch import package
 from places import WORK, need, only, output, run, whole
+from repair import check
 
 # Python's headers for Windows, and the list of its stable ABI.
 PYTHON = (
@@ -124,6 +125,5 @@ def build(name, sdist):
             shutil.copy2(libomp(platform) / "lib/libomp.dylib", unpacked / "asysvrg/.dylibs")
 
         change(wheel, folder, add_libomp)
-    run(sys.executable, "-m", "abi3audit", "--strict", "--summary", wheel)
-    run(sys.executable, "-m", "twine", "check", "--strict", wheel)
+    check(wheel)
     return wheel

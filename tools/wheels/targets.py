@@ -20,6 +20,8 @@ class Target:
     libraries: tuple
     openmp: str = ""  # OpenMP's library in the sysroot; else it is built, by a configure for this machine:
     machine: str = ""
+    musl: str = ""  # the name that Alpine Linux gives the C library, in the place of Debian's
+    flags: tuple = ()  # of the compiler
 
 
 GLIBC = "main/g/glibc"
@@ -86,6 +88,7 @@ TARGETS = {
             include=("usr/include/x86_64-linux-musl",),
             libraries=("lib/x86_64-linux-musl", "usr/lib/x86_64-linux-musl"),
             machine="x86_64-linux-musl",
+            musl="libc.musl-x86_64.so.1",
         ),
         Target(
             name="musllinux-aarch64",
@@ -102,6 +105,8 @@ TARGETS = {
             include=("usr/include/aarch64-linux-musl",),
             libraries=("lib/aarch64-linux-musl", "usr/lib/aarch64-linux-musl"),
             machine="aarch64-linux-musl",
+            musl="libc.musl-aarch64.so.1",
+            flags=("-mno-outline-atomics",),  # these ask glibc what the processor has
         ),
     )
 }  # fmt: skip
