@@ -9,7 +9,7 @@ def rows(results):
     for found in results:
         tested = found.get("tests", "").strip("= ")
         numbers = (found["python"], found["libc"], found["numpy"], found["scipy"], found["sklearn"])
-        times = (found.get("pip_s", "-"), found["first_s"])
+        times = (found.get("pip_s", "-"), found["first_prediction_s"])
         yield (
             "| " + " | ".join(str(cell) for cell in (found["machine"], *numbers, found["simd"], *times, tested)) + " |"
         )
