@@ -60,12 +60,13 @@ bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster 
 bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; as root; writes bench/results/ablation.md
 	$(PY) bench/ablation.py $(ARGS)
 
-lint: $(VENV)/.with-lint $(VENV)/.dependencies ## ruff, mypy, cython-lint, clang-format
+lint: $(VENV)/.with-lint $(VENV)/.dependencies ## ruff, mypy, cython-lint, clang-format, zizmor (workflows)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint asysvrg
 	$(VENV)/bin/clang-format --dry-run -Werror $(KERNELS) tests/sanitize/*.[ch]
+	$(VENV)/bin/zizmor --quiet --offline .github/workflows
 
 # Warnings are errors. What examples print depends on no terminal, and on no data beside scikit-learn's.
 docs: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-docs $(VENV)/.with-mpi ## the site, in build/docs/html; runs the examples
@@ -75,9 +76,15 @@ docs: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-docs $(VENV)/.with-mpi ## 
 docs-links: docs ## links of the site to other sites; needs a network
 	$(PY) -m sphinx -q -b linkcheck -c docs -d $(BUILD)/docs/doctrees . $(BUILD)/docs/links
 
-dist: $(VENV)/.with-dist ## build the source distribution, and a wheel from it, in dist/
-	rm -rf dist
-	$(PY) -m build
+sdist: $(VENV)/.builder $(VENV)/.with-dist ## build the source distribution in dist/, the same bytes each time
+	$(PY) tools/wheels/sdist.py
+
+WHEELS := $(addprefix $(VENV)/.,builder with-dist with-wheels)
+wheels: $(WHEELS) ## build the wheels in dist/ and try them, as root, for half an hour; ARGS=manylinux-x86_64 for one
+	$(PY) tools/wheels/everything.py $(ARGS)
+
+wheel: $(WHEELS) ## build a wheel from dist/*.tar.gz, which is not tried; ARGS=windows-x86_64
+	$(PY) tools/wheels/one.py $(ARGS)
 
 clean: ## remove all build results and the virtual environment; keep results of benchmarks
 	rm -rf $(VENV) $(BUILD) dist *.egg-info .pytest_cache bench/.pytest_cache .ruff_cache .mypy_cache .benchmarks .hypothesis demo.png demo
@@ -86,7 +93,7 @@ clean: ## remove all build results and the virtual environment; keep results of 
 	find asysvrg bench tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help demo test test-all test-faults fuzz bench bench-suite bench-peers bench-tune bench-panel bench-cluster
-.PHONY: bench-ablation lint docs docs-links dist clean sanitize sanitize-memory sanitize-threads
+.PHONY: bench-ablation lint docs docs-links sdist wheels wheel clean sanitize sanitize-memory sanitize-threads
 
 # ---- The environment. A stamp in it stands for each finished step; a change of pyproject.toml starts it again. ----
 
