@@ -24,12 +24,12 @@ SECONDS = 0.05  # that a case takes in a round, about
 def cases() -> dict[str, Callable[[], object]]:
     """What is timed: a call for each case."""
     import numpy as np
-    from asysvrg.distributed._message import Buffer, Message
     from bench_kernels import full_gradient
     from conftest import Inner, Problem, random_samples
     from predict import fitted, samples
 
     from asysvrg import AsySVRGClassifier
+    from asysvrg.distributed._message import Buffer, Message
 
     pictures, dense = random_samples(4000, 784, 0.19), random_samples(4000, 384, 1.0)
     zeros = Problem(*pictures)
@@ -115,7 +115,6 @@ def main() -> None:
         work()
         return
     from asysvrg.core.network import LEVELS
-
     from asysvrg.core.trace import environment
 
     if args.folders:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from asysvrg.core.network import LEVEL, LEVELS, build_info
 
 TESTS = Path(__file__).parents[1]

@@ -51,9 +51,9 @@ def main():
     import numpy
     import scipy
     import sklearn
-    from asysvrg.core.network import build_info
 
     import asysvrg
+    from asysvrg.core.network import build_info
 
     assert Path(sys.prefix) in Path(asysvrg.__file__).parents or "--anywhere" in sys.argv, asysvrg.__file__
     info = build_info()
