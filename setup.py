@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -32,9 +33,6 @@ class BuildExt(build_ext):
 
     def build_extensions(self):
         compile_flags, link_flags = ([], []) if SERIAL else self.openmp_flags()
-        # Some setuptools replace Python's own flags by CFLAGS, and then -O may be missing. An -O0 in CFLAGS is kept.
-        if not any(flag.startswith("-O") for flag in self.compiler.compiler_so):
-            compile_flags.append("-O3")
         # Python's -g describes variables, too: up to a third of the compiler's time. A -g in CFLAGS is kept.
         if "-g" not in CFLAGS:
             compile_flags.append("-g1")
@@ -42,13 +40,15 @@ class BuildExt(build_ext):
             extension.extra_compile_args += compile_flags
             extension.extra_link_args += link_flags
         # setuptools compiles the files of one extension one after the other; here they share one pool of threads. The
-        # kernels come first, because they take longest. What Cython generates computes nothing: -O1 is fast enough.
+        # kernels come first, because they take longest. What Cython generates computes nothing: -O1 is fast enough. An
+        # -O in CFLAGS is for both.
         compile_one = self.compiler.compile
         with ThreadPoolExecutor(self.parallel) as pool:
 
             def compile_source(source, options):
-                if "-O" not in CFLAGS and not source.startswith("csrc"):
-                    options = options | {"extra_postargs": [*options["extra_postargs"], "-O1"]}
+                if "-O" not in CFLAGS:
+                    level = "-O3" if source.startswith("csrc") else "-O1"
+                    options = options | {"extra_postargs": [*options["extra_postargs"], level]}
                 return compile_one([source], **options)
 
             def compile_in_parallel(sources, **options):
@@ -58,6 +58,15 @@ class BuildExt(build_ext):
 
             self.compiler.compile = compile_in_parallel
             super().build_extensions()
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        for extension in self.extensions:  # what other builds left there may be imported in place of this one
+            built = Path(self.get_ext_filename(extension.name))
+            for suffix in EXTENSION_SUFFIXES:
+                other = built.with_name(built.name.partition(".")[0] + suffix)
+                if other != built:
+                    other.unlink(missing_ok=True)
 
     def openmp_flags(self):
         for compile_flags, link_flags in [
@@ -89,7 +98,8 @@ def extension(name, sources):
         [f"asysvrg/{name.replace('.', '/')}.pyx", *sources],
         include_dirs=["csrc"],
         depends=glob("csrc/**/*.[hi]*", recursive=True) + glob("asysvrg/**/*.pxd", recursive=True),
-        extra_compile_args=["-std=gnu11", "-Wno-psabi"],
+        # GCC warns of a NULL that first_layer only has where it copies nothing.
+        extra_compile_args=["-std=gnu11", "-Wno-psabi", "-Wno-nonnull"],
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
         py_limited_api=bool(LIMITED_API),
     )

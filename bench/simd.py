@@ -3,7 +3,8 @@
 Without a folder: each SIMD level of this build that this machine has (ASYSVRG_SIMD). With folders: the package in each
 of them, built in another way, beside this one, all at their highest level. Each contender has a process of its own. In
 a round each one carries out each case once, in an order that changes, and a ratio is that to the first contender in the
-same round. Prints medians as a table.
+same round. Each has one thread, and the processor's time counts: other programs hardly change it. Prints medians as a
+table.
 """
 
 from __future__ import annotations
@@ -62,23 +63,27 @@ def work() -> None:
         calls = {}
         for name, call in cases().items():
             call()
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            calls[name] = call, max(1, round(SECONDS / (time.perf_counter() - start)))
+            calls[name] = call, max(1, round(SECONDS / (time.process_time() - start)))
         print(*calls, sep="|", flush=True)
         for line in sys.stdin:
             call, times = calls[line.strip()]
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(times):
                 call()
-            print((time.perf_counter() - start) / times, flush=True)
+            print((time.process_time() - start) / times, flush=True)
 
 
 class Contender:
     """A process with the package in `folder`, at a SIMD level or the highest one. `names`: of its cases."""
 
     def __init__(self, folder: Path, level: str | None = None):
-        variables = os.environ | {"PYTHONPATH": str(folder)} | ({} if level is None else {"ASYSVRG_SIMD": level})
+        variables = (
+            os.environ
+            | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+            | ({} if level is None else {"ASYSVRG_SIMD": level})
+        )
         command = [sys.executable, str(HERE / "simd.py"), "--work"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen(command, env=variables, text=True, **pipes)
