@@ -9,6 +9,7 @@ import sys
 import emulate
 import install
 import sdist
+import wine
 from chroots import PYTHONS
 from offline import offline
 from one import NAMES, one
@@ -23,6 +24,8 @@ def try_wheel(name, wheel):
                 install.save_tried(wheel, version, which)
     if name == "manylinux-aarch64":
         emulate.save_tried(wheel, emulate.TESTS)
+    if name == "windows-x86_64":
+        wine.main()
 
 
 def main():
@@ -32,6 +35,8 @@ def main():
         stop(f"no target {', '.join(sorted(unknown))}; targets: {', '.join(NAMES)}")
     need_root("for chroot and to cut the network off")
     need(("unshare", "util-linux"), ("debootstrap", "debootstrap"), ("dpkg-deb", "dpkg"))
+    for old in DIST.glob("asysvrg-*"):
+        old.unlink()
     source = sdist.build(DIST)
     if sdist.build(WORK / "again").read_bytes() != source.read_bytes():
         stop("two builds of the source distribution differ")

@@ -13,6 +13,7 @@ from pathlib import Path
 from chroots import PYTHONS, chroot, inside
 from places import ROOT, WORK, run, save, stop
 
+LOWER = ("x86-64", "x86-64-v3")  # SIMD levels, of which a processor takes the highest that it has
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 
 
@@ -40,6 +41,8 @@ def install(wheel, version, which):
            "/mnt/wheels/requirements.txt", f"/mnt/wheels/{wheel.name}")  # fmt: skip
     installed = time.perf_counter() - start
     inside(root, shared, "sh", "-c", f"cd /tmp && {python} /mnt/wheels/fit.py > /mnt/wheels/found.json")
+    for level in LOWER if which == "newest" else ():
+        inside(root, shared, "sh", "-c", f"cd /tmp && {python} /mnt/wheels/fit.py", ASYSVRG_SIMD=level)
     inside(root, shared, "sh", "-c", "cd /tmp && /mnt/wheels/env/bin/asysvrg info")
     found = json.loads((shared / "found.json").read_text()) | {"pip_s": round(installed, 1)}
     shutil.rmtree(shared / "env")
