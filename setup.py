@@ -99,7 +99,7 @@ def extension(name, sources):
         include_dirs=["csrc"],
         depends=glob("csrc/**/*.[hi]*", recursive=True) + glob("asysvrg/**/*.pxd", recursive=True),
         # GCC warns of a NULL that first_layer only has where it copies nothing.
-        extra_compile_args=["-std=gnu11", "-Wno-psabi", "-Wno-nonnull"],
+        extra_compile_args=["-std=gnu11", "-Wno-psabi"],
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
         py_limited_api=bool(LIMITED_API),
     )

@@ -134,7 +134,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, callback: Callback, test: Pair
     ) -> Self:
         """`fit` where there is more than one network."""
-        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        inputs.refuse_malformed(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         inputs.refuse_missing(y=y, y_val=y_val)
         with self._all_or_nothing():
             fitted, interrupt = self._train_several(X, y, sample_weight, X_val, y_val, callback, test)
@@ -180,7 +180,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
         Returns the arguments of `train`.
         """
-        inputs.refuse_complex(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
+        inputs.refuse_malformed(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         inputs.refuse_missing(y=y, y_val=y_val)
         goes_on = partial and hasattr(self, "coefs_")
         before = self._before() if self.warm_start and not partial else None

@@ -27,11 +27,26 @@ def size_of(X: Any) -> int:
     return sum(part.nbytes for part in ((X.data, X.indices, X.indptr) if sparse.issparse(X) else (X,)))
 
 
-def refuse_complex(**arrays: Any) -> None:
-    """Raises ValueError for complex numbers. The message of scikit-learn's own check quotes the whole array."""
+def refuse_malformed(**arrays: Any) -> None:
+    """Raises ValueError for what scikit-learn's own checks do not stand: complex numbers, and loose indices.
+
+    Of the first their message would quote the whole array, and of the second some would end the process.
+    """
     for name, array in arrays.items():
         if getattr(getattr(array, "dtype", None), "kind", None) == "c":
             raise ValueError(f"Complex data not supported: {name} is of type {array.dtype}")
+        if sparse.issparse(array) and array.format in ("csr", "csc"):
+            _refuse_loose_indices(name, array)
+
+
+def _refuse_loose_indices(name: str, X: Any) -> None:
+    """Raises ValueError if SciPy and the kernels would read memory outside of a sparse matrix."""
+    starts, (n, p) = X.indptr, X.shape if X.format == "csr" else X.shape[::-1]
+    if len(starts) != n + 1 or starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > len(X.indices):
+        raise ValueError(f"{name} is damaged: its indptr does not rise from 0 to the number of its entries")
+    used = X.indices[: starts[-1]]
+    if used.size and not 0 <= used.min() <= used.max() < p:
+        raise ValueError(f"{name} is damaged: its indices go from {used.min()} to {used.max()}, not from 0 to {p - 1}")
 
 
 def refuse_missing(**columns: Any) -> None:

@@ -238,8 +238,8 @@ class Parameters:
         "Rows of `history_` then have mean_gradient_norm_squared, an unbiased estimate of the mean of "
         "``|grad f(x_t)|^2`` over the epoch's iterations t (exact if that many are measured), and the L of "
         "Assumption 3 where the epoch starts: smoothness of the whole objective, batch_smoothness of mini-batches. "
-        "`asysvrg.theory.report` sets them beside the paper's theorems. Each measurement takes a pass over the samples, "
-        "for which all threads pause. Training is the same, up to rounding where rows are lazy or there is a preconditioner. Not "
+        "`asysvrg.theory.report` sets them beside the theorems. Each measurement takes a pass, for which all threads "
+        "pause. Training is the same, up to rounding where rows are lazy or there is a preconditioner. Not "
         'with backend="mpi" or solver="page".',
         unset="nothing is measured",
     )

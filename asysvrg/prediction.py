@@ -34,7 +34,7 @@ class Predicting(Fitted):
             self.coefs_, self.intercepts_ = layers_of(self._network, self._vector(), self._center())
 
     def _check_X(self, X: Any, dtype: Any) -> Any:
-        inputs.refuse_complex(X=X)
+        inputs.refuse_malformed(X=X)
         X = validate_data(self, X, reset=False, dtype=self._dtypes(np.dtype(dtype)), **FORMS)
         return self._scaled(inputs.canonical(X), dtype)
 

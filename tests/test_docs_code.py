@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-import textwrap
 import tomllib
 import warnings
 from pathlib import Path
@@ -39,9 +38,8 @@ BEFORE = [
     ("docs/simulator.md", "record", 'model = AsySVRGClassifier((50,), solver="svrg", max_iter=2, random_state=0)'),
 ]
 WRITTEN_OUT = {"AsySVRGClassifier(...)": 'AsySVRGClassifier((50,), solver="svrg", max_iter=2, random_state=0)'}
-NEEDS = {"skl2onnx": "from skl2onnx"}  # packages that the tests do not install, and the block that needs them
 ON_RANKS = "backend=MPI("  # such a block is for several processes
-OTHER_PROGRAMS = ("gdb", "gcovr")  # of others, which the tests do not install
+OTHER_PROGRAMS = ("apt-get", "benchopt", "gdb", "gcovr")  # of others, which the tests do not install
 
 
 def ids(page):
@@ -54,7 +52,8 @@ def blocks(page, language):
     return [(code, output or None) for name, code, output in found if name == language]
 
 
-PYTHON = [page for page in PAGES if blocks(page, "python")]
+# tests/test_ecosystem.py runs the blocks of its page.
+PYTHON = [page for page in PAGES if blocks(page, "python") and page.name != "ecosystem.md"]
 
 
 def prints_as(printed, expected):
@@ -72,7 +71,7 @@ def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     names = {}
     exec(DATA, names)
     for code, expected in blocks(page, "python"):
-        if any(mark in code for mark in NEEDS.values()) or ON_RANKS in code:
+        if ON_RANKS in code:
             continue
         for name, words, before in BEFORE:
             if name == ids(page) and words in code:
@@ -86,17 +85,6 @@ def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
         assert expected is None or prints_as(printed.getvalue(), expected), printed.getvalue()
 
 
-@pytest.mark.parametrize("package", NEEDS)
-def test_python_that_needs_more_packages_runs(package):
-    pytest.importorskip(package)
-    found = [code for page in PYTHON for code, _ in blocks(page, "python") if NEEDS[package] in code]
-    assert found
-    names = {}
-    exec(DATA + "model = AsySVRGClassifier(max_iter=1).fit(X, y)", names)
-    for code in found:
-        exec(code, names)
-
-
 def test_python_for_ranks_runs(tmp_path):
     launcher = available()
     if isinstance(launcher, str):
@@ -106,7 +94,7 @@ def test_python_for_ranks_runs(tmp_path):
     (tmp_path / "script.py").write_text(DATA + "\n".join(codes) + "\nprint(model.n_features_in_)")
     command = [*mpiexec(launcher, "3"), sys.executable, "-m", "mpi4py", "script.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
-    assert done.stdout.split() == ["64"] * 3, done.stderr
+    assert done.stdout.replace("\n", "") == "64" * 3, done.stderr  # lines of ranks may mix
 
 
 MODULES = sorted(
@@ -121,14 +109,6 @@ def test_examples_of_docstrings_run(path, tmp_path, monkeypatch):
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.attempted
     assert result.failed == 0
-
-
-def test_example_of_to_torch_runs():
-    torch = pytest.importorskip("torch")
-    text = textwrap.dedent(asysvrg.AsySVRGClassifier.to_torch.__doc__.split("::\n\n")[1].split("\n\n")[0])
-    names = {"nn": torch.nn, "inputs": 64, "hidden": 100, "outputs": 10}
-    exec(DATA + "model = AsySVRGClassifier(max_iter=1).fit(X, y)", names)
-    exec(text, names)
 
 
 def commands(page):

@@ -215,3 +215,27 @@ def test_numbers_that_are_none_are_refused_in_one_line(kind, change, words):
         with pytest.raises(ValueError, match=words) as caught:
             small(kind).fit(X, y).predict(arguments["X"])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "at", "value", "words"),
+    [
+        ("indices", 0, 10**6, "its indices go from"),
+        ("indices", 5, -1, "its indices go from -1"),
+        ("indptr", -1, 10**6, "indptr does not rise"),
+        ("indptr", 3, 0, "indptr does not rise"),
+        ("indptr", 0, 1, "indptr does not rise"),
+    ],
+)
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_matrix])
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_indices_outside_of_a_sparse_matrix_are_refused(kind, form, part, at, value, words):
+    """SciPy or the kernels would read other memory."""
+    X, y = data(kind)
+    X = np.random.default_rng(0).random((len(y), 4))
+    good, bad = form(X), form(X)
+    getattr(bad, part)[at] = value
+    with pytest.raises(ValueError, match=words):
+        small(kind).fit(bad, y)
+    with pytest.raises(ValueError, match=words):
+        small(kind).fit(good, y).predict(bad)

@@ -12,6 +12,8 @@ KIND_OF_LOSS: dict[str, str]
 DEGREE_OF_LOSS: dict[str, int]
 BLOCK_ROWS: int
 FEW_ROWS: int
+LEVEL: str
+LEVELS: tuple[str, ...]
 HAS_TILES: bool
 TILED_ROWS: int
 TILED_UNITS: int

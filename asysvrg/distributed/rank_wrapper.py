@@ -31,7 +31,7 @@ def note(name: str, value: int) -> None:
 
 def die_with_parent(number: int) -> None:
     """Has Linux send this process a signal when its parent dies, so that no rank stays behind."""
-    if hasattr(LIBC, "prctl"):
+    if LIBC is not None and hasattr(LIBC, "prctl"):
         LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
