@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from asysvrg.core.control import seconds_left
 
 LIMIT = 3.0  # what outliers tend to
+FAR = 1e9  # from here on the result is LIMIT already, and squares are still finite
 ROWS = 4096  # that are transformed at once, so that temporary arrays stay small
 FEW = 1000  # rows that stand for all when no time is left
 KEPT = (np.float64, np.float32)  # types that stay; others become float64
@@ -100,7 +101,7 @@ class RobustClip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 z = X[first : first + ROWS] - center
                 np.clip(z, -largest, largest, out=z)
                 z /= scale
-            np.clip(z, -1e9, 1e9, out=z)  # squares are finite, and the result is +-3 already
+            np.clip(z, -FAR, FAR, out=z)
             z /= np.sqrt(1 + (z / LIMIT) ** 2)
             result[first : first + ROWS] = z
         return result

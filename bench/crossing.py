@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 from contenders.ours import ProcessorClock
-from contenders.setting import mnist_or_random
+from contenders.setting import mnist_or_digits
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
 
 from asysvrg import AsySVRGClassifier
 from asysvrg.core.trace import environment
@@ -173,10 +172,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="SGD and PAGE, with cheaper epochs: twice that")
     parser.add_argument("--output", type=Path, default=DOCS)
     args = parser.parse_args()
-    name, X, y = mnist_or_random(args.rows)
-    if not name.startswith("mnist"):
-        name, (X, y) = "digits", load_digits(return_X_y=True)
-        X = X / 16
+    name, X, y = mnist_or_digits(args.rows)
     found = {}
     for each, parameters in PROBLEMS.items():
         found[each] = problem(X, y, parameters, args.epochs)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders.setting import mnist_or_random
+from contenders.setting import mnist_or_digits
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
@@ -111,10 +111,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--output", type=Path, default=DOCS)
     args = parser.parse_args()
-    name, X, y = mnist_or_random(args.rows)
-    if not name.startswith("mnist"):
-        name, (X, y) = "digits", load_digits(return_X_y=True)
-        X = X / 16
+    name, X, y = mnist_or_digits(args.rows)
     lengths = [EPOCH * 2**k for k in range(args.doublings + 1)]
     found: dict[str, Any] = {"data": f"{name}, {len(X):,} rows", "T": lengths, "environment": environment()}
     found["settings"] = SETTINGS | {"svrg_rate": SVRG_RATE, "sgd_constant": SGD_CONSTANT, "seeds": args.seeds}

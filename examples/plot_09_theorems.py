@@ -31,7 +31,8 @@ report = theory.report(model.history_)
 print(report)
 
 # %%
-# The functions behind the report take any numbers. How large may the rate be for a bound to exist, if delays grow?
+# The report calls functions that take any numbers. The picture shows, for each delay, the largest learning rate for
+# which the theorem gives a bound.
 import matplotlib.pyplot as plt
 import numpy as np
 

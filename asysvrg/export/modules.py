@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from asysvrg.preprocessing import LIMIT
+from asysvrg.preprocessing import FAR, LIMIT
 
 
 class Exp(nn.Module):
@@ -52,5 +52,5 @@ class RobustClip(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         largest = torch.finfo(x.dtype).max
         z = (x - self.center.to(x.dtype)).clamp(-largest, largest) / self.scale.to(x.dtype)
-        z = z.clamp(-1e9, 1e9)
+        z = z.clamp(-FAR, FAR)
         return (z / torch.sqrt(1 + (z / LIMIT) ** 2)).to(self.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg.fitted import Fitted
-from asysvrg.preprocessing import LIMIT, RobustClip
+from asysvrg.preprocessing import FAR, LIMIT, RobustClip
 
 ZIPMAP = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True], "nocl": [True, False]}
 
@@ -171,7 +171,7 @@ def _scaled(graph: _Graph, X: Any, scaler: RobustClip, dtype: Any) -> Any:
     """`RobustClip.clipped`."""
     z = graph.Sub(X, scaler.center_.astype(dtype)[None])
     z = graph.Div(graph.clipped(z, np.array([np.finfo(dtype).max])), scaler.scale_.astype(dtype)[None])
-    z = graph.clipped(z, np.array([1e9], dtype=dtype))
+    z = graph.clipped(z, np.array([FAR], dtype=dtype))
     third = graph.Mul(z, np.array([1 / LIMIT], dtype=dtype))
     return graph.Div(z, graph.Sqrt(graph.Add(graph.Mul(third, third), np.array([1], dtype=dtype))))
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from sklearn.datasets import load_digits
 
 from asysvrg import data
 from asysvrg.core.network import Network, Samples
@@ -29,6 +30,15 @@ def mnist_or_random(n: int = 10_000) -> tuple[str, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     X = np.where(rng.random((n, 784)) < 0.19, rng.random((n, 784)), 0).astype(np.float32)
     return "random, 19% non-zero", X, (X @ rng.normal(size=(784, 10))).argmax(1).astype(np.int32)
+
+
+def mnist_or_digits(n: int) -> tuple[str, np.ndarray, np.ndarray]:
+    """Rows of MNIST from ASYSVRG_DATA_HOME; without it, all of the bundled digits."""
+    name, X, y = mnist_or_random(n)
+    if name == "mnist":
+        return name, X, y
+    X, y = load_digits(return_X_y=True)
+    return "digits", X / 16, y
 
 
 class Problem:
