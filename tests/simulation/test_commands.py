@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import cycle
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,10 +118,10 @@ def test_a_run_by_four_ranks_is_replayed(tmp_path):
 
 @pytest.mark.parametrize(
     ("short", "long", "expected"),
-    [([2.0], [6.0], (0.004, 0.0)), ([5.0, 2.0], [4.0, 6.0], (0.002, 1.0)), ([5.0] * 9, [4.0] * 9, None)],
+    [([2.0], [6.0], (0.004, 0.0)), ([5.0, 2.0, 3.0], [4.0, 9.0, 5.0], (0.002, 1.0)), ([5.0], [4.0], None)],
 )
-def test_an_iteration_is_timed_again_where_others_hid_its_time(monkeypatch, short, long, expected):
-    times = {calibration.STEPS: iter(short), 3 * calibration.STEPS: iter(long)}
+def test_the_fastest_of_all_attempts_counts(monkeypatch, short, long, expected):
+    times = {calibration.STEPS: cycle(short), 3 * calibration.STEPS: cycle(long)}
 
     def fit(*_, inner_steps, **__):
         return SimpleNamespace(history_={"epochs": [{"seconds": 1.0}, {"seconds": 1.0 + next(times[inner_steps])}]})
@@ -131,3 +132,16 @@ def test_an_iteration_is_timed_again_where_others_hid_its_time(monkeypatch, shor
             calibration._iteration(None, X, Y, 1)
     else:
         assert calibration._iteration(None, X, Y, 1) == pytest.approx(expected)
+
+
+def test_no_attempt_begins_late(monkeypatch):
+    lengths = []
+
+    def fit(*_, inner_steps, **__):
+        lengths.append(inner_steps)
+        return SimpleNamespace(history_={"epochs": [{"seconds": 0.0}, {"seconds": inner_steps / 100}]})
+
+    monkeypatch.setattr(calibration, "_fit", fit)
+    monkeypatch.setattr(calibration, "ENOUGH", -1)
+    assert calibration._iteration(None, X, Y, 1) == pytest.approx((0.01, 0.0))
+    assert lengths == [calibration.STEPS, 3 * calibration.STEPS]
