@@ -118,7 +118,7 @@ def extensions():
             extension("distributed._message", []),
             extension("distributed._link", []),
         ],
-        compiler_directives={"freethreading_compatible": False},
+        compiler_directives={"freethreading_compatible": True},  # each call has scratch of its own
         nthreads=os.cpu_count() or 1,
     )
 

@@ -59,15 +59,15 @@ def tools(target):
     }
 
 
-def wheel_from(sdist, folder, platform, variables):
+def wheel_from(sdist, folder, platform, variables, python=sys.executable, abi="abi3"):
     """Builds a wheel for the platform (as in sysconfig.get_platform) in the folder; returns its path."""
     variables = variables | {"_PYTHON_HOST_PLATFORM": platform, "SOURCE_DATE_EPOCH": str(epoch())}
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir",
+    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir",
         "--wheel-dir", folder, sdist, **variables)  # fmt: skip
     wheel = only(folder, "*.whl")
     tag = platform.replace("-", "_").replace(".", "_")
-    if not wheel.stem.endswith(f"abi3-{tag}"):
-        stop(f"{wheel.name} is not abi3-{tag}")
+    if not wheel.stem.endswith(f"{abi}-{tag}"):
+        stop(f"{wheel.name} is not {abi}-{tag}")
     return wheel
 
 

@@ -7,6 +7,7 @@ build/wheels/results/; `python tools/wheels/table.py` makes the tables of docs/p
 import sys
 
 import emulate
+import freethreaded
 import install
 import sdist
 import wine
@@ -24,6 +25,8 @@ def try_wheel(name, wheel):
                 install.save_tried(wheel, version, which)
     if name == "manylinux-aarch64":
         emulate.save_tried(wheel, emulate.TESTS)
+    if name == freethreaded.NAME:
+        freethreaded.save_tried(wheel)
     if name == "windows-x86_64":
         wine.main()
 

@@ -59,7 +59,9 @@ def main():
     info = build_info()
     assert info["openmp"] > 0
     versions = {module.__name__: module.__version__ for module in (asysvrg, numpy, scipy, sklearn)}
-    found = {"python": platform.python_version(), "machine": platform.machine(), "libc": " ".join(platform.libc_ver())}
+    locked = getattr(sys, "_is_gil_enabled", lambda: True)()
+    version = platform.python_version() + ("" if locked else "t")
+    found = {"python": version, "machine": platform.machine(), "libc": " ".join(platform.libc_ver())}
     print(
         json.dumps(found | versions | {"simd": info["simd"], "score": score, "first_prediction_s": round(seconds, 2)})
     )

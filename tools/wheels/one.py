@@ -5,17 +5,20 @@ import sys
 
 import abroad
 import crossbuild
+import freethreaded
 import repair
 from places import DIST, only, stop
 from targets import TARGETS
 
-NAMES = (*TARGETS, *abroad.PLATFORMS)
+NAMES = (*TARGETS, freethreaded.NAME, *abroad.PLATFORMS)
 
 
 def one(name, source):
     """Builds the target's wheel in dist/, and returns its path."""
     if name in TARGETS:
         return repair.repair(TARGETS[name], crossbuild.build(TARGETS[name], source))
+    if name == freethreaded.NAME:
+        return freethreaded.build(source)
     wheel = abroad.build(name, source)
     shutil.copy2(wheel, DIST)
     return DIST / wheel.name

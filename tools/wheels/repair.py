@@ -28,12 +28,13 @@ def repaired(target, wheel):
 
 
 def check(wheel):
-    """Stops unless the wheel has OpenMP inside, keeps to the stable ABI, has sound metadata, and is small."""
+    """Stops unless OpenMP is inside, the ABI is what the name says, the metadata are sound, and the size is small."""
     with zipfile.ZipFile(wheel) as archive:
         inside = [entry for entry in archive.infolist() if "libgomp" in entry.filename or "libomp" in entry.filename]
     if len([entry for entry in inside if not entry.filename.endswith((".json", ".txt"))]) != 1:
         stop(f"{wheel.name} does not have OpenMP's library inside, once")
-    run(sys.executable, "-m", "abi3audit", "--strict", "--summary", wheel)
+    if "-abi3-" in wheel.name:
+        run(sys.executable, "-m", "abi3audit", "--strict", "--summary", wheel)
     run(sys.executable, "-m", "twine", "check", "--strict", wheel)
     size = wheel.stat().st_size - sum(entry.compress_size for entry in inside)
     print(f"{wheel.name}: {wheel.stat().st_size:,} bytes, {size:,} without OpenMP's library")
