@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 from asysvrg._version import __version__
 
 BAD_INPUT = 2
-DATA_HOME = {"metavar": "DIR", "help": "where named sets are looked up (ASYSVRG_DATA_HOME)"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,7 +98,7 @@ def _add_training(command: argparse.ArgumentParser, **replaced: Mapping[str, Any
         "IDX (.gz), CIFAR-10 binary, .npz, svmlight, CSV, Parquet, Feather",
     )
     data = command.add_argument_group("data")
-    data.add_argument("--data-home", **DATA_HOME)
+    _add_data_home(data)
     data.add_argument("--target", metavar="COLUMN", help="target column of a table, name or index (default: last)")
     _add_reading(data)
     data.add_argument("--train-size", type=int, metavar="N", help="train on so many samples")
@@ -128,13 +127,13 @@ def _add_simulation(group: argparse._ArgumentGroup) -> None:
     """Those of `simulate` that a line can hold; the names are its."""
     from asysvrg.simulation.costs import ARCHITECTURES, POLICIES
 
-    seconds = {"metavar": "SECONDS|NAME:MEAN[:SHAPE]"}
     group.add_argument("--simulate-workers", type=int, metavar="K", help="train by so many, in virtual time")
     group.add_argument("--schedule", metavar="FILE", help="train by a schedule that --record wrote")
     group.add_argument("--architecture", choices=ARCHITECTURES, default="shared", help="(default: shared)")
-    group.add_argument("--compute", **seconds, help="an iteration (default: 1)")
-    group.add_argument("--message", **seconds, help="a message; shared: reading x")
-    group.add_argument("--server", **seconds, help="an update at the server; shared: writing one")
+    seconds = "SECONDS|NAME:MEAN[:SHAPE]"
+    group.add_argument("--compute", metavar=seconds, help="an iteration (default: 1)")
+    group.add_argument("--message", metavar=seconds, help="a message; shared: reading x")
+    group.add_argument("--server", metavar=seconds, help="an update at the server; shared: writing one")
     group.add_argument("--costs", metavar="FILE", help="what asysvrg calibrate wrote, for costs that are not given")
     group.add_argument("--policy", choices=POLICIES, default="none", help="for late updates (default: none)")
 
@@ -198,7 +197,7 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
         help="target column of a table, which is left out (default: that of the model's training file, if it is there)",
     )
     _add_reading(predict)
-    predict.add_argument("--data-home", **DATA_HOME)
+    _add_data_home(predict)
 
 
 def _add_launch(launch: argparse.ArgumentParser) -> None:
@@ -211,7 +210,11 @@ def _add_launch(launch: argparse.ArgumentParser) -> None:
     launch.add_argument("arguments", nargs=argparse.REMAINDER, metavar="train ...", help="a command of asysvrg")
 
 
-def _add_reading(group: Any) -> None:
+def _add_data_home(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--data-home", metavar="DIR", help="where named sets are looked up (ASYSVRG_DATA_HOME)")
+
+
+def _add_reading(group: argparse._ActionsContainer) -> None:
     group.add_argument("--delimiter", metavar="CHAR", help="between columns of a CSV file: ; tab ... (default: found)")
     group.add_argument("--decimal", default=".", choices=[".", ","], help="decimal point of a CSV file (default: .)")
     group.add_argument("--encoding", metavar="NAME", help="of a CSV file (default: UTF-8, or by its byte order mark)")
@@ -241,7 +244,7 @@ def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
     from asysvrg.reproduce.command import FIGURES
 
     reproduce.add_argument("figure", choices=[*FIGURES, "all"], help="of the paper, or all")
-    reproduce.add_argument("--data-home", **DATA_HOME)
+    _add_data_home(reproduce)
     reproduce.add_argument("--out", default="figures", metavar="DIR", help="folder to write to (default: figures)")
     reproduce.add_argument("--quick", action="store_true", help="coarse grids, short runs, one seed: two minutes")
     reproduce.add_argument("--resume", action="store_true", help="take the runs that are in DIR/runs already")

@@ -78,23 +78,30 @@ def read(path: Path, reading: Reading) -> Sets:
         return read_file(path, reading, find_test=True)
     reading.refuse_all_but(path)
     names = [name.removesuffix(".gz") for name in DOWNLOADS["mnist"][1]]
-    found = [find_idx(path, name) for name in names]
-    if any(found):
-        missing = [name for name, file in zip(names, found, strict=True) if file is None]
+    found = {name: file for name in names if (file := find_idx(path, name)) is not None}
+    if found:
+        missing = [name for name in names if name not in found]
         if missing:
             raise ValueError(f"{path} lacks {', '.join(missing)} (.gz or not)")
-        return Sets(*(checked(file, _idx(file, _bytes(file))) for file in (found[0], found[2])))
-    sets = []
-    for patterns in (("train*.bin", "data_batch*.bin"), ("test*.bin",)):
-        files = sorted(file for pattern in patterns for file in path.glob(pattern))
-        batches = [checked(file, _cifar(file, _bytes(file))) for file in files]
-        sets.append(tuple(map(np.concatenate, zip(*batches, strict=True))) if batches else None)
-    if sets[0] is None:
+        images = found[names[0]], found[names[2]]
+        sets = [checked(file, _idx(file, _bytes(file))) for file in images]
+        return Sets(sets[0], sets[1])
+    train = _batches(path, "train*.bin", "data_batch*.bin")
+    if train is None:
         raise ValueError(
             f"{path} is a folder without data: expected the four IDX files of MNIST "
             f"({', '.join(names)}), or CIFAR-10's train*.bin or data_batch*.bin"
         )
-    return Sets(*sets)
+    return Sets(train, _batches(path, "test*.bin"))
+
+
+def _batches(folder: Path, *patterns: str) -> XY | None:
+    """The samples of all CIFAR-10 files of these names; None if there is no file."""
+    files = sorted(file for pattern in patterns for file in folder.glob(pattern))
+    if not files:
+        return None
+    X, y = zip(*(checked(file, _cifar(file, _bytes(file))) for file in files), strict=True)
+    return np.concatenate(X), np.concatenate(y)
 
 
 def opened(path: Path) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,13 @@ SHOWN = 20  # names or rows in a message
 INSTALL = 'reading it needs pyarrow: pip install "asysvrg[parquet]"'
 
 
+class Target(NamedTuple):
+    """The target of a table: its column, and what that holds."""
+
+    column: int
+    values: pd.Series
+
+
 @dataclass(frozen=True)
 class Table:
     """A table in memory.
@@ -42,18 +49,14 @@ class Table:
         Without the target, and with the numbers of the columns in the place of their names.
     names : list of str, or None
         Of all columns; None for a text without a header.
-    target : int or None
-        The target's column.
-    labels : Series or None
-        The target.
+    target : Target or None
     decimal : {".", ","}
     """
 
     path: Path
     frame: pd.DataFrame
     names: list[str] | None
-    target: int | None
-    labels: pd.Series | None
+    target: Target | None
     decimal: str = "."
 
     def training(self) -> tuple[np.ndarray, np.ndarray | None, Schema]:
@@ -64,18 +67,21 @@ class Table:
                 f"{self.path}: {len(columns)} feature columns and {len(self.frame)} rows of data; expected at least "
                 "one of each"
             )
-        names, target = None, self.target
         if self.names is not None:
-            self._refuse_bad_names()
-            names = tuple(self.names[column] for column in columns)
-            target = None if target is None else self.names[target]
-        y = None if self.target is None else self._targets()
-        return self._features(columns), y, Schema(names, target)
+            self._refuse_bad_names(self.names)
+        y = None if self.target is None else self._targets(self.target)
+        return self._features(columns), y, self._schema(columns)
+
+    def _schema(self, columns: Sequence[int]) -> Schema:
+        column = None if self.target is None else self.target.column
+        if self.names is None:
+            return Schema(None, column)
+        return Schema(tuple(self.names[each] for each in columns), None if column is None else self.names[column])
 
     def to_predict(self, schema: Schema, width: int) -> np.ndarray:
         """The features that a model takes: by name where both have names, else by position."""
         if self.names is not None and schema.names is not None:
-            return self._features(self._by_name(schema))
+            return self._features(self._by_name(self.names, schema.names, schema.target))
         columns = list(self.frame)
         if schema.names is not None:
             warn(f"{self.path} has no header: its columns are taken in the order of the training file's")
@@ -85,26 +91,27 @@ class Table:
             raise ValueError(f"{self.path} has {len(columns)} features; the model was trained on {width}")
         return self._features(columns)
 
-    def _by_name(self, schema: Schema) -> list[int]:
-        wanted = set(schema.names)
-        held = [name for name in self.names if name in wanted]
-        missing = sorted(wanted.difference(held), key=schema.names.index)
+    def _by_name(self, names: Sequence[str], model: tuple[str, ...], target: str | int | None) -> list[int]:
+        """The columns of the model's features, from the names here, and the model's names and target."""
+        wanted = set(model)
+        held = [name for name in names if name in wanted]
+        missing = sorted(wanted.difference(held), key=model.index)
         if missing:
             raise ValueError(f"{self.path} lacks columns that the model was trained on: {listed(missing)}")
-        if len(held) > len(schema.names):
+        if len(held) > len(model):
             raise ValueError(f"{self.path} has a column twice: {listed(_twice(held))}")
-        known = {*wanted, schema.target, None if self.target is None else self.names[self.target]}
-        others = [name or "(no name)" for name in self.names if name not in known]
+        known = {*wanted, target, None if self.target is None else names[self.target.column]}
+        others = [name or "(no name)" for name in names if name not in known]
         if others:
             warn(f"{self.path}: the model was not trained on {listed(others)}; left out")
-        at = {name: column for column, name in enumerate(self.names)}
-        return [at[name] for name in schema.names]
+        at = {name: column for column, name in enumerate(names)}
+        return [at[name] for name in model]
 
     def _target_by_schema(self, schema: Schema) -> int:
         """Which one of the columns, one too many, is the target."""
-        if self.names is not None and schema.target in self.names:
+        if self.names is not None and isinstance(schema.target, str) and schema.target in self.names:
             return self.names.index(schema.target)
-        if type(schema.target) is int and schema.target < len(self.frame.columns):
+        if isinstance(schema.target, int) and schema.target < len(self.frame.columns):
             return schema.target
         last = self.frame.columns[-1]
         warn(f"{self.path}: the last column, {self._name(last)!r}, is taken for the target, and left out")
@@ -113,14 +120,14 @@ class Table:
     def _name(self, column: int) -> str:
         return str(column) if self.names is None else self.names[column]
 
-    def _refuse_bad_names(self) -> None:
-        if "" in self.names:
+    def _refuse_bad_names(self, names: list[str]) -> None:
+        if "" in names:
             raise ValueError(
-                f"{self.path}: the header leaves column {self.names.index('')} (from 0) without a name; name it, "
+                f"{self.path}: the header leaves column {names.index('')} (from 0) without a name; name it, "
                 "or leave a table's index out (pandas: to_csv(..., index=False))"
             )
-        if len(set(self.names)) < len(self.names):
-            raise ValueError(f"{self.path}: the header names a column twice: {listed(_twice(self.names))}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.path}: the header names a column twice: {listed(_twice(names))}")
 
     def _features(self, columns: Sequence[int]) -> np.ndarray:
         part = self.frame if list(self.frame) == columns else self.frame[columns]
@@ -156,8 +163,8 @@ class Table:
             f"features must be numbers; {remedy}"
         )
 
-    def _targets(self) -> np.ndarray:
-        series, name = self.labels, self._name(self.target)
+    def _targets(self, target: Target) -> np.ndarray:
+        series, name = target.values, self._name(target.column)
         missing = series.isna()
         if missing.any():
             raise ValueError(
@@ -191,8 +198,8 @@ def read(path: Path, kind: str, raw: bytes, reading: Reading) -> Table:
         raise ValueError(f"{path} is no {kind.capitalize()} file, or is damaged ({short(error)})") from None
     names = [str(name) for name in frame.columns]
     frame.columns, frame.index = range(len(names)), range(len(frame))
-    target = _target(path, names, len(names), reading.target)
-    return Table(path, frame, names, target, None if target is None else frame.pop(target))
+    column = _target(path, names, len(names), reading.target)
+    return Table(path, frame, names, None if column is None else Target(column, frame.pop(column)))
 
 
 def _text(path: Path, raw: bytes, reading: Reading) -> Table:
@@ -209,13 +216,13 @@ def _text(path: Path, raw: bytes, reading: Reading) -> Table:
                 f"{path}: the header names {width} columns, but the rows have {width + 1}; name all of them, or leave "
                 "the rows' names out (R: write.csv(..., row.names=FALSE))"
             )
-    target = _target(path, names, width, reading.target)
+    column = _target(path, names, width, reading.target)
     options: dict[str, Any] = {
         "sep": r"\s+" if delimiter == " " else delimiter,
         "header": 0 if header else None,
         "names": range(width),
         "index_col": False,
-        "dtype": {} if target is None else {target: str},  # text stays as it is written: 01 is not 1
+        "dtype": {} if column is None else {column: str},  # text stays as it is written: 01 is not 1
         "decimal": reading.decimal,
         "encoding": encoding,
         "na_values": list(ALSO_MISSING),
@@ -230,11 +237,16 @@ def _text(path: Path, raw: bytes, reading: Reading) -> Table:
         raise
     except Exception as error:  # of pandas, of codecs, of numbers that are too large
         raise ValueError(f"{path} is not a table of {width} columns ({short(error)})") from None
-    labels = None if target is None else frame.pop(target)
-    if labels is not None and not labels.isna().any():
-        found = parsed(labels.tolist(), reading.decimal)
-        labels = pd.Series(found.astype(object) if found.dtype.kind == "U" else found)
-    return Table(path, frame, names, target, labels, reading.decimal)
+    target = None if column is None else Target(column, _parsed(frame.pop(column), reading.decimal))
+    return Table(path, frame, names, target, reading.decimal)
+
+
+def _parsed(labels: pd.Series, decimal: str) -> pd.Series:
+    """Labels that are text as what they say; as they are where some are missing."""
+    if labels.isna().any():
+        return labels
+    found = parsed(labels.tolist(), decimal)
+    return pd.Series(found.astype(object) if found.dtype.kind == "U" else found)
 
 
 def _encoding(path: Path, raw: bytes, given: str | None) -> str:
@@ -329,7 +341,7 @@ def _target(path: Path, names: list[str] | None, width: int, target: str | int |
         return None
     if target is None:
         return width - 1
-    if names is not None and names.count(target) == 1:
+    if names is not None and isinstance(target, str) and names.count(target) == 1:
         return names.index(target)
     if (names is None or target not in names) and str(target).isdecimal() and int(target) < width:
         return int(target)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import joblib
-import numpy as np
 from sklearn.base import clone
 
 from asysvrg import parameters
@@ -142,7 +141,7 @@ def study(
             if say is not None:
                 seconds = histories[k][-1]["epochs"][-1]["seconds"]
                 say(f"repeat {repeat + 1}/{repeats}, {k} {runner.name}: {seconds:.4g} s")
-    about["cores_of_others"] = None if before is None else max(0.0, float(np.divide(*np.subtract(_others(), before))))
+    about["cores_of_others"] = _cores_between(before, _others())
     first = histories[1][0]
     last, most = first["epochs"][-1], histories[counts[-1]][0]["config"]
     updates, *others = {sum(each["delay_histogram"]) for found in histories.values() for each in found}
@@ -231,6 +230,13 @@ def _others() -> tuple[float, float] | None:
     return None if busy is None else (busy - sum(os.times()[:4]), time.monotonic())
 
 
+def _cores_between(before: tuple[float, float] | None, now: tuple[float, float] | None) -> float | None:
+    """How many cores other programs have had meanwhile, from what `_others` said before and says now."""
+    if before is None or now is None:
+        return None
+    return max(0.0, (now[0] - before[0]) / (now[1] - before[1]))
+
+
 def table(found: Mapping[str, Any], name: str) -> str:
     """What a study found, as lines."""
     return "\n".join(_lines(found, name))
@@ -287,18 +293,22 @@ def draw(found: Mapping[str, Any], path: str | os.PathLike[str], name: str) -> N
     axes, runs, cores = figure.subplots(), found["runs"], found["topology"]["usable"]
     numbers = [row["count"] for row in runs]
     axes.plot(numbers, numbers, color="0.6", linestyle="--", label="ideal")
-    measured = {"color": "black", "marker": "o", "label": f"measured, median of {found['repeats']}, least and largest"}
-    simulated = {"color": "tab:blue", "marker": "^", "linestyle": "-.", "label": "simulated"}
     speedups, serial = [row["speedup"] for row in runs], runs[0]["seconds"]
-    spans = [
-        [abs(row["speedup"] - serial / ends(row["all_seconds"])) for row in runs] for ends in (max, min)
-    ]  # fmt: skip
-    axes.errorbar(numbers, speedups, spans, capsize=3, **simulated if found["simulated"] else measured)
+    spans = [[abs(row["speedup"] - serial / end(row["all_seconds"])) for row in runs] for end in (max, min)]
+    if found["simulated"]:
+        axes.errorbar(
+            numbers, speedups, spans, capsize=3, color="tab:blue", marker="^", linestyle="-.", label="simulated"
+        )
+    else:
+        label = f"measured, median of {found['repeats']}, least and largest"
+        axes.errorbar(numbers, speedups, spans, capsize=3, color="black", marker="o", label=label)
     if numbers[-1] > cores and not found["simulated"]:
         axes.axvline(cores, color="0.4", linestyle=":", label=f"{cores} core(s): beyond, they are shared")
     best = speedups[numbers.index(found["knee"])]
-    ring = {"marker": "o", "markersize": 14, "fillstyle": "none", "linestyle": "none", "color": "black"}
-    axes.plot([found["knee"]], [best], **ring, label=f"knee: {found['knee']} {found['by'][:-1]}(s)")
+    axes.plot(
+        [found["knee"]], [best], marker="o", markersize=14, fillstyle="none", linestyle="none", color="black",
+        label=f"knee: {found['knee']} {found['by'][:-1]}(s)",
+    )  # fmt: skip
     axes.set(
         xlabel=f"number of {_who(found)}", ylabel=f"speedup: seconds of one / seconds of K {found['by']}",
         xticks=numbers, xlim=(0, 1.05 * numbers[-1]), ylim=(0, 1.08 * max(*numbers, *speedups)),
