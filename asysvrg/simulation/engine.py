@@ -10,12 +10,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from asysvrg.simulation.costs import Costs, Crew
-from asysvrg.simulation.events import Done, Read, Write
+from asysvrg.simulation.events import Done, Piece, Read, Write
+
+Events: TypeAlias = Iterator[Read | Write | Done]
 
 
 class AllLost(ValueError):
@@ -34,7 +37,7 @@ class Policy:
     """
 
     def __init__(self, name: str, bound: int | None):
-        self.name, self.bound = name, bound
+        self.name, self.bound = name, math.inf if bound is None else bound
 
     def factor(self, delay: int, alive: int) -> float:
         return min(1.0, alive / (delay + 1)) if self.name == "adaptive" else 1.0
@@ -54,7 +57,8 @@ class Engine:
         Coordinates.
     now : float
         The virtual second at which the epoch begins.
-    rng : Generator
+    seed : list of int
+        Of all virtual times.
 
     Attributes
     ----------
@@ -73,9 +77,10 @@ class Engine:
             each.stream(rng) for each, rng in zip(kinds, streams, strict=False)
         )
         self.rng = streams[3]
-        self._heap: list[tuple[float, int, Callable[[int], Iterator[Read | Write | Done]], int]] = []
+        self._heap: list[tuple[float, int, Callable[[int], Events], int]] = []
         self._numbers = itertools.count()
-        self._next, self._again = 0, []  # iterations that nobody has had; a heap of those to begin again
+        self._next = 0  # the first iteration that nobody has had
+        self._again: list[int] = []  # a heap of those to begin again
         self.turn = self.finished = 0  # updates that were begun to be written, and that are complete
         self.iteration: dict[int, int] = {}  # that a worker has
         self.seen: dict[int, int] = {}  # updates that were complete when it read x
@@ -85,7 +90,7 @@ class Engine:
         self.alive = set(crew.alive(now))
         self.to_come = {k for k, second in crew.late.items() if now < second < crew.lost.get(k, math.inf)}
 
-    def events(self) -> Iterator[Read | Write | Done]:
+    def events(self) -> Events:
         """All events of the epoch, in order."""
         for worker in range(len(self.crew.speeds)):
             if worker in self.alive or worker in self.to_come:
@@ -100,11 +105,11 @@ class Engine:
 
     # ---- For subclasses. ----
 
-    def begin(self, worker: int) -> Iterator[Read | Write | Done]:
+    def begin(self, worker: int) -> Events:
         """A worker is ready for an iteration."""
         raise NotImplementedError
 
-    def apply(self, worker: int) -> Iterator[Read | Write | Done]:
+    def apply(self, worker: int) -> Events:
         """The update of a worker is written."""
         raise NotImplementedError
 
@@ -113,7 +118,7 @@ class Engine:
         speed = 1.0 if worker is None else self.crew.speeds[worker]
         return draw() / speed * (1 + self.costs.contention * (len(self.alive) - 1))
 
-    def _at(self, when: float, action: Callable[[int], Iterator[Read | Write | Done]], worker: int) -> None:
+    def _at(self, when: float, action: Callable[[int], Events], worker: int) -> None:
         heapq.heappush(self._heap, (when, next(self._numbers), action, worker))
 
     def has_room(self) -> bool:
@@ -135,7 +140,7 @@ class Engine:
         self.seen[worker], self.read_at[worker] = self.finished, self.turn
         return True
 
-    def hand_in(self, worker: int) -> Iterator[Read | Write | Done]:
+    def hand_in(self, worker: int) -> Events:
         """A worker has its update."""
         if self.policy.name == "wait":
             self.held.add(worker)
@@ -147,28 +152,28 @@ class Engine:
         else:
             yield from self.apply(worker)
 
-    def write(self, worker: int, takes: float = 0.0, **more: object) -> Write:
+    def write(self, worker: int, takes: float = 0.0, arrives: Sequence[Piece] = ()) -> Write:
         """The event of a worker's update, which it no longer has, and which is complete after `takes` seconds."""
         delay = self.turn - self.seen[worker]
         factor = self.policy.factor(delay, len(self.alive))
         t, read = self.iteration[worker], self.read_at[worker]
         self._forget(worker, again=False)
         self.turn += 1
-        return Write(worker, t, self.turn - 1, worker, read, delay, self.now + takes, factor, **more)
+        return Write(worker, t, self.turn - 1, worker, read, delay, self.now + takes, factor, arrives, takes > 0)
 
-    def wake(self) -> Iterator[Read | Write | Done]:
+    def wake(self) -> Events:
         """Those who wait for an iteration get one, as far as there are any."""
         while self.idle and self.has_room():
             yield from self.begin(self.idle.pop(0))
 
     # ---- What happens to workers. ----
 
-    def _join(self, worker: int) -> Iterator[Read | Write | Done]:
+    def _join(self, worker: int) -> Events:
         self.to_come.discard(worker)
         self.alive.add(worker)
         yield from self.begin(worker)
 
-    def _lose(self, worker: int) -> Iterator[Read | Write | Done]:
+    def _lose(self, worker: int) -> Events:
         """Its iteration is for others. An update that is being written is written to its end."""
         self.alive.discard(worker)
         self.held.discard(worker)
@@ -185,7 +190,7 @@ class Engine:
         if again:
             heapq.heappush(self._again, t)
 
-    def _release(self) -> Iterator[Read | Write | Done]:
+    def _release(self) -> Events:
         """Applies updates that wait, oldest first, as long as all others under way can still be in time."""
         while self.held:
             worker = min(self.held, key=lambda k: (self.seen[k], self.iteration[k]))
@@ -199,36 +204,34 @@ class Engine:
 class DistributedEngine(Engine):
     """Algorithms 2 and 3: a server takes one message after the other, and answers each with x as it is then."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.free_at = self.now  # when the server has time
+    free_at = 0.0  # when the server has time
 
-    def _join(self, worker):
+    def _join(self, worker: int) -> Events:
         self._queue(worker, super()._join)
         yield from ()
 
-    def _queue(self, worker, action):
+    def _queue(self, worker: int, action: Callable[[int], Events]) -> None:
         """A message is at the server."""
         self.free_at = max(self.free_at, self.now) + self.seconds(None, self._server)
         self._at(self.free_at, action, worker)
 
-    def begin(self, worker):
+    def begin(self, worker: int) -> Events:
         """The server answers."""
         if worker in self.alive and self.take(worker):
             yield Read(worker)
             away = self.seconds(worker, self._compute) + self._message() + self._message()
             self._at(self.now + away, self._arrive, worker)
 
-    def _arrive(self, worker):
+    def _arrive(self, worker: int) -> Events:
         if worker in self.iteration:
             self._queue(worker, self._serve)
         yield from ()
 
-    def _serve(self, worker):
+    def _serve(self, worker: int) -> Events:
         if worker in self.iteration:
             yield from self.hand_in(worker)
 
-    def apply(self, worker):
+    def apply(self, worker: int) -> Events:
         yield self.write(worker)
         self.finished += 1
         yield from self.begin(worker)
@@ -241,40 +244,40 @@ class SharedEngine(Engine):
     Coordinates are read from the first to the last. They are written from a random one on, round the end.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, costs: Costs, crew: Crew, policy: Policy, *, steps: int, d: int, now: float, seed: list[int]):
+        super().__init__(costs, crew, policy, steps=steps, d=d, now=now, seed=seed)
         self.reading: dict[int, tuple[float, float]] = {}  # by worker: when it began to read, and how long that takes
         self.writing: dict[int, tuple[float, float, float]] = {}  # by update: the same, and where, as a share of all
 
-    def begin(self, worker):
+    def begin(self, worker: int) -> Events:
         if worker not in self.alive or not self.take(worker):
             return
         lasts = self.seconds(worker, self._message)
-        missed = []
+        missed: list[Piece] = []
         for turn, written in self.writing.items():
             missed += [(turn, *piece) for piece in self._pieces(self.now, lasts, *written, seen=False)]
         yield Read(worker, missed)
         self.reading[worker] = (self.now, lasts)
         self._at(self.now + lasts + self.seconds(worker, self._compute), self._claim, worker)
 
-    def _claim(self, worker):
+    def _claim(self, worker: int) -> Events:
         if worker in self.iteration:
             yield from self.hand_in(worker)
 
-    def apply(self, worker):
+    def apply(self, worker: int) -> Events:
         written = (self.now, self.seconds(worker, self._server), self.rng.random())
         self.reading.pop(worker, None)
         self.reading = {k: (since, lasts) for k, (since, lasts) in self.reading.items() if since + lasts > self.now}
-        arrives = []
+        arrives: list[Piece] = []
         for reader, (since, lasts) in self.reading.items():
             if reader in self.iteration:
                 arrives += [(reader, *piece) for piece in self._pieces(since, lasts, *written, seen=True)]
         turn = self.turn
-        yield self.write(worker, written[1], arrives=arrives, lasts=written[1] > 0)
+        yield self.write(worker, written[1], arrives)
         self.writing[turn] = written
         self._at(self.now + written[1], lambda worker: self._end(worker, turn), worker)
 
-    def _end(self, worker, turn):
+    def _end(self, worker: int, turn: int) -> Events:
         _, lasts, _ = self.writing.pop(turn)
         if lasts > 0:
             yield Done(turn)
@@ -282,7 +285,9 @@ class SharedEngine(Engine):
         yield from self.begin(worker)
         yield from self.wake()
 
-    def _pieces(self, since, lasts, written_at, takes, first, *, seen):
+    def _pieces(
+        self, since: float, lasts: float, written_at: float, takes: float, first: float, *, seen: bool
+    ) -> Iterator[tuple[int, int]]:
         """Coordinates that a read sees of a write, or does not see.
 
         Share y of the coordinates is read at since + lasts y, and written at written_at + takes (y - first modulo 1).
@@ -295,6 +300,6 @@ class SharedEngine(Engine):
             else:
                 middle = begin + (end - begin) * at_begin / (at_begin - at_end)
                 low, high = (begin, middle) if (at_begin >= 0) == seen else (middle, end)
-            low, high = round(low * self.d), round(high * self.d)
-            if low < high:
-                yield low, high
+            piece = round(low * self.d), round(high * self.d)
+            if piece[0] < piece[1]:
+                yield piece

@@ -14,11 +14,11 @@ from asysvrg.core.shared import SharedExecution
 from asysvrg.core.steps import StepLoop
 from asysvrg.core.trace import Clock
 from asysvrg.simulation.costs import Costs, Crew
-from asysvrg.simulation.engine import AllLost, DistributedEngine, Policy, SharedEngine
-from asysvrg.simulation.events import Done, Read, Recorded, Recorder, Write, replayed
+from asysvrg.simulation.engine import AllLost, DistributedEngine, Engine, Events, Policy, SharedEngine
+from asysvrg.simulation.events import Done, Piece, Read, Recorded, Recorder, Write, replayed
 from asysvrg.simulation.states import States
 
-ENGINES = {"shared": SharedEngine, "distributed": DistributedEngine}
+ENGINES: dict[str, type[Engine]] = {"shared": SharedEngine, "distributed": DistributedEngine}
 
 
 class VirtualClock(Clock):
@@ -60,6 +60,7 @@ class SimulatedExecution(SharedExecution):
     """
 
     loop = StepLoop
+    _loop: StepLoop
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class SimulatedExecution(SharedExecution):
                 engine = self._engine(this)
                 events = engine.events()
             else:
-                events = replayed(self._recorded(this.number))
+                events = replayed(_recorded(self.schedule, this.number))
             self._carry_out(events, x, this, this.rates, updates)
         finally:
             delays = loop.finish()
@@ -136,12 +137,7 @@ class SimulatedExecution(SharedExecution):
             self.recorder.epoch(this.number, updates)
         return delays
 
-    def _recorded(self, number: int) -> list[dict[str, Any]]:
-        if number not in self.schedule.epochs:
-            raise ValueError(f"the schedule has no epoch {number}; it has {len(self.schedule.epochs)} epochs")
-        return self.schedule.epochs[number]
-
-    def _engine(self, epoch: Epoch) -> SharedEngine | DistributedEngine:
+    def _engine(self, epoch: Epoch) -> Engine:
         seed = [self.times_seed, epoch.number]
         return ENGINES[self.architecture](
             self.costs,
@@ -154,10 +150,10 @@ class SimulatedExecution(SharedExecution):
         )
 
     def _carry_out(
-        self, events: Iterator[Read | Write | Done], x: np.ndarray, epoch: Epoch, rates: np.ndarray, updates: list
+        self, events: Events, x: np.ndarray, epoch: Epoch, rates: np.ndarray, updates: list[dict[str, Any]]
     ) -> None:
         """Applies the events of an epoch to x, until the deadline; collects its updates."""
-        pieces: dict[Any, dict[str, list]] = {}  # of x^, by slot
+        pieces: dict[Any, dict[str, list[Piece]]] = {}  # of x^, by slot
         for event in events:
             if isinstance(event, Read):
                 self.states.read(event)
@@ -183,11 +179,8 @@ class SimulatedExecution(SharedExecution):
         if apart is not None:
             self._add_l2(x, apart, slice(None), self._loop.rates[event.t] * epoch.l2_factor)
             self.states.free(apart)
-        for (
-            turn,
-            first,
-            last,
-        ) in event.overtakes:  # its own l2 term was without that change, and that one's with its own
+        # Its own l2 term was without the change of an update that it overtakes, and that one's was with its own.
+        for turn, first, last in event.overtakes:
             rate = self._loop.rates[event.t], self._loop.rates[self._turns[turn]]
             where, change = slice(first, last), self.states.changes[turn]
             self._add_l2(x, change, where, rate[0] * epoch.l2_factor)
@@ -203,7 +196,14 @@ class SimulatedExecution(SharedExecution):
         x[where] += x.dtype.type(rate) * self._alphas[where] * change[where]
 
 
-def _as_dict(event: Write, pieces: dict[str, list]) -> dict[str, Any]:
+def _recorded(schedule: Recorded, number: int) -> list[dict[str, Any]]:
+    """The updates of an epoch."""
+    if number not in schedule.epochs:
+        raise ValueError(f"the schedule has no epoch {number}; it has {len(schedule.epochs)} epochs")
+    return schedule.epochs[number]
+
+
+def _as_dict(event: Write, pieces: dict[str, list[Piece]]) -> dict[str, Any]:
     """A line of the record."""
     update = {name: getattr(event, name) for name in ("t", "worker", "read", "delay")}
     if event.seconds is not None:

@@ -39,7 +39,7 @@ class States:
         self.fresh: list[Any] = []  # slots that have read x as it is now
         self.kept: dict[Any, _Kept] = {}
         self.changes: dict[int, np.ndarray] = {}  # of updates that are still being written
-        self.changed: np.ndarray | None = None  # the last change, as far as one was wanted
+        self.changed = np.zeros(0)  # the last change, as far as one was wanted
 
     def read(self, event: Read) -> None:
         if event.slot in self.kept:  # of an update that was discarded
@@ -59,22 +59,20 @@ class States:
         mine = event.slot in self.fresh
         others = [slot for slot in self.fresh if slot != event.slot]
         wants_change = event.lasts or bool(event.arrives) or bool(event.overtakes)
-        before = self._copy() if others or wants_change else None
-        if others:
-            kept = _Kept(before, len(others) + wants_change)
-            self.kept.update(dict.fromkeys(others, kept))
-        elif wants_change:
-            kept = _Kept(before, 1)
+        before = None
+        if others or wants_change:
+            before = _Kept(self._copy(), len(others) + wants_change)
+            self.kept.update(dict.fromkeys(others, before))
         x_hat = None if mine else self.kept.pop(event.slot)
         self.fresh = []
         if not self.loop.step(event.t, None if x_hat is None else x_hat.vector):
             return False
         if x_hat is not None:
             self._release(x_hat)
-        if wants_change:
+        if wants_change and before is not None:
             change = self._copy()
-            change -= before
-            self._release(kept)
+            change -= before.vector
+            self._release(before)
             self._arrive(event.arrives, change)
             self.changed = change
             if event.lasts:
