@@ -94,7 +94,7 @@ def prepared(X: Any, y: np.ndarray, weight: np.ndarray | None) -> Samples:
     return Samples(X, y, weight)
 
 
-def rows(index: np.ndarray, *arrays: Any) -> tuple[Any, ...]:
+def rows(index: np.ndarray | slice, *arrays: Any) -> tuple[Any, ...]:
     """The same rows of each array; None stays None."""
     return tuple(None if array is None else array[index] for array in arrays)
 

@@ -24,11 +24,12 @@ def pack(value: dict[str, Any]) -> np.ndarray:
     file = io.BytesIO()
     arrays = {name: array for name, array in value.items() if isinstance(array, np.ndarray)}
     plain = {name: other for name, other in value.items() if name not in arrays}
-    np.savez(file, **{"json ": np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)}, **arrays)
+    arrays["json "] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
+    np.savez(file, **dict[str, Any](arrays))
     return np.frombuffer(file.getbuffer(), dtype=np.uint8)
 
 
-def unpack(blob: np.ndarray | bytearray) -> dict[str, Any]:
+def unpack(blob: bytes | bytearray) -> dict[str, Any]:
     """The inverse of `pack`."""
     with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
@@ -46,7 +47,6 @@ class Exchange(Task):
         self.pieces: dict[int, bytearray] = {}  # what has come of a rank's blob
         self.offsets: dict[int, int] = {}  # of the piece of the answer that a rank asks for
         self.answer: Any = None
-        self.blobs: dict[int, np.ndarray] | None = None
         self.told: set[int] = set()
 
     def take(self, peer: Peer, message: Message) -> None:
@@ -90,9 +90,11 @@ class Exchange(Task):
         if self.blobs is not None or not all(peer.rank in self.given for peer in self.server.live):
             return
         answer = self.combine(dict(sorted(self.given.items())))
-        self.answer = answer[0] if self.own else answer
-        common = None if self.own else pack(answer)
-        self.blobs = {peer.rank: pack(answer[peer.rank]) if self.own else common for peer in self.server.live}
+        ranks = [peer.rank for peer in self.server.live]
+        if self.own:
+            self.answer, self.blobs = answer[0], {rank: pack(answer[rank]) for rank in ranks}
+        else:
+            self.answer, self.blobs = answer, dict.fromkeys(ranks, pack(answer))
 
 
 def take_part(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]:

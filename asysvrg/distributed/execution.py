@@ -82,13 +82,13 @@ class DistributedExecution:
             adaptive=self.adaptive,
             late=session.options.late,
         )
-        task.shard.log = None if self.record is None else []
+        log = task.shard.log = None if self.record is None else []
         session.serve(task, deadline=epoch.deadline)
         if not task.done:
             task.cut()
             session.serve(task)
-        if self.record is not None:
-            self.record(epoch.number, [self._described(turn, *each) for turn, each in enumerate(task.shard.log)])
+        if self.record is not None and log is not None:
+            self.record(epoch.number, [self._described(turn, *each) for turn, each in enumerate(log)])
         self.speed = task.applied / (time.perf_counter() - start)
         session.server.dropped += task.others.dropped
         self.carried -= task.others.carried

@@ -177,7 +177,8 @@ class Run:
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on
             preexec_fn=lambda: rank_wrapper.die_with_parent(signal.SIGTERM),
         )
-        self.copies = [streams.Copy(self.mpiexec.stdout, 1), streams.Copy(self.mpiexec.stderr, 2)]
+        pipes = ((self.mpiexec.stdout, 1), (self.mpiexec.stderr, 2))
+        self.copies = [streams.Copy(pipe, to) for pipe, to in pipes if pipe is not None]
 
     def interrupt(self, number: int, _: FrameType | None = None) -> None:
         """Passes a signal to rank 0. A second signal ends all ranks."""

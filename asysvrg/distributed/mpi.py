@@ -121,7 +121,12 @@ class World:
 
     def _link(self, MPI: Any, sends: int, receives: int) -> Link:
         link = Link(MPI, self.comm, sends, receives)
-        atexit.register(lambda: MPI.Is_finalized() or link.close())
+
+        def close() -> None:
+            if not MPI.Is_finalized():
+                link.close()
+
+        atexit.register(close)
         return link
 
 

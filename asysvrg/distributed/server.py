@@ -48,7 +48,13 @@ class Peer:
 class Task:
     """What a server has its participants do; by default nothing, so that all of them wait."""
 
-    done = at_any_stage = False
+    at_any_stage = False  # whether it is for participants of any stage
+    blobs: dict[int, np.ndarray] | None = None  # of an exchange: what each rank gets
+
+    @property
+    def done(self) -> bool:
+        """Whether it is carried out."""
+        return False
 
     def take(self, peer: Peer, message: Message) -> None:
         """Takes what a participant delivers."""
@@ -71,7 +77,8 @@ class Farewell(Task):
     """
 
     def __init__(self, server: Server, message: Message | None, *, at_any_stage: bool = False):
-        self.server, self.message, self.at_any_stage, self.told = server, message, at_any_stage, set()
+        self.server, self.message, self.at_any_stage = server, message, at_any_stage
+        self.told: set[int] = set()
 
     @property
     def done(self) -> bool:
@@ -125,7 +132,8 @@ class Server:
         self.peers = {rank: Peer(rank, now) for rank in ranks}
         self.send, self.run, self.lost_after, self.heartbeat = send, run, lost_after, heartbeat
         self.ended, self.decides, self.grouped = ended, decides, False
-        self.stage, self.task = 0, None
+        self.stage = 0
+        self.task: Task | None = None
         self.servers: Collection[int] = ()  # participants that serve a shard of the parameters themselves
         self.waiting: dict[int, Peer] = {}
         self.answers: dict[int, dict[int, np.ndarray]] = {}  # of past exchanges, by stage and rank
@@ -156,8 +164,8 @@ class Server:
 
     def pause(self) -> None:
         """Between two tasks: whoever asks waits."""
-        if answers := getattr(self.task, "blobs", None):
-            self.answers[self.stage] = answers
+        if self.task is not None and self.task.blobs:
+            self.answers[self.stage] = self.task.blobs
         self.task = None
 
     def group(self, groups: Sequence[Group]) -> None:
@@ -236,7 +244,7 @@ class Server:
     def _serve(self, peer: Peer, message: Message) -> None:
         stage, task = message.stage, self.task
         if task is not None and task.at_any_stage:
-            self._offer(peer)
+            self._offer(task, peer)
         elif stage in self.answers:
             answers = self.answers[stage]
             blob = answers.get(peer.rank, next(iter(answers.values())))
@@ -248,7 +256,7 @@ class Server:
                 return
             task.take(peer, message)
             if self.failure is None:
-                self._offer(peer)
+                self._offer(task, peer)
         elif stage < self.stage and stage == Stage.EPOCHS:
             self._reply(peer, Message(Kind.DONE))
         elif stage < self.stage or (stage > self.stage and task is not None and task.awaits(peer)):
@@ -262,8 +270,8 @@ class Server:
                 peer.held = message
             self.waiting[peer.rank] = peer
 
-    def _offer(self, peer: Peer) -> None:
-        answer = self.task.offer(peer)
+    def _offer(self, task: Task, peer: Peer) -> None:
+        answer = task.offer(peer)
         if answer is None:
             self.waiting[peer.rank] = peer
         else:
@@ -273,7 +281,7 @@ class Server:
         if self.task is not None:
             for peer in list(self.waiting.values()):
                 if peer.held is None and peer.owed:
-                    self._offer(peer)
+                    self._offer(self.task, peer)
 
     def _reply(self, peer: Peer, message: Message) -> None:
         peer.owed = False

@@ -17,6 +17,7 @@ import numpy as np
 
 from asysvrg.core.network import Network
 from asysvrg.distributed import mpi, protocol
+from asysvrg.distributed._link import Link
 from asysvrg.distributed._message import Message
 from asysvrg.distributed.backend import MPI
 from asysvrg.distributed.codec import CODECS, Codec
@@ -46,7 +47,11 @@ class Session:
         The coordinates of each server.
     processes : dict of int
         The processes of other ranks on this machine, by rank.
+    link : Link
+        To those whom this rank serves (rank 0), or who serve it.
     """
+
+    link: Link
 
     def __init__(self, world: mpi.World):
         self.world, self.rank, self.size, self.run = world, world.rank, world.size, world.fits
@@ -55,7 +60,6 @@ class Session:
         self.room = 0  # bytes of a payload
         self.lost_after = float(os.environ.get(LOST_AFTER, 10))
         self.processes: dict[int, int] = {}
-        self.endpoint: Endpoint | None = None  # of a server, for those who ask it
 
     @property
     def is_worker(self) -> bool:
@@ -88,16 +92,16 @@ class Session:
         )  # fmt: skip
         return Endpoint(link, server, ranks)
 
-    def _dismiss(self, error: BaseException | None, text: str) -> None:
+    def _dismiss(self, endpoint: Endpoint, error: BaseException | None, text: str) -> None:
         """A server's last words: waits until its participants have left, or have been told the error."""
-        server, end = self.endpoint.server, time.monotonic() + min(self.lost_after, 8.0)
+        server, end = endpoint.server, time.monotonic() + min(self.lost_after, 8.0)
         message = None if error is None else protocol.failed(Kind.STOP, error, text)
         farewell = Farewell(server, message, at_any_stage=error is not None)
         server.start(farewell, self.stage)
         while not farewell.done and time.monotonic() < end:
-            if not self.endpoint.look():
+            if not endpoint.look():
                 time.sleep(1e-3)
-        self.endpoint.link.flush(1.0)
+        endpoint.link.flush(1.0)
 
 
 class Coordinator(Session):
@@ -174,7 +178,7 @@ class Coordinator(Session):
     def leave(self, error: BaseException | None) -> None:
         """Says the last words to everybody who still listens."""
         self.heartbeat.stop()
-        self._dismiss(error, str(self.server.failure or "") or f"rank 0: {_text(error)}")
+        self._dismiss(self.endpoint, error, str(self.server.failure or "") or f"rank 0: {_text(error)}")
 
 
 class Participant(Session):
@@ -183,6 +187,8 @@ class Participant(Session):
     def __init__(self, world: mpi.World):
         super().__init__(world)
         self.link = world.to_servers()
+        self.endpoint: Endpoint | None = None  # of a shard server, for the workers
+        self.heard: Exception | None = None  # an error that a server has told this rank
         self.asked: dict[int, float] = {}  # servers that owe an answer, and when they were asked
         self.answers: list[tuple[int, Message]] = []
         self.other_servers = range(0)  # beside rank 0
@@ -225,6 +231,7 @@ class Participant(Session):
         """Serves this rank's shard of the parameters, until rank 0 ends the epochs."""
         self.stage = Stage.EPOCHS
         shard, codec, endpoint = self.shards[self.rank], self.codecs(dtype)[self.rank], self.endpoint
+        assert endpoint is not None  # of a shard server, since `divide`
         server = ShardServer(endpoint.server, shard.stop - shard.start, dtype, codec)
         with self.heartbeat.lock:
             while not server.done:
@@ -285,9 +292,8 @@ class Participant(Session):
                 self.link.listen([rank])  # that was the answer to a question of an earlier fit
                 continue
             if answer.kind in (STOP, FAIL):
-                error = protocol.error_in(answer)
-                error.from_server = True
-                raise error
+                self.heard = protocol.error_in(answer)
+                raise self.heard
             del self.asked[rank]
             self.answers.append((rank, answer))
         if time.monotonic() >= self.next_look:
@@ -315,10 +321,10 @@ class Participant(Session):
         self.heartbeat.stop()
         if error is None:
             self._send(0, Message(Kind.BYE))
-        elif getattr(error, "rank", -1) != 0 and not getattr(error, "from_server", False):
+        elif error is not self.heard and not (isinstance(error, Lost) and error.rank == 0):
             self._send(0, protocol.failed(Kind.FAIL, error, _text(error)))
         if self.endpoint is not None:
-            self._dismiss(error, str(error))
+            self._dismiss(self.endpoint, error, str(error))
         self._leave_other_servers()
         self.link.flush(LAST)
 

@@ -51,10 +51,8 @@ class ParameterShard:
         self.delays = np.zeros(self.steps, dtype=np.int32)
         self.has = bytearray(self.steps)  # by iteration: whether it was applied
         self.log: list[tuple[int, int, int, float]] | None = None  # iteration, worker, version, time of each update
-        axpy, minus = get_blas_funcs("axpy", (x,)), (-rates).tolist()
         self.on_time = math.inf
-        # Keyword arguments would double the time of the call.
-        self.subtract = lambda v, share=1.0: axpy(v, x, x.size, minus[self.applied] * share)
+        self._axpy, self._minus = get_blas_funcs("axpy", (x,)), (-rates).tolist()
 
     @property
     def complete(self) -> bool:
@@ -63,6 +61,11 @@ class ParameterShard:
     def encoded(self) -> np.ndarray:
         """x for a message."""
         return self.codec.parameters(self.x, self.snapshot)
+
+    def subtract(self, v: np.ndarray, share: float = 1.0) -> None:
+        """The next update, or a share of it."""
+        # Keyword arguments would double the time of the call.
+        self._axpy(v, self.x, self.x.size, self._minus[self.applied] * share)
 
     def apply(self, v: np.ndarray, iteration: int, version: int, worker: int = 0) -> bool:
         """Applies a direction that was computed at a version of x; returns False if it was applied before."""
@@ -166,7 +169,7 @@ class Updates(Task):
         self.max_delay = max_delay if late == "drop" else None
         self.bound = max_delay if late == "wait" else None
         self.versions: dict[int, int] = {}  # with a bound: of directions that are being computed or held, by rank
-        self.held: dict[int, np.ndarray] = {}  # directions that wait for older ones, by rank
+        self.held: dict[int, tuple[int, np.ndarray]] = {}  # iterations whose directions wait for older ones, by rank
         self.window = math.inf if len(groups) == 1 else WINDOW * sum(len(group.ranks) for group in groups)
         of_group = scheduled_groups(start, [group.n_rows for group in groups], epoch.steps)
         self.pools = [np.flatnonzero(of_group == g)[::-1].tolist() for g in range(len(groups))]  # the next one is last
@@ -204,8 +207,8 @@ class Updates(Task):
             self.server.dropped += 1
             self._reschedule(peer)
         elif self.bound is not None:
-            self.held[peer.rank] = self.codec.arrived(message.payload).copy()
-            self._apply_held()
+            self.held[peer.rank] = message.iteration, self.codec.arrived(message.payload).copy()
+            self._apply_held(self.bound)
         else:
             peer.assigned, peer.delivered = None, message.iteration
             if not self.shard.apply(self.codec.arrived(message.payload), message.iteration, message.version, peer.rank):
@@ -248,18 +251,18 @@ class Updates(Task):
             bisect.insort(self.pools[peer.group], peer.assigned, key=operator.neg)
             peer.assigned = None
         if self.bound is not None:
-            self._apply_held()
+            self._apply_held(self.bound)
 
-    def _apply_held(self) -> None:
+    def _apply_held(self, bound: int) -> None:
         """Applies held directions, oldest first, as long as all directions under way can still be in time."""
         while self.held:
             rank = min(self.held, key=lambda rank: self.versions[rank])
             others = sorted(version for other, version in self.versions.items() if other != rank)
-            if any(self.applied + 1 + i - version > self.bound for i, version in enumerate(others)):
+            if any(self.applied + 1 + i - version > bound for i, version in enumerate(others)):
                 return
-            peer = self.server.peers[rank]
-            self.shard.apply(self.held.pop(rank), peer.assigned, self.versions.pop(rank), rank)
-            peer.assigned = None
+            iteration, v = self.held.pop(rank)
+            self.shard.apply(v, iteration, self.versions.pop(rank), rank)
+            self.server.peers[rank].assigned = None
 
 
 class ShardUpdates(Task):
@@ -303,7 +306,7 @@ class ShardServer:
             self.snapshot[:] = self.x
             self.shard = ParameterShard(self.x, self.snapshot, epoch=message.epoch, rates=rates, codec=self.codec)
             self.server.start(ShardUpdates(self.server, self.shard), Stage.EPOCHS)
-        elif message.kind == Kind.COLLECT:
+        elif message.kind == Kind.COLLECT and self.shard is not None:
             self.asked = bool(message.flags & protocol.Flag.AT_ONCE), now
         elif message.kind == Kind.DONE:
             self.done = True
@@ -313,14 +316,15 @@ class ShardServer:
 
     def say(self, now: float, carried: int) -> Message | None:
         """The next message to rank 0, if it is time for one; `carried` counts the bytes to and from workers."""
-        if self.asked is not None:
+        shard = self.shard
+        if self.asked is not None and shard is not None:
             at_once, since = self.asked
-            complete = at_once or self.shard.complete
+            complete = at_once or shard.complete
             if not complete and now < since + PATIENCE:
                 return None
             self.asked = None
             if complete:
                 dropped, self.server.dropped = self.server.dropped, 0
                 carried, self.carried = carried - self.carried, carried
-                return protocol.handover(self.shard.epoch, dropped, carried, self.x)
+                return protocol.handover(shard.epoch, dropped, carried, self.x)
         return protocol.ready()

@@ -48,7 +48,8 @@ class Worker:
     ):
         self.network, self.samples, self.batch_size, self.threads = network, samples, batch_size, threads
         self.may_keep = may_keep
-        self.cache, self.known, self.keeps = None, np.zeros(samples.size, dtype=np.int32), False
+        self.cache: np.ndarray | None = None
+        self.known, self.keeps = np.zeros(samples.size, dtype=np.int32), False
         self.loop = InnerLoop(
             network, samples, alpha=alpha, batch_size=batch_size, seed=seed, threads=threads, execution="shared",
             update="plain", replacement=sampling == "replacement",
@@ -62,7 +63,7 @@ class Worker:
         """Sets the vector in which directions are computed, and how x and v are divided among servers."""
         self.codecs, self.slices, self.v = codecs, shards, v
         self.v_shards = [v[where] for where in shards]
-        self.x = None if len(shards) == 1 else aligned_zeros(v.shape, v.dtype)
+        self.x = aligned_zeros((0 if len(shards) == 1 else v.size,), v.dtype)  # of several servers: all shards of x^
         # The answers of servers 1, 2, ...; None from one that has been asked and has not answered yet.
         self.others: list[Message | None] = [protocol.parameters(-1, 0, v[:0]) for _ in shards[1:]]
 
@@ -117,39 +118,39 @@ class Worker:
         Another server's shard of x may be of an older epoch than rank 0's: ask for it again. It may be of a newer one:
         then that epoch has begun without this worker, and the direction will be dropped.
         """
-        step, others = self.step, self.others
+        step = self.step
         if step is None:
             return {}
-        if others:
-            old = [rank for rank, other in enumerate(others, 1) if other is not None and other.epoch < step.epoch]
-            for rank in old:
-                others[rank - 1] = None
-            if old or None in others:
-                return {rank: self._request() for rank in old}
+        old = [rank for rank, other in enumerate(self.others, 1) if other is not None and other.epoch < step.epoch]
+        for rank in old:
+            self.others[rank - 1] = None
+        others = [other for other in self.others if other is not None]
+        if len(others) < len(self.others):
+            return {rank: self._request() for rank in old}
         self.step = None
-        return self._directions(step)
+        return self._directions(step, others)
 
-    def _directions(self, step: Message) -> dict[int, Message]:
-        """The direction of an iteration, a shard for each server."""
+    def _directions(self, step: Message, others: Sequence[Message]) -> dict[int, Message]:
+        """The direction of an iteration, a shard for each server, from what rank 0 and the others have sent."""
         epoch, iteration = step.epoch, step.iteration
-        evaluated = self._compute(self._x(step), step)
-        if not self.others:
+        evaluated = self._compute(self._x(step, others), step)
+        if not others:
             code = self.codecs[0].direction(self.v, epoch)  # v itself may lie in the message already
             return {0: protocol.direction(epoch, step.version, iteration, evaluated, code)}
         answers = {
             rank: protocol.direction(epoch, base.version, iteration, evaluated, codec.direction(v, epoch))
-            for rank, (base, codec, v) in enumerate(zip((step, *self.others), self.codecs, self.v_shards, strict=True))
+            for rank, (base, codec, v) in enumerate(zip((step, *others), self.codecs, self.v_shards, strict=True))
         }
-        self.others = [None] * len(self.others)
+        self.others = [None] * len(others)
         return answers
 
-    def _x(self, step: Message) -> np.ndarray:
+    def _x(self, step: Message, others: Sequence[Message]) -> np.ndarray:
         """x^: each shard as its server had it when it answered."""
         codec = self.codecs[0]
         code = step.payload if step.payload.size == codec.nbytes else step.payload[: codec.nbytes]
-        if not self.others:
+        if not others:
             return codec.received(code, self.snapshot)
-        codes = code, *(other.payload for other in self.others)
+        codes = code, *(other.payload for other in others)
         for code, codec, where in zip(codes, self.codecs, self.slices, strict=True):
             self.x[where] = codec.received(code, self.snapshot[where])
         return self.x

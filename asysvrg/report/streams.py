@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 
 class Stream:
@@ -95,7 +95,7 @@ class Copy(threading.Thread):
         Why it took no more; a reader that has gone away is no error.
     """
 
-    def __init__(self, source: BinaryIO, to: int):
+    def __init__(self, source: IO[bytes], to: int):
         super().__init__(daemon=True)
         self._source, self._to = source, to
         self.error: OSError | None = None

@@ -314,3 +314,11 @@ def test_shards_cover_all_coordinates(size, itemsize, servers):
 def test_more_servers_than_lines_are_refused():
     with pytest.raises(ValueError, match=r"servers=3 for 40 parameters: take at most 2"):
         parameter_shards(40, 4, 3)
+
+
+def test_a_shard_server_is_not_asked_for_its_shard_before_an_epoch_has_begun():
+    server = ShardServer(
+        Server([2], lambda rank, message: None, 0.0, decides=False), 8, DOUBLE, codecs_of([slice(0, 8)])[0]
+    )
+    with pytest.raises(ValueError, match="COLLECT from rank 0"):
+        server.hear(protocol.collect(at_once=True), 0.0)
