@@ -29,7 +29,7 @@ LAYERS = [
     | {"core.directions", "core.lazy", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
     | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings", "integrations"}
     | {"export.tensors"},
-    {"core.control"},
+    {"core.control", "theory.recurrence"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
     | {"preprocessing", "theory.equations"}
     | {"distributed.protocol", "simulation.costs"},

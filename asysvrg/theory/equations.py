@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,8 +25,7 @@ from asysvrg.theory.checks import (
     check_u0,
     dimension,
 )
-
-SMALLEST = 5e-324  # above 0
+from asysvrg.theory.recurrence import backwards, denominator, gammas, least_gamma
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def variance_factor(architecture: Architecture, *, L: float, eta: float, delay: 
     check_positive(L=L, eta=eta)
     check_delay(delay)
     d = dimension(architecture, d)
-    left = _denominator(L, eta, delay, d)
+    left = denominator(L, eta, delay, d)
     return 2 * d / left if left > 0 else math.inf
 
 
@@ -125,8 +123,8 @@ def constants(
     """
     check_count(b=b, m=m)
     left = m - np.arange(m + 1)  # iterations up to m
-    c = _c(architecture, left, L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
-    Gamma = _Gamma(architecture, c[1:], L=L, eta=eta, delay=delay, d=d)
+    c = backwards(architecture, left, L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
+    Gamma = gammas(architecture, c[1:], L=L, eta=eta, delay=delay, d=d)
     return Constants(c, Gamma, float(Gamma.min()))
 
 
@@ -290,7 +288,7 @@ def largest_eta(
     check_positive(L=L, beta=beta)
 
     def is_small_enough(eta: float) -> bool:
-        return _gamma(architecture, L=L, eta=eta, beta=beta, b=b, m=m, delay=delay, d=d) > 0
+        return least_gamma(architecture, L=L, eta=eta, beta=beta, b=b, m=m, delay=delay, d=d) > 0
 
     high = min(1 / (4 * L), sys.float_info.max)
     low = high / 2
@@ -331,76 +329,5 @@ def sigma(
     chosen = settings(architecture, L=L, n=n, b=b, u0=u0, a=a, d=d)
     if chosen.m == 0:
         return -math.inf
-    gamma = _gamma(architecture, L=L, eta=chosen.eta, beta=chosen.beta, b=b, m=chosen.m, delay=delay, d=d)
+    gamma = least_gamma(architecture, L=L, eta=chosen.eta, beta=chosen.beta, b=b, m=chosen.m, delay=delay, d=d)
     return gamma * dimension(architecture, d) * L * float(n) ** a / b
-
-
-def _gamma(architecture: Architecture, *, m: int, **more: Any) -> float:
-    """min Gamma, which is Gamma_0, since c_t falls with t."""
-    check_count(b=more["b"], m=m)
-    c_1 = _c(architecture, np.array([m - 1]), **more)
-    del more["beta"], more["b"]
-    return float(_Gamma(architecture, c_1, **more)[0])
-
-
-def _c(
-    architecture: Architecture,
-    left: np.ndarray,
-    *,
-    L: float,
-    eta: float,
-    beta: float,
-    b: int,
-    delay: float,
-    d: float | None,
-) -> np.ndarray:
-    """c_{m - left} of Eq. (10)."""
-    check_positive(L=L, eta=eta, beta=beta)
-    check_delay(delay)
-    d = dimension(architecture, d)
-    D = _denominator(L, eta, delay, d)
-    if D <= 0:
-        return np.where(left > 0, math.inf, 0.0)
-    growth = eta * beta / d + 4 * (L * eta) * (L * eta) / (D * b)
-    added = 2 * L * (L * eta) / (D * b) * _noise(L, eta, delay, d)
-    return series(left, growth=growth, added=added)
-
-
-def series(left: np.ndarray, *, growth: float, added: float) -> np.ndarray:
-    """c_{m - left} where c_t = (1 + growth) c_{t + 1} + added and c_m = 0: the sums of a geometric series."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isinf(growth):
-            sums = np.where(left > 1, math.inf, 1.0)
-        else:
-            sums = np.expm1(left * math.log1p(growth)) / growth if growth > 0 else left.astype(np.float64)
-        return np.where(left > 0, max(added, SMALLEST) * np.maximum(sums, 1), 0.0)
-
-
-def _Gamma(
-    architecture: Architecture, c_next: np.ndarray, *, L: float, eta: float, delay: float, d: float | None
-) -> np.ndarray:
-    """Gamma_t of Eq. (11), from c_{t + 1}."""
-    d = dimension(architecture, d)
-    D = _denominator(L, eta, delay, d)
-    if D <= 0:
-        return np.full(c_next.shape, -math.inf)
-    with np.errstate(over="ignore"):
-        return eta / (2 * d) - 4 / D * (eta / 2 * _noise(L, eta, delay, d) + c_next * eta * eta)
-
-
-# Products are formed in an order in which extreme numbers overflow to infinity, and none of them is 0 times infinity.
-
-
-def _lag(L: float, eta: float, delay: float) -> float:
-    return delay * (L * eta) if delay else 0.0
-
-
-def _denominator(L: float, eta: float, delay: float, d: float) -> float:
-    lag = _lag(L, eta, delay)
-    return d - 2 * lag * lag
-
-
-def _noise(L: float, eta: float, delay: float, d: float) -> float:
-    """(L^2 Delta^2 eta^3 / (2 d) + eta^2 L / 2) of Eqs. (10) and (11), divided by eta / 2."""
-    lag = _lag(L, eta, delay)
-    return lag * lag / d + L * eta

@@ -13,7 +13,8 @@ import math
 import numpy as np
 
 from asysvrg.theory.checks import check_a, check_count, check_positive
-from asysvrg.theory.equations import Constants, Settings, series
+from asysvrg.theory.equations import Constants, Settings
+from asysvrg.theory.recurrence import series
 
 
 def reddi_constants(*, L: float, eta: float, beta: float, b: int, m: int) -> Constants:
