@@ -105,7 +105,7 @@ def claims(content: Mapping[str, Any]) -> list[Claim]:
 def _leads_first(loss: Mapping[str, Any], switch: int) -> Claim:
     last = min(switch, len(loss["SGD"]) - 1)
     leads = int((loss["SGD"][1 : last + 1] < loss["SVRG"][1 : last + 1]).sum())
-    numbers = {"epochs": last, "SGD is lower in": leads}
+    numbers: dict[str, float] = {"epochs": last, "SGD is lower in": leads}
     numbers |= {f"{method} after {last} epochs": float(loss[method][last]) for method in ("SGD", "SVRG")}
     return {
         "claim": f"SGD's training loss falls faster than SVRG's in the first {switch} epochs",
@@ -115,7 +115,7 @@ def _leads_first(loss: Mapping[str, Any], switch: int) -> Claim:
 
 
 def _wins_later(loss: Mapping[str, Any]) -> Claim:
-    numbers = {f"final {method}": float(loss[method][-1]) for method in ("SGD", "SVRG")}
+    numbers: dict[str, float | None] = {f"final {method}": float(loss[method][-1]) for method in ("SGD", "SVRG")}
     numbers["SVRG is lower from epoch"] = measures.overtaken(loss["SGD"], loss["SVRG"])
     return {
         "claim": "After that, SVRG's training loss is below SGD's",
@@ -162,7 +162,8 @@ def _equal_evaluations(runs: Mapping[str, Any]) -> Claim:
     places = places[places <= common]
     sgd = np.array([measures.at(runs["SGD"], "sample_gradients", place) for place in places])
     row = measures.overtaken(sgd, measures.mean(runs["SVRG"], "loss")[: len(places)])
-    numbers = {"gradient evaluations": float(common)} | {f"loss of {method}": value for method, value in found.items()}
+    numbers: dict[str, float | None] = {"gradient evaluations": float(common)}
+    numbers |= {f"loss of {method}": value for method, value in found.items()}
     numbers["SVRG is lower from so many evaluations"] = None if row is None else float(places[row])
     return {
         "claim": "At equal gradient evaluations, too, SVRG's training loss is below SGD's",

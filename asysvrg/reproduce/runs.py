@@ -148,15 +148,16 @@ class Experiment:
         return AsySVRGClassifier(**{**self.problem.parameters, **parameters})
 
     def _train(self, stages: Sequence[Mapping[str, Any]], seed: int, virtual: Mapping[str, Any] | None) -> Rows:
-        model, trace = self.estimator(), None
+        model = self.estimator()
+        trace: dict[str, Any] = {}
         for number, stage in enumerate(stages):
             model.set_params(**stage, random_state=seed + 1000 * number, warm_start=number > 0)
             self._fit(model, virtual)
             later = model.history_
-            if trace is not None:
+            if trace:
                 first = trace["epochs"][-1]["epoch"]
                 later["epochs"] = [row | {"epoch": first + row["epoch"]} for row in later["epochs"]]
-            trace = later if trace is None else joined(trace, later)
+            trace = joined(trace, later) if trace else later
         return _kept(trace["epochs"])
 
     def _fit(self, model: AsySVRGClassifier, virtual: Mapping[str, Any] | None) -> None:
