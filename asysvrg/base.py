@@ -25,6 +25,7 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
+from asysvrg.job import Job, Start
 from asysvrg.kinds import plain
 from asysvrg.method import Choice, chosen_by_validation, held_out, one_epoch
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
@@ -32,7 +33,7 @@ from asysvrg.plan import Plan
 from asysvrg.prediction import FORMS, Predicting
 from asysvrg.preprocessing import RobustClip
 from asysvrg.store.model import Persistent
-from asysvrg.training import Start, prepare, train
+from asysvrg.training import prepare, train
 
 Pair = tuple[Any, Any]  # X and y
 LEAST_SCALED = 100  # samples from which `partial_fit` takes quartiles
@@ -42,7 +43,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
     """A network and its training. The subclasses say what outputs and targets mean."""
 
     _loss: str
-    _stream, _factor = 0, 1.0  # for a run that goes on from this one; see `training.Start`
+    _stream, _factor = 0, 1.0  # for a run that goes on from this one; see `job.Start`
     _looks = True  # whether X is new, and not what another estimator has looked at
 
     def __sklearn_tags__(self) -> Any:
@@ -103,9 +104,9 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
                 job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, test=test)
                 metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
                 told = {"X": X, "y": y, "metadata": metadata}
-                hooks = Hooks(self, job["network"], job["center"], self.max_iter, callback, **told)
+                hooks = Hooks(self, job.network, job.center, self.max_iter, callback, **told)
                 row = hooks.row if hooks.active else None
-                outcome, trace = train(**job, callback=row, simulation=simulation)
+                outcome, trace = train(job, row, simulation)
                 self._set_fitted(job, outcome, trace)
             hooks.end(interrupted=outcome.reason == "interrupted")
         _pass_on(outcome)
@@ -170,16 +171,13 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """The plan of `fit` with these arguments, of the samples of this rank."""
         with self._checked(None) as settings:
             job = self._prepare(None, settings, X, y, None, None, None)
-            return prepare(job["settings"], job["network"], job["samples"], job["early_stopping"]).plan
+            return prepare(job).plan
 
     def _prepare(
         self, session: Any, settings: Settings, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, *,
         test: Pair = (None, None), partial: bool = False, classes: Any = None,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit.
-
-        Returns the arguments of `train`.
-        """
+    ) -> Job:  # fmt: skip
+        """Checks what `fit` or `partial_fit` was given, and agrees on it with the other ranks of a distributed fit."""
         inputs.refuse_malformed(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val)
         inputs.refuse_missing(y=y, y_val=y_val)
         goes_on = partial and hasattr(self, "coefs_")
@@ -236,21 +234,21 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         )
         n = samples.size if placement is None else placement.n
         early_stopping = early_stopping or chosen_by_validation(settings, n)
-        return {
-            "settings": settings,
-            "network": network,
-            "center": center,
-            "samples": samples,
-            "placement": placement,
-            "early_stopping": early_stopping,
-            "validation": validation if early_stopping[0] else None,
-            "test": tested,
-            "random_state": random_state,
-            "start": start,
-            "session": session,
-            "config": self._config(),
-            "verbose": bool(settings.verbose) and (session is None or session.rank == 0),
-        }
+        return Job(
+            settings=settings,
+            network=network,
+            samples=samples,
+            center=center,
+            placement=placement,
+            early_stopping=early_stopping,
+            validation=validation if early_stopping[0] else None,
+            test=tested,
+            random_state=random_state,
+            start=start,
+            session=session,
+            config=self._config(),
+            verbose=bool(settings.verbose) and (session is None or session.rank == 0),
+        )
 
     def _held_out(
         self, settings: Settings, X: Any, y: np.ndarray, weight: np.ndarray | None, state: np.random.RandomState
@@ -277,8 +275,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
                 raise ValueError(f"partial_fit trains one network; got n_models={settings.n_models}")
             with self._all_or_nothing():
                 job = self._prepare(session, settings, X, y, sample_weight, X_val, y_val, partial=True, classes=classes)
-                earlier = None if job["start"].x is None else self.history_
-                outcome, trace = train(**job, callback=None)
+                earlier = None if job.start.x is None else self.history_
+                outcome, trace = train(job)
                 self._set_fitted(job, outcome, trace)
         if earlier is not None:
             self.history_ = joined(earlier, self.history_)
@@ -330,14 +328,14 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             precision.look_at_targets(moments["mean"], moments["variance"], center)
         return center, precision.centred(y, center, network.dtype, "y")
 
-    def _set_fitted(self, job: dict[str, Any], outcome: Outcome, trace: Trace) -> None:
+    def _set_fitted(self, job: Job, outcome: Outcome, trace: Trace) -> None:
         """The attributes of the fitted model."""
         self.__dict__.pop("estimators_", None)
-        self._network = job["network"]
-        self.coefs_, self.intercepts_ = precision.layers_of(self._network, outcome.x, job["center"])
+        self._network = job.network
+        self.coefs_, self.intercepts_ = precision.layers_of(self._network, outcome.x, job.center)
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
-        self._stream, self._factor = job["start"].stream, outcome.factor * job["start"].factor
+        self._stream, self._factor = job.start.stream, outcome.factor * job.start.factor
         if outcome.reason == "interrupted":
             warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,38 +21,19 @@ from asysvrg.core.shared import SharedExecution
 from asysvrg.core.smoothness import smoothness
 from asysvrg.core.trace import Trace
 from asysvrg.core.warn import warn
+from asysvrg.distributed.execution import DistributedExecution
 from asysvrg.distributed.script import assist, finish, lead
-from asysvrg.distributed.sharding import Sharding
-from asysvrg.method import Choice, Data, learning_rate
+from asysvrg.job import Job
+from asysvrg.method import Data, learning_rate
 from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, make_plan, sweep_parts
 from asysvrg.report import streams
 from asysvrg.report.progress import progress_bar
 from asysvrg.simulation.events import current_recorder
+from asysvrg.simulation.execution import SimulatedExecution
+from asysvrg.simulation.run import Simulation
 from asysvrg.store.checkpoint import Checkpoint, identity
 from asysvrg.store.files import digest
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run starts.
-
-    Attributes
-    ----------
-    x : array of shape (d,) or None
-        Parameters, for the data as given; None for random ones.
-    epoch : int
-        Number of the first epoch.
-    stream : int
-        Runs with the same random state and different streams draw different mini-batches.
-    factor : float
-        Growth and roll-backs of earlier runs multiplied the learning rate by this.
-    """
-
-    x: np.ndarray | None = None
-    epoch: int = 0
-    stream: int = 0
-    factor: float = 1.0
 
 
 class Prepared(NamedTuple):
@@ -63,178 +44,83 @@ class Prepared(NamedTuple):
     plan: Plan
 
 
-def prepare(
-    settings: Settings,
-    network: Network,
-    samples: Samples,
-    early_stopping: Choice,
-    placement: Sharding | None = None,
-) -> Prepared:
-    """Scales the samples and makes the plan.
-
-    Parameters
-    ----------
-    settings : Settings
-    network : Network
-    samples : Samples
-        As for `train`.
-    early_stopping : (bool, str)
-        Whether a validation set chooses the parameters, and why.
-    placement : Sharding, optional
-        The samples of all ranks.
-
-    Returns
-    -------
-    Prepared
-    """
+def prepare(job: Job) -> Prepared:
+    """Scales the samples and makes the plan."""
+    settings, network, samples = job.settings, job.network, job.samples
     scaling = NEUTRAL
     if settings.learning_rate_init == "auto":
         y = samples.y if DEGREE_OF_LOSS[network.loss] else None
         scaling = choose(samples.X, y, settings.alpha, centre=network.intercepts)
     X, y = scaling.inputs(samples.X), scaling.targets(samples.y)
-    n = samples.size if placement is None else placement.n
     data = Data.of(X)
-    plan = make_plan(settings, network, data, n=n, early_stopping=early_stopping)
+    plan = make_plan(settings, network, data, n=job.n, early_stopping=job.early_stopping)
     asked, threads = plan.threads, plan.threads if settings.backend != "threads" else cpu.team(plan.threads)
     if threads < asked:
-        plan = make_plan(replace(settings, threads=threads), network, data, n=n, early_stopping=early_stopping)
+        settings = replace(settings, threads=threads)
+        plan = make_plan(settings, network, data, n=job.n, early_stopping=job.early_stopping)
         plan.reasons["threads"] = f"of {asked}, OMP_THREAD_LIMIT or a limit of the system allows no more"
     return Prepared(scaling, Samples(X, y, samples.weight, skip_zeros=plan.skips_zeros), plan)
 
 
 def train(
-    settings: Settings,
-    network: Network,
-    samples: Samples,
-    *,
-    center: np.ndarray | None,
-    config: dict[str, Any],
-    early_stopping: Choice,
-    validation: Samples | None,
-    test: Samples | None,
-    random_state: np.random.RandomState,
-    start: Start,
-    callback: Callable[[dict[str, Any], np.ndarray], Any] | None,
-    verbose: bool,
-    session: Any = None,
-    placement: Sharding | None = None,
-    simulation: Any = None,
+    job: Job,
+    callback: Callable[[dict[str, Any], np.ndarray], Any] | None = None,
+    simulation: Simulation | None = None,
 ) -> tuple[Outcome, Trace]:
     """Trains a network on samples.
 
     Parameters
     ----------
-    settings : Settings
-    network : Network
-    samples : Samples
-        With labels or targets, and weights of mean 1 or none.
-    center : array of shape (outputs,) or None
-        What was subtracted from the targets.
-    config : dict
-        For the trace, which adds the plan.
-    early_stopping : (bool, str)
-        Whether a validation set chooses the parameters, and why.
-    validation : Samples or None
-        This set; None where there is no early stopping.
-    test : Samples or None
-        Samples whose error is recorded and changes nothing; they may be the same.
-    random_state : RandomState
-        For the initial parameters and the seed of all draws.
-    start : Start
-    callback : callable or None
+    job : Job
+    callback : callable, optional
         Called with each new row, and the parameters. A true answer stops the run.
-    verbose : bool
-        Show plan and progress.
-    session : Session, optional
-        Train distributed: rank 0 leads here, the others assist.
-    placement : Sharding, optional
-        The samples of all ranks.
     simulation : Simulation, optional
         Train by virtual workers.
-
-    Returns
-    -------
-    Outcome, Trace
     """
+    session, network, start = job.session, job.network, job.start
     if session is not None and session.rank:
-        return assist(session, settings, network, samples)
+        return assist(session, job.settings, network, job.samples)
     if simulation is not None:
-        settings = simulation.settings(settings)
-    scaling, scaled, plan = prepare(settings, network, samples, early_stopping, placement)
+        job = replace(job, settings=simulation.settings(job.settings))
+    scaling, scaled, plan = prepare(job)
     if simulation is not None:
         plan = simulation.plan(plan)
-    memory.check(_needs(settings, network, scaled, plan))
-    n = samples.size if placement is None else placement.n
-    if (settings.batch_size or 0) > n:
-        warn(f"batch_size={settings.batch_size} is more than the {n} different samples, which make one mini-batch")
-    checkpoint = None
-    if settings.checkpoint_dir is not None:
-        is_seeded = config.get("random_state") is not None
-        about = _method(settings, plan, random_state if is_seeded else None, placement, validation)
-        about |= {} if simulation is None else {"simulation": simulation.described()}
-        same = identity(network, samples, about, center)
-        checkpoint = Checkpoint(settings.checkpoint_dir, same, resume=settings.resume)
-    x = initial_parameters(network, random_state)  # also where they are not used: the seed is drawn after them
+    memory.check(_needs(job.settings, network, scaled, plan))
+    if (asked := job.settings.batch_size or 0) > job.n:
+        warn(f"batch_size={asked} is more than the {job.n} different samples, which make one mini-batch")
+    checkpoint = None if job.settings.checkpoint_dir is None else _checkpoint(job, plan, simulation)
+    x = initial_parameters(network, job.random_state)  # also where they are not used: the seed is drawn after them
     x = x if start.x is None else scaling.scaled(network, start.x)
-    seed = int(random_state.randint(np.iinfo(np.int32).max)) + start.stream
+    seed = int(job.random_state.randint(np.iinfo(np.int32).max)) + start.stream
     if checkpoint is not None:
         seed = int(checkpoint.started_with("seed", lambda: seed))
         plan = replace(plan, restart=int(checkpoint.started_with("restart", lambda: plan.restart)))
-    objective = _objective(settings, network, scaled, plan, scaling, placement)
+    objective = _objective(job, scaled, plan, scaling)
     preconditioner = None
     if plan.deflation:
         preconditioner = LowRankPreconditioner(network, scaled, plan.deflation, seed, first=not plan.lazy_rows)
-    recorder = current_recorder() if simulation is None else None
-    problem = {"samples": objective.n, "parameters": objective.d, "batch_size": plan.batch_size, "seed": seed}
+    execution: SharedExecution | DistributedExecution
     if session is None:
-        if recorder is not None:
-            recorder.describe(source="threads", architecture="shared", workers=plan.threads, **problem)
-        make: Any = SharedExecution if simulation is None else simulation.execution
-        execution = make(
-            objective,
-            batch_size=plan.batch_size,
-            seed=seed,
-            sampling=plan.sampling,
-            preconditioner=preconditioner,
-            coordinates=settings.coordinates,
-            block=settings.block,
-            execution=plan.execution,
-            update=plan.update,
-            max_delay=settings.max_delay,
-            adaptive=settings.delay_adaptive,
-            track_gradient_norm=settings.track_gradient_norm,
-            lazy_rows=plan.lazy_rows,
-            parts=plan.parts,
-            record=None if recorder is None else recorder.threads,
-        )
+        execution = _by_threads(job.settings, plan, objective, preconditioner, simulation, seed=seed)
     else:
-        late = {"max_delay": settings.max_delay, "adaptive": settings.delay_adaptive}
-        execution, plan = lead(session, plan, objective, scaling, late, seed=seed)
-        if recorder is not None:
-            ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
-            recorder.describe(source="mpi", architecture="distributed", **ranks, **problem)
-            execution.record = recorder.epoch
-    if verbose:
+        execution, plan = _by_ranks(job, plan, objective, scaling, seed=seed)
+    if job.verbose:
         streams.err.say(plan.describe())
 
     def find_rate() -> float:
         if plan.learning_rate is not None:
             return plan.learning_rate
-        if preconditioner is not None:
-            preconditioner.update(x, start.epoch)
-        # A loss of degree 1 has no curvature of its own; that of squared errors stands for it.
-        loss = "squared_error" if DEGREE_OF_LOSS[network.loss] == 1 else network.loss
-        L = smoothness(network.changed(loss=loss), scaled, objective.alpha, x, plan.batch_size, seed, preconditioner)
-        return learning_rate(L, settings.coordinates, network.size)
+        return _measured_rate(job, plan, objective, preconditioner, x, seed=seed)
 
     def errors(x: np.ndarray) -> dict[str, float | None]:
         x = scaling.unscaled(network, x)
         of_validation, of_test = (None if some is None else objective.error(x, some) for some in others)
         return {"validation_error": of_validation, "test_error": of_validation if test is validation else of_test}
 
+    validation, test = job.validation, job.test
     others = (validation, None if test is validation else test)
 
-    with progress_bar(verbose, settings.max_iter) as show:
+    with progress_bar(job.verbose, job.settings.max_iter) as show:
 
         def tell(row: dict[str, Any]) -> bool:
             return bool(show(row)) or (callback is not None and callback(row, scaling.unscaled(network, x)))
@@ -243,25 +129,110 @@ def train(
             rate = find_rate() if checkpoint is None else checkpoint.started_with("learning_rate", find_rate)
         except OutOfTime:
             rate = None
-        trace = Trace(config | _described(settings, network, plan, objective, session) | {"learning_rate": rate})
+        trace = Trace(job.config | _described(job, plan, objective) | {"learning_rate": rate})
         trace.config |= {} if simulation is None else {"simulation": simulation.described()}
         if checkpoint is not None:
             checkpoint.restore(trace)
         outcome = minimize(
             execution,
             x,
-            _schedule(settings, network, plan, rate, start, seed=seed, unit=objective.unit, validation=validation),
+            _schedule(job, plan, rate, seed=seed, unit=objective.unit),
             trace,
             errors=errors,
             callback=tell,
             start=None if checkpoint is None else checkpoint.state,
             keep=None if checkpoint is None else lambda state: checkpoint.keep(state, trace),
-            clock=None if simulation is None else execution.clock,
+            clock=execution.clock if isinstance(execution, SimulatedExecution) else None,
         )
     outcome.x = scaling.unscaled(network, outcome.x)
     if session is not None:
         finish(session, outcome, trace)
     return outcome, trace
+
+
+def _checkpoint(job: Job, plan: Plan, simulation: Simulation | None) -> Checkpoint:
+    """The state of an earlier run that this one may go on with."""
+    about = _method(job, plan)
+    about |= {} if simulation is None else {"simulation": simulation.described()}
+    same = identity(job.network, job.samples, about, job.center)
+    return Checkpoint(job.settings.checkpoint_dir, same, resume=job.settings.resume)
+
+
+def _by_threads(
+    settings: Settings,
+    plan: Plan,
+    objective: Objective,
+    preconditioner: LowRankPreconditioner | None,
+    simulation: Simulation | None,
+    *,
+    seed: int,
+) -> SharedExecution:
+    """The execution by threads of this process, or by virtual workers."""
+    recorder = current_recorder() if simulation is None else None
+    if recorder is not None:
+        problem = _recorded(plan, objective, seed)
+        recorder.describe(source="threads", architecture="shared", workers=plan.threads, **problem)
+    make: Callable[..., SharedExecution] = SharedExecution if simulation is None else simulation.execution
+    return make(
+        objective,
+        batch_size=plan.batch_size,
+        seed=seed,
+        sampling=plan.sampling,
+        preconditioner=preconditioner,
+        coordinates=settings.coordinates,
+        block=settings.block,
+        execution=plan.execution,
+        update=plan.update,
+        max_delay=settings.max_delay,
+        adaptive=settings.delay_adaptive,
+        track_gradient_norm=settings.track_gradient_norm,
+        lazy_rows=plan.lazy_rows,
+        parts=plan.parts,
+        record=None if recorder is None else recorder.threads,
+    )
+
+
+def _by_ranks(
+    job: Job, plan: Plan, objective: Objective, scaling: Scaling, *, seed: int
+) -> tuple[DistributedExecution, Plan]:
+    """The execution by the ranks of a session, and the plan with what they can do."""
+    late = {"max_delay": job.settings.max_delay, "adaptive": job.settings.delay_adaptive}
+    execution, plan = lead(job.session, plan, objective, scaling, late, seed=seed)
+    recorder = current_recorder()
+    if recorder is not None:
+        problem = _ranks(job) | _recorded(plan, objective, seed)
+        recorder.describe(source="mpi", architecture="distributed", **problem)
+        execution.record = recorder.epoch
+    return execution, plan
+
+
+def _recorded(plan: Plan, objective: Objective, seed: int) -> dict[str, int]:
+    """The problem, as a record of its schedule names it."""
+    return {"samples": objective.n, "parameters": objective.d, "batch_size": plan.batch_size, "seed": seed}
+
+
+def _ranks(job: Job) -> dict[str, int]:
+    """How many ranks work, on how many shards of the samples."""
+    return {"workers": job.session.size - job.settings.backend.servers, "shards": len(job.session.groups)}
+
+
+def _measured_rate(
+    job: Job,
+    plan: Plan,
+    objective: Objective,
+    preconditioner: LowRankPreconditioner | None,
+    x: np.ndarray,
+    *,
+    seed: int,
+) -> float:
+    """The learning rate that the smoothness at x allows."""
+    network = job.network
+    if preconditioner is not None:
+        preconditioner.update(x, job.start.epoch)
+    # A loss of degree 1 has no curvature of its own; that of squared errors stands for it.
+    curved = network.changed(loss="squared_error" if DEGREE_OF_LOSS[network.loss] == 1 else network.loss)
+    L = smoothness(curved, objective.samples, objective.alpha, x, plan.batch_size, seed, preconditioner)
+    return learning_rate(L, job.settings.coordinates, network.size)
 
 
 def _needs(settings: Settings, network: Network, samples: Samples, plan: Plan) -> dict[str, tuple[Any, float]]:
@@ -278,48 +249,36 @@ def _needs(settings: Settings, network: Network, samples: Samples, plan: Plan) -
     }
 
 
-def _objective(
-    settings: Settings,
-    network: Network,
-    samples: Samples,
-    plan: Plan,
-    scaling: Scaling,
-    placement: Sharding | None,
-) -> Objective:
+def _objective(job: Job, samples: Samples, plan: Plan, scaling: Scaling) -> Objective:
     """The objective of the scaled data, which reports losses in the data's own units."""
+    network, placement = job.network, job.placement
     unit, squares = scaling.target_scale ** DEGREE_OF_LOSS[network.loss], scaling.target_scale**2
     return Objective(
         network,
         samples,
-        alpha=scaling.l2(settings.alpha, network),
+        alpha=scaling.l2(job.settings.alpha, network),
         threads=plan.threads,
         parts=sweep_parts(samples.size, network.size) if plan.execution == "lockstep" else None,
         cache=plan.snapshot_cache,
         unit=unit,
-        n=None if placement is None else placement.n,
+        n=job.n,
         spread=None if placement is None or placement.spread is None else placement.spread / squares,
     )
 
 
-def _method(
-    settings: Settings,
-    plan: Plan,
-    random_state: np.random.RandomState | None,
-    placement: Sharding | None,
-    validation: Samples | None,
-) -> dict[str, Any]:
+def _method(job: Job, plan: Plan) -> dict[str, Any]:
     """What a resumed run must have in common with the one before, besides data and network."""
     given = ("alpha", "coordinates", "block", "delay_adaptive")
     chosen = ["solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation"]
     chosen += ["early_stopping"]
-    method = {name: getattr(settings, name) for name in (*given, "learning_rate_init")}
+    method = {name: getattr(job.settings, name) for name in (*given, "learning_rate_init")}
     method |= {name: getattr(plan, name) for name in chosen}
-    state: Any = None if random_state is None else random_state.get_state()
+    state: Any = None if job.config.get("random_state") is None else job.random_state.get_state()
     method["random_state"] = None if state is None else digest(state[1])
-    if placement is not None and placement.shards:
-        method["shards"] = placement.shards
-    if validation is not None:
-        method |= {"X_val": digest(validation.X), "y_val": digest(validation.y)}
+    if job.placement is not None and job.placement.shards:
+        method["shards"] = job.placement.shards
+    if job.validation is not None:
+        method |= {"X_val": digest(job.validation.X), "y_val": digest(job.validation.y)}
     return method
 
 
@@ -332,17 +291,9 @@ def _noise(error: float, validation: Any, is_real: bool) -> float:
     return math.sqrt(variance / validation.size) / 2
 
 
-def _schedule(
-    settings: Settings,
-    network: Network,
-    plan: Plan,
-    rate: float | None,
-    start: Start,
-    *,
-    seed: int,
-    unit: float,
-    validation: Samples | None,
-) -> Schedule:
+def _schedule(job: Job, plan: Plan, rate: float | None, *, seed: int, unit: float) -> Schedule:
+    settings, start = job.settings, job.start
+    is_real = KIND_OF_LOSS[job.network.loss] == "reals"
     return Schedule(
         solver=plan.solver,
         max_iter=settings.max_iter,
@@ -357,7 +308,7 @@ def _schedule(
         n_iter_no_change=settings.n_iter_no_change,
         early_stopping=plan.early_stopping and settings.early_stopping,
         error_tol=settings.tol,
-        error_noise=lambda error: _noise(error, validation, KIND_OF_LOSS[network.loss] == "reals"),
+        error_noise=lambda error: _noise(error, job.validation, is_real),
         target_loss=settings.target_loss,
         max_time=seconds_left(),
         most_growth=plan.most_growth,
@@ -366,11 +317,9 @@ def _schedule(
     )
 
 
-def _described(settings: Settings, network: Network, plan: Plan, objective: Objective, session: Any) -> dict[str, Any]:
+def _described(job: Job, plan: Plan, objective: Objective) -> dict[str, Any]:
     """For the trace: problem and plan."""
-    ranks: dict[str, int] = {}
-    if session is not None:
-        ranks = {"workers": session.size - settings.backend.servers, "shards": len(session.groups)}
+    settings, network = job.settings, job.network
     return {
         "hidden_layer_sizes": list(settings.hidden_layer_sizes),
         "dtype": network.dtype.name,
@@ -378,7 +327,7 @@ def _described(settings: Settings, network: Network, plan: Plan, objective: Obje
         "loss_unit": objective.unit,
         "widths": list(network.widths),
         "parameters": network.size,
-        **ranks,
+        **({} if job.session is None else _ranks(job)),
         **plan.values(),
         "plan": plan.reasons,
     }

@@ -48,7 +48,7 @@ LAYERS = [
     | {"simulation.engine", "simulation.states"},
     {"plan", "simulation.execution"},
     {"distributed.execution", "distributed.sharding", "prediction", "simulation.calibrate", "simulation.run"},
-    {"distributed.script", "report.speedup"},
+    {"distributed.script", "job", "report.speedup"},
     {"training", "ensemble"},
     {"base"},
     {"estimators"},

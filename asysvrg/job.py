@@ -1,0 +1,86 @@
+"""What a fit hands to `training`: what to train, on what, and from where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asysvrg.core.network import Network, Samples
+from asysvrg.distributed.sharding import Sharding
+from asysvrg.method import Choice
+from asysvrg.parameters import Settings
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Attributes
+    ----------
+    x : array of shape (d,) or None
+        Parameters, for the data as given; None for random ones.
+    epoch : int
+        Number of the first epoch.
+    stream : int
+        Runs with the same random state and different streams draw different mini-batches.
+    factor : float
+        Growth and roll-backs of earlier runs multiplied the learning rate by this.
+    """
+
+    x: np.ndarray | None = None
+    epoch: int = 0
+    stream: int = 0
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, and how: the arguments of a fit, checked, and agreed on by all ranks.
+
+    Attributes
+    ----------
+    settings : Settings
+    network : Network
+    samples : Samples
+        With labels or targets, and weights of mean 1 or none.
+    center : array of shape (outputs,) or None
+        What was subtracted from the targets.
+    placement : Sharding or None
+        The samples of all ranks.
+    early_stopping : (bool, str)
+        Whether a validation set chooses the parameters, and why.
+    validation : Samples or None
+        This set; None where there is no early stopping.
+    test : Samples or None
+        Samples whose error is recorded and changes nothing; they may be the same.
+    random_state : RandomState
+        For the initial parameters and the seed of all draws.
+    start : Start
+    session : Session or None
+        Train distributed: rank 0 leads, the others assist.
+    config : dict
+        For the trace, which adds the plan.
+    verbose : bool
+        Show plan and progress.
+    """
+
+    settings: Settings
+    network: Network
+    samples: Samples
+    center: np.ndarray | None
+    placement: Sharding | None
+    early_stopping: Choice
+    validation: Samples | None
+    test: Samples | None
+    random_state: np.random.RandomState
+    start: Start
+    session: Any
+    config: dict[str, Any]
+    verbose: bool
+
+    @property
+    def n(self) -> int:
+        """Samples of all ranks."""
+        return self.samples.size if self.placement is None else self.placement.n
