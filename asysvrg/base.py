@@ -25,7 +25,7 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
-from asysvrg.job import Job, Start
+from asysvrg.job import Before, Job, Start, recentred
 from asysvrg.kinds import plain
 from asysvrg.method import Choice, chosen_by_validation, held_out, one_epoch
 from asysvrg.parameters import Parameters, Settings, check, is_distributed
@@ -201,9 +201,10 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         random_state = script.agreed_random_state(session, check_random_state(settings.random_state))
         center, y = self._centred(session, y, network, goes_on)
         if goes_on:
-            start = Start(self._start(self._vector(), self._center(), center), self.n_iter_, self._stream, self._factor)
+            x = recentred(self._vector(), self._center(), center, self.n_outputs_)
+            start = Start(x, self.n_iter_, self._stream, self._factor)
         else:
-            start = Start() if before is None else self._again(before, network, center)
+            start = self._start(before, network, center)
         validation = self._others(X_val, y_val, "X_val", "y_val", center)
         tested = self._others(*test, "X_test", "y_test", center)
         needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
@@ -287,30 +288,20 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         more = {"smoothing": settings.label_smoothing, "intercepts": settings.fit_intercept}
         return Network(widths, settings.activation, self._loss, settings.dtype, **more)
 
-    def _before(self) -> tuple[Any, ...] | None:
+    def _before(self) -> Before | None:
         """What a warm start needs of the last fit; None if there was none."""
         if not hasattr(self, "coefs_"):
             return None
-        parameters = self._vector(), self._center()
-        return parameters, self._network, getattr(self, "classes_", None), self._stream + self.n_iter_
+        x, center, classes = self._vector(), self._center(), getattr(self, "classes_", None)
+        return Before(x, center, self._network, classes, self._stream + self.n_iter_)
 
-    def _again(self, before: tuple[Any, ...], network: Network, center: np.ndarray | None) -> Start:
-        (values, apart), earlier, classes, stream = before
-        now: Any = getattr(self, "classes_", None)
-        if not np.array_equal(now, classes):
-            raise ValueError(f"warm_start needs the classes of the fit before, {classes}; y has {self.classes_}")
-        for what, name in (("layers", "widths"), ("loss", "loss"), ("fit_intercept", "intercepts")):
-            old, new = getattr(earlier, name), getattr(network, name)
-            if old != new:
-                raise ValueError(f"warm_start needs the {what} of the fit before, {old}; got {new}")
-        return Start(self._start(network.vector(values), apart, center), stream=stream)
-
-    def _start(self, x: np.ndarray, apart: np.ndarray | None, center: np.ndarray | None) -> np.ndarray:
-        """Parameters for targets less their new center, from those of `_vector` and `_center`. Changes x."""
-        if apart is not center:
-            biases = x[-self.n_outputs_ :]
-            biases[:] = biases + (0.0 if apart is None else apart) - (0.0 if center is None else center)
-        return x
+    def _start(self, before: Before | None, network: Network, center: np.ndarray | None) -> Start:
+        """Where `fit` starts: afresh, or with the parameters of the fit before."""
+        if before is None:
+            return Start()
+        before.check(network, getattr(self, "classes_", None))
+        x = recentred(network.vector(before.x), before.center, center, self.n_outputs_)
+        return Start(x, stream=before.stream)
 
     def _centred(
         self, session: Any, y: np.ndarray, network: Network, goes_on: bool

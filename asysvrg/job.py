@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,33 @@ class Start:
     epoch: int = 0
     stream: int = 0
     factor: float = 1.0
+
+
+class Before(NamedTuple):
+    """What a warm start needs of the last fit."""
+
+    x: np.ndarray
+    center: np.ndarray | None
+    network: Network
+    classes: np.ndarray | None
+    stream: int
+
+    def check(self, network: Network, classes: np.ndarray | None) -> None:
+        """Refuses another network and other classes."""
+        if classes is not None and (self.classes is None or not np.array_equal(classes, self.classes)):
+            raise ValueError(f"warm_start needs the classes of the fit before, {self.classes}; y has {classes}")
+        for what, name in (("layers", "widths"), ("loss", "loss"), ("fit_intercept", "intercepts")):
+            old, new = getattr(self.network, name), getattr(network, name)
+            if old != new:
+                raise ValueError(f"warm_start needs the {what} of the fit before, {old}; got {new}")
+
+
+def recentred(x: np.ndarray, before: np.ndarray | None, now: np.ndarray | None, outputs: int) -> np.ndarray:
+    """Parameters for targets less the center of now, from those for targets less the one before. Changes x."""
+    if before is not now:
+        biases = x[-outputs:]
+        biases[:] = biases + (0.0 if before is None else before) - (0.0 if now is None else now)
+    return x
 
 
 @dataclass(frozen=True)
