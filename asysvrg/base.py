@@ -28,10 +28,11 @@ from asysvrg.distributed.backend import MPI
 from asysvrg.job import Before, Job, Start, recentred
 from asysvrg.kinds import plain
 from asysvrg.method import Choice, chosen_by_validation, held_out, one_epoch
-from asysvrg.parameters import Parameters, Settings, check, is_distributed
+from asysvrg.parameters import Parameters
 from asysvrg.plan import Plan
 from asysvrg.prediction import FORMS, Predicting
 from asysvrg.preprocessing import RobustClip
+from asysvrg.settings import Settings, check, is_distributed
 from asysvrg.store.model import Persistent
 from asysvrg.training import prepare, train
 

@@ -10,7 +10,7 @@ import numpy as np
 from asysvrg.core.network import Network, Samples
 from asysvrg.distributed.sharding import Sharding
 from asysvrg.method import Choice
-from asysvrg.parameters import Settings
+from asysvrg.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from asysvrg.core.directions import DIRECTIONS
-from asysvrg.parameters import Settings
+from asysvrg.settings import Settings
 
 # With learning_rate_init="auto".
 RATE = 0.8  # eta L; the curvature L grows during training

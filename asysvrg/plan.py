@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import Network
 from asysvrg.method import Choice, Data, choose_method, chosen_by_validation, restart
-from asysvrg.parameters import Settings
+from asysvrg.settings import Settings
 
 # Threads; bench/bench_kernels.py measures where these numbers come from, bench/predict.py that of predictions.
 LEAST_WORK = {"shared": 500_000, "lockstep": 200_000}  # parameters x mini-batch x density that is worth several threads

@@ -12,10 +12,10 @@ from asysvrg import inputs
 from asysvrg.core import cpu
 from asysvrg.core.network import FEW_ROWS, Network, Samples, start_of
 from asysvrg.fitted import Fitted
-from asysvrg.parameters import CACHE_LINE
 from asysvrg.plan import suits_threads
 from asysvrg.precision import layers_of
 from asysvrg.preprocessing import KEPT
+from asysvrg.settings import CACHE_LINE
 
 FORMS = {"accept_sparse": "csr", "order": "C"}  # of X that the kernels take
 

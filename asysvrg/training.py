@@ -25,10 +25,10 @@ from asysvrg.distributed.execution import DistributedExecution
 from asysvrg.distributed.script import assist, finish, lead
 from asysvrg.job import Job
 from asysvrg.method import Data, learning_rate
-from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, make_plan, sweep_parts
 from asysvrg.report import streams
 from asysvrg.report.progress import progress_bar
+from asysvrg.settings import Settings
 from asysvrg.simulation.events import current_recorder
 from asysvrg.simulation.execution import SimulatedExecution
 from asysvrg.simulation.run import Simulation

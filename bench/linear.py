@@ -35,8 +35,8 @@ from asysvrg.core.schedule import Schedule
 from asysvrg.core.shared import SharedExecution
 from asysvrg.core.trace import Trace, environment
 from asysvrg.method import Data
-from asysvrg.parameters import check
 from asysvrg.plan import DENSE, make_plan
+from asysvrg.settings import check
 from asysvrg.store.files import write_json
 
 RESULTS = Path(__file__).parent / "results"

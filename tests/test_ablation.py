@@ -9,7 +9,7 @@ import pytest
 from asysvrg import AsySVRGClassifier, plan
 from asysvrg.core.network import Network
 from asysvrg.method import Data
-from asysvrg.parameters import check
+from asysvrg.settings import check
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.pipeline import make_pipeline
 
 from asysvrg import ACCURATE, MPI, AsySVRGClassifier, AsySVRGRegressor, RobustClip, load
-from asysvrg.parameters import check
+from asysvrg.settings import check
 
 X, y = load_breast_cancer(return_X_y=True)
 T, z = load_diabetes(return_X_y=True)

@@ -44,6 +44,7 @@ LAYERS = [
     {"core.gauge", "core.steps", "simulation.events", "store.checkpoint", "store.model", "config", "parameters"}
     | {"theory.measured", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
+    {"settings"},
     {"core.shared", "distributed.job", "distributed.session", "method", "theory.__init__", "data.__init__"}
     | {"simulation.engine", "simulation.states"},
     {"plan", "simulation.execution"},

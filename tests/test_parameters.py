@@ -15,7 +15,8 @@ from asysvrg.core import memory, system
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.network import ACTIVATIONS
 from asysvrg.kinds import entries
-from asysvrg.parameters import Parameters, Settings, check
+from asysvrg.parameters import Parameters
+from asysvrg.settings import Settings, check
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)

@@ -10,8 +10,8 @@ from scipy import sparse
 from asysvrg import MPI, AsySVRGClassifier
 from asysvrg.core.network import Network
 from asysvrg.method import Data, chosen_by_validation
-from asysvrg.parameters import check
 from asysvrg.plan import DENSE, LAZY, Plan, cache_hits, copy_bytes, make_plan, storage, sweep_parts
+from asysvrg.settings import check
 
 MB = 2**20
 

@@ -33,9 +33,9 @@ from asysvrg.distributed.session import Coordinator, Participant, announce_runni
 from asysvrg.distributed.sharding import Sharding
 from asysvrg.distributed.worker import Worker
 from asysvrg.method import Data
-from asysvrg.parameters import Settings
 from asysvrg.plan import Plan, storage
 from asysvrg.precision import center_of
+from asysvrg.settings import Settings
 from asysvrg.store.files import digest
 
 _open: Any = None  # the session of this process

@@ -11,7 +11,7 @@ from typing import Any
 import joblib
 from sklearn.base import clone
 
-from asysvrg import parameters
+from asysvrg import settings
 from asysvrg.core import cpu, system
 from asysvrg.core.trace import environment
 from asysvrg.distributed import job, launch
@@ -46,10 +46,10 @@ class _Runner:
     def __init__(self, estimator: Any, X: Any, y: Any):
         self.X, self.y, self.simulated = X, y, False
         self.ready = clone(estimator).set_params(**FIXED | {"backend": estimator.backend, "verbose": False})
-        self.by = "workers" if parameters.is_distributed(estimator.backend) else "threads"
+        self.by = "workers" if settings.is_distributed(estimator.backend) else "threads"
         if self.by == "workers":
             self._find_ranks()
-        parameters.check(self.ready)
+        settings.check(self.ready)
 
     def _find_ranks(self) -> None:
         if self.ready.execution == "lockstep":

@@ -10,8 +10,8 @@ from typing import Any
 
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.objective import Objective
-from asysvrg.parameters import Settings
 from asysvrg.plan import Plan
+from asysvrg.settings import Settings
 from asysvrg.simulation.costs import ARCHITECTURES, POLICIES, Crew, costs, crew
 from asysvrg.simulation.engine import Policy
 from asysvrg.simulation.events import Recorded, Recorder, load

@@ -9,7 +9,7 @@ from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, inputs
 from asysvrg.core.gauge import Gauge
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
-from asysvrg.parameters import check
+from asysvrg.settings import check
 
 COLUMNS = ("mean_gradient_norm_squared", "smoothness", "batch_smoothness")
 WAYS = {
