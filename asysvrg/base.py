@@ -126,7 +126,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
     @contextmanager
     def _checked(self, session: Any) -> Iterator[Settings]:
-        """The checked parameters. What is done inside has their `max_time`, which of several ranks rank 0 looks at."""
+        """The checked parameters. Their `max_time` limits what is done inside; of several ranks, rank 0 watches it."""
         settings = check(self)
         limit = math.inf if session is not None and session.rank else settings.max_time
         with time_limit(limit), cpu.one_blas_thread(), np.errstate(under="ignore"):
@@ -379,7 +379,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
 
 
 def _pass_on(outcome: Outcome) -> None:
-    """Raises what interrupted a run, on each rank: whoever called `fit`, as a grid search, is to end, too."""
+    """Raises what interrupted a run, on each rank: a grid search that called `fit` is to end, too."""
     if outcome.reason == "interrupted":
         raise outcome.interrupt or KeyboardInterrupt
 

@@ -80,7 +80,7 @@ class Hooks:
         return stop
 
     def end(self, *, interrupted: bool) -> None:
-        """Calls them after the last epoch, when the estimator is fitted; after an interrupted one, of that, too."""
+        """Calls them when the estimator is fitted. An epoch that was interrupted ends first."""
         if interrupted and self.task is not None:
             self.task.call_on_fit_task_end(**self.about, reconstruction_attributes=dict)
         if self.fit is not None:

@@ -169,7 +169,7 @@ def _report(args: argparse.Namespace, model: Any, name: str) -> None:
 
 
 def _write_and_say(writers: dict[str, tuple[str | None, Callable[[str], Any]]], lines: list[str]) -> None:
-    """Calls each writer that has a path, then prints the lines, and one for each file: no stream can undo a training.
+    """Calls each writer that has a path, then prints the lines, and one for each file: a broken stream loses no file.
 
     If a file cannot be written, the others are written all the same. OSError then says which ones failed.
     """
@@ -238,7 +238,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def _refuse_escapes(text: str) -> None:
-    """A prediction is a label as it was, or an error."""
+    """Refuses text that standard output cannot encode: an escaped label would be another label."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)

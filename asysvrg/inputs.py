@@ -28,9 +28,9 @@ def size_of(X: Any) -> int:
 
 
 def refuse_malformed(**arrays: Any) -> None:
-    """Raises ValueError for what scikit-learn's own checks do not stand: complex numbers, and loose indices.
+    """Raises ValueError for what scikit-learn's checks cannot handle: complex numbers, and indices out of bounds.
 
-    Of the first their message would quote the whole array, and of the second some would end the process.
+    Their message on complex numbers quotes the whole array. Some indices out of bounds would end the process.
     """
     for name, array in arrays.items():
         if getattr(getattr(array, "dtype", None), "kind", None) == "c":

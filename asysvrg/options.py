@@ -124,7 +124,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
 
 
 def _add_simulation(group: argparse._ArgumentGroup) -> None:
-    """Those of `simulate` that a line can hold; the names are its."""
+    """The arguments of `simulate` that a command line can give."""
     from asysvrg.simulation.costs import ARCHITECTURES, POLICIES
 
     group.add_argument("--simulate-workers", type=int, metavar="K", help="train by so many, in virtual time")

@@ -67,12 +67,12 @@ def count(n_jobs: int | None) -> int:
 
 
 def team(threads: int) -> int:
-    """How many threads run where so many are asked for: OMP_THREAD_LIMIT and limits of the system are kept."""
+    """How many of these threads can run, within OMP_THREAD_LIMIT and the limits of the system."""
     return 1 if threads == 1 else network.team(_can_start(threads))
 
 
 def _can_start(threads: int) -> int:
-    """So many threads, or fewer where the system does not let this process have them: libgomp would end it."""
+    """How many of these threads the system lets this process start. With more, libgomp would end the process."""
     global _started
     if threads <= _started:
         return threads

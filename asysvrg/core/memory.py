@@ -6,7 +6,7 @@ from asysvrg.core import system
 
 
 def check(needs: dict[str, tuple[object, float]]) -> None:
-    """Raises ValueError if so much is not free.
+    """Raises ValueError if a fit needs more memory than is free.
 
     Parameters
     ----------

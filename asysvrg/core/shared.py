@@ -19,7 +19,7 @@ from asysvrg.core.schedule import Epoch
 
 
 class SharedExecution:
-    """Runs inner loops by threads: one ("serial"), or several that do not wait ("shared") or do ("lockstep").
+    """Runs inner loops by one thread ("serial"), threads that do not wait ("shared"), or that do ("lockstep").
 
     Parameters
     ----------

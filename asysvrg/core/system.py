@@ -48,7 +48,7 @@ def write_names(folder: Path) -> None:
 
 
 def processor() -> str:
-    """The name that its maker has given it."""
+    """The processor's name, as its maker gives it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -119,7 +119,7 @@ def read_file(path: Path, reading: Reading, *, find_test: bool = False) -> Sets:
 
 
 def sets_of(path: Path, kind: str, raw: bytes, reading: Reading, *, find_test: bool = False) -> Sets:
-    """`read_file`, of what `opened` returned."""
+    """As `read_file`, from what `opened` returned."""
     if kind in TABLES:
         X, y, schema = read_table(path, kind, raw, reading).training()
         return Sets(checked(path, (X, y)), None, schema)

@@ -242,7 +242,7 @@ def _text(path: Path, raw: bytes, reading: Reading) -> Table:
 
 
 def _parsed(labels: pd.Series, decimal: str) -> pd.Series:
-    """Labels that are text as what they say; as they are where some are missing."""
+    """Labels as numbers where all their text is numbers; unchanged where some are missing."""
     if labels.isna().any():
         return labels
     found = parsed(labels.tolist(), decimal)

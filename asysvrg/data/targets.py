@@ -42,7 +42,7 @@ def whole(y: np.ndarray) -> np.ndarray:
 
 
 def alike(name: str, y_train: np.ndarray, y_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both targets as real ones where only one of them is whole. ValueError where only one of them is text."""
+    """Both targets; as float64 if one of them has fractions. ValueError where only one of them is text."""
     kinds = y_train.dtype.kind + y_test.dtype.kind
     if ("U" in kinds) and kinds != "UU":
         raise ValueError(f"{name}: the targets of the training set are {y_train.dtype}, of the test set {y_test.dtype}")

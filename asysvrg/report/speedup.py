@@ -225,7 +225,7 @@ def topology() -> dict[str, Any]:
 
 
 def _others() -> tuple[float, float] | None:
-    """Seconds that other programs have had of the processors so far, and the time; None where the system is mute."""
+    """Seconds that other programs have had of the processors so far, and the time; None where these are not counted."""
     busy = system.busy_seconds()
     return None if busy is None else (busy - sum(os.times()[:4]), time.monotonic())
 

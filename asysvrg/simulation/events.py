@@ -180,7 +180,7 @@ def record(path: str | Path) -> Iterator[None]:
 
 
 def current_recorder() -> Recorder | None:
-    """That of the `record` around this fit."""
+    """The recorder of the `record` around this fit; None without one."""
     return _current.get()
 
 

@@ -34,7 +34,7 @@ class Simulation:
     schedule: Recorded | None
 
     def settings(self, settings: Settings) -> Settings:
-        """Those of one thread, with the method that the estimator's backend has."""
+        """The settings of one thread; the method is that of the estimator's backend."""
         if settings.execution == "lockstep":
             raise ValueError("execution='lockstep' has no delays to simulate: take 'auto' or 'shared'")
         replaced: dict[str, Any] = {"threads": 1, "threads_chosen": True, "backend": "threads"}

@@ -82,7 +82,7 @@ class States:
         return True
 
     def apart(self, event: Write) -> np.ndarray | None:
-        """x - x^ of an update that comes next; None where they are the same. It is for `free`."""
+        """x - x^ of the next update; None where they are the same. The caller gives the vector back by `free`."""
         if event.slot in self.fresh:
             return None
         apart = self._copy()
