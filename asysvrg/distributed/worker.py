@@ -121,12 +121,14 @@ class Worker:
         step = self.step
         if step is None:
             return {}
-        old = [rank for rank, other in enumerate(self.others, 1) if other is not None and other.epoch < step.epoch]
-        for rank in old:
-            self.others[rank - 1] = None
-        others = [other for other in self.others if other is not None]
-        if len(others) < len(self.others):
-            return {rank: self._request() for rank in old}
+        others: list[Message] = []
+        if self.others:
+            old = [rank for rank, other in enumerate(self.others, 1) if other is not None and other.epoch < step.epoch]
+            for rank in old:
+                self.others[rank - 1] = None
+            others = [other for other in self.others if other is not None]
+            if len(others) < len(self.others):
+                return {rank: self._request() for rank in old}
         self.step = None
         return self._directions(step, others)
 
