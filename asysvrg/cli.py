@@ -300,6 +300,16 @@ def _signals_interrupt() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _warnings_shown_by(show: Callable[..., None]) -> Iterator[None]:
+    """`warnings.catch_warnings` does not restore `showwarning` where each context has filters of its own (3.14t)."""
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
 class _Messages:
     """Writes to stderr, of several ranks by rank 0 only."""
 
@@ -325,8 +335,7 @@ def run(args: argparse.Namespace) -> int:
     """
     streams.occupy()
     messages = _Messages(args)
-    with warnings.catch_warnings(), _signals_interrupt() as came:
-        warnings.showwarning = messages.warn
+    with _warnings_shown_by(messages.warn), _signals_interrupt() as came:
         code = _run(args, messages)
         code = 128 + came[0] if code == INTERRUPTED and came else code
         if (failure := streams.out.leave()) is not None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -444,6 +445,14 @@ def test_ctrl_c_prints_the_table_writes_the_trace_and_ends_with_130(tmp_path):
     losses = [row["loss"] for row in trace["epochs"]]
     assert len(losses) >= 3
     assert f"objective {min(losses):.5f}" in out
+
+
+def test_a_command_shows_warnings_its_own_way_and_leaves_python_alone(monkeypatch, capsys):
+    before = warnings.showwarning
+    monkeypatch.setitem(cli.COMMANDS, "info", lambda _: warnings.warn("look out", UserWarning, stacklevel=1) or 0)
+    assert cli.main(["info"]) == 0
+    assert capsys.readouterr().err == "asysvrg: warning: look out\n"
+    assert warnings.showwarning is before
 
 
 def test_ctrl_c_before_training(monkeypatch, capsys):
