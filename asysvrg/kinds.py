@@ -86,12 +86,14 @@ def add_options(group: Any, table: type, *, fixed: Mapping[str, Any] = {}, defau
 
     Those in `fixed` are no options, but have a value all the same. `defaults` take the place of the table's.
     """
+    names = {each.name for each in fields(table)}
     for each in fields(table):
         entry, default = each.metadata["entry"], defaults.get(each.name, each.default)
         if entry.option and each.name in fixed:
             group.set_defaults(**{each.name: fixed[each.name]})
         elif entry.option:
-            text = re.sub(r"`(\w+)`", lambda name: _option(name[1]), entry.summary[0].lower() + entry.summary[1:])
+            text = entry.summary[0].lower() + entry.summary[1:]
+            text = re.sub(r"`(\w+)`", lambda name: _option(name[1]) if name[1] in names else name[1], text)
             if default is not False:
                 text += f" (default: {entry.unset or _shown(default)})".translate({ord("`"): None, ord('"'): None})
             group.add_argument(_option(each.name), default=default, help=text, **entry.kind.option)
@@ -142,15 +144,15 @@ def integer(low: int, high: int = MAX_INT) -> Kind:
     return Kind("int", check, {"type": int, "metavar": "N"})
 
 
-def flag() -> Kind:
-    """True or False; an option without a value."""
+def flag(*, opposite: bool = False) -> Kind:
+    """True or False; an option without a value, and with `opposite`, for a default of True, its opposite."""
 
     def check(value: Any, name: str) -> bool:
         if not isinstance(value, bool):
             raise TypeError(f"{name} is True or False; got {value!r}")
         return value
 
-    return Kind("bool", check, {"action": "store_true"})
+    return Kind("bool", check, {"action": argparse.BooleanOptionalAction if opposite else "store_true"})
 
 
 def verbosity() -> Kind:

@@ -39,7 +39,7 @@ class Parameters:
     )
     activation: str = parameter("relu", kinds.one_of(*ACTIVATIONS), "Activation of the hidden layers")
     _: KW_ONLY
-    fit_intercept: bool = parameter(True, kinds.flag(), "Whether layers have biases, which are else 0", option=False)
+    fit_intercept: bool = parameter(True, kinds.flag(opposite=True), "Whether layers have biases, which are else 0")
     alpha: float = parameter(
         1e-4,
         kinds.number(0),

@@ -87,7 +87,7 @@ def test_options_are_the_estimators_parameters_with_their_defaults():
     for kind in (AsySVRGClassifier, AsySVRGRegressor):
         parameters = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
         del parameters["random_state"], parameters["verbose"]  # --seed, --quiet
-        del parameters["warm_start"], parameters["fit_intercept"]  # of a second fit; for Python only
+        del parameters["warm_start"]  # of a second fit, which a command does not have
         assert parameters == {name: given.get(name, "missing") for name in parameters}
     ranks = vars(MPI())
     assert ranks == {name: given[name] for name in ranks}
@@ -109,8 +109,8 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
         raise Caught
 
     values = {
-        "hidden_layer_sizes": ((30, 20), "30,20"), "activation": ("tanh", "tanh"), "alpha": (0.5, "0.5"),
-        "alpha_boost": (3.5, "3.5"),
+        "hidden_layer_sizes": ((30, 20), "30,20"), "activation": ("tanh", "tanh"), "fit_intercept": (False, "no"),
+        "alpha": (0.5, "0.5"), "alpha_boost": (3.5, "3.5"),
         "solver": ("sgd", "sgd"), "batch_size": (7, "7"), "sampling": ("shuffle", "shuffle"), "deflation": (3, "3"),
             "learning_rate_init": (0.25, "0.25"), "decay": (0.5, "0.5"), "scale": ("robust-clip", "robust-clip"),
         "max_iter": (9, "9"), "inner_steps": (11, "11"), "sgd_epochs": (2, "2"),
@@ -128,17 +128,18 @@ def test_every_option_reaches_the_estimator(monkeypatch, elsewhere):
     monkeypatch.setattr(AsySVRGClassifier, "_fit", fit)
     monkeypatch.setattr(cli.script, "open_session", lambda wanted: contextlib.nullcontext())  # no MPI here
     arguments = [
-        f"--{name.replace('_', '-')}" + ("" if text is None else f"={text}") for name, (_, text) in values.items()
+        f"--no-{name}" if text == "no" else f"--{name}" if text is None else f"--{name}={text}"
+        for name, text in ((name.replace("_", "-"), text) for name, (_, text) in values.items())
     ]
     with pytest.raises(Caught):
         cli.main(["train", *arguments, *RANKS, "--seed", "5", "--quiet"])
     assert seen == {name: value for name, (value, _) in values.items()} | {
-        "random_state": 5, "verbose": False, "warm_start": False, "fit_intercept": True,
+        "random_state": 5, "verbose": False, "warm_start": False,
     }  # fmt: skip
     with pytest.raises(Caught):
         cli.main(["train", "--hidden-layer-sizes", "none", "--coordinates", "40", "--backend", "threads"])
     assert (seen["hidden_layer_sizes"], seen["coordinates"], seen["backend"]) == ((), 40, "threads")
-    assert (seen["random_state"], seen["verbose"]) == (0, True)
+    assert (seen["random_state"], seen["verbose"], seen["fit_intercept"]) == (0, True, True)
 
 
 @pytest.mark.usefixtures("no_training")

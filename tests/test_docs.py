@@ -1,5 +1,7 @@
 """README and docs/: links lead somewhere, files and names that they mention exist. Their code: test_docs_code.py."""
 
+import inspect
+import pydoc
 import re
 import shlex
 from pathlib import Path
@@ -46,7 +48,8 @@ def test_code_that_is_mentioned_exists(page):
 
 
 def test_command_line_page_has_each_option():
-    parser, seen, known = options.parser(), set(), {"--version"}
+    """Of an option and its opposite, one has an example."""
+    parser, seen = options.parser(), set()
     commands = next(action.choices for action in parser._actions if action.dest == "command")
     page = (ROOT / "docs" / "command-line.md").read_text()
     for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
@@ -58,9 +61,21 @@ def test_command_line_page_has_each_option():
                 args = parser.parse_args(words)
                 if args.command == "launch":
                     commands["train"].parse_args(args.arguments[1:])
-    for each in commands.values():
-        known |= {name for action in each.filled()._actions for name in action.option_strings if name.startswith("--")}
-    assert known - seen - {"--help"} == set()
+    known = [action.option_strings for each in (parser, *commands.values()) for action in each.filled()._actions]
+    shown = seen | {"-n", "--help"}
+    assert [names for names in known if names and not shown.intersection(names)] == []
+
+
+def test_summaries_in_the_reference_are_whole():
+    """Sphinx ends a summary at the first full stop before a blank. What follows there is a sentence of its own."""
+    module, names = "", []
+    for line in (ROOT / "docs" / "api.rst").read_text().splitlines():
+        module = line.split()[-1] if line.startswith(".. currentmodule::") else module
+        names += [f"{module}.{line.strip()}"] if re.fullmatch(r" {3}[\w.]+", line) else []
+    assert len(names) > 30
+    for name in names:
+        summary = inspect.getdoc(pydoc.locate(name)).split("\n\n")[0]
+        assert not re.search(r"\.\s+[^A-Z`]", summary), name
 
 
 def test_pre_commit_has_the_versions_of_make_lint():

@@ -17,7 +17,8 @@ class Table:
     it_all: float | None = parameter(None, kinds.number(0, 1, ends="neither"), "All", unset="`none`")
     hidden: str = parameter("a", kinds.one_of("a", None, "b"), "Not on the command line", option=False)
     rate: float | str = parameter(0.5, kinds.or_word("auto", kinds.number(0, finite=False)), "Rate")
-    is_on: bool = parameter(False, kinds.flag(), "Whether")
+    is_on: bool = parameter(False, kinds.flag(), "Whether in `fit`")
+    is_off: bool = parameter(True, kinds.flag(opposite=True), "Whether else")
     widths: tuple = parameter((2,), kinds.sizes(), "Widths")
     where: str | None = parameter(None, kinds.folder(), "Folder", unset="nowhere")
 
@@ -72,13 +73,13 @@ def test_options(capsys):
     expected = vars(Table())
     del expected["hidden"]
     assert vars(parser.parse_args([])) == expected
-    given = ["--size=4", "--it-all=0.5", "--rate=auto", "--is-on", "--widths=3,2", "--where=here"]
-    assert list(vars(parser.parse_args(given)).values()) == [4, 0.5, "auto", True, (3, 2), "here"]
+    given = ["--size=4", "--it-all=0.5", "--rate=auto", "--is-on", "--no-is-off", "--widths=3,2", "--where=here"]
+    assert list(vars(parser.parse_args(given)).values()) == [4, 0.5, "auto", True, False, (3, 2), "here"]
     assert parser.parse_args(["--widths", "none"]).widths == ()
     help_text = " ".join(parser.format_help().split())
     assert "--size N size of --it-all (default: 3)" in help_text
     assert "--it-all X all (default: none)" in help_text
-    assert "--is-on whether --widths" in help_text
+    assert "--is-on whether in fit --is-off, --no-is-off whether else (default: True) --widths" in help_text
     for bad, words in (("--rate=best", "invalid float or 'auto' value"), ("--widths=2,", "'2,' is neither sizes")):
         with pytest.raises(SystemExit):
             parser.parse_args([bad])
