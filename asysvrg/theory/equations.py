@@ -66,7 +66,7 @@ class Settings:
 
 
 def variance_factor(architecture: Architecture, *, L: float, eta: float, delay: float, d: float | None = None) -> float:
-    """Lemma 1, Eq. (8): how much larger sum E|v|^2 may be than sum E|u|^2, 2 d / (d - 2 L^2 Delta^2 eta^2).
+    """Lemma 1, equation (8): sum E|v|^2 is at most 2 d / (d - 2 L^2 Delta^2 eta^2) times as large as sum E|u|^2.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def constants(
     delay: float,
     d: float | None = None,
 ) -> Constants:
-    """c, Gamma and gamma of Theorem 1, Eqs. (10) and (11), or of Theorem 3, Eqs. (17) and (18).
+    """c, Gamma and gamma of Theorem 1, equations (10) and (11), or of Theorem 3, equations (17) and (18).
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def is_proved(found: Constants, *, beta: float) -> bool:
 
 
 def bound(*, gap: float, gamma: float, T: int) -> float:
-    """Right-hand side of Eqs. (12) and (19): gap / (T gamma), a bound of the mean of E|grad f(x_t)|^2.
+    """Right-hand side of equations (12) and (19): gap / (T gamma), a bound of the mean of E|grad f(x_t)|^2.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def bound(*, gap: float, gamma: float, T: int) -> float:
 
 
 def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: float | None = None) -> float:
-    """The largest Delta that Eq. (13) or (20) allows: the root of min{d / (2 u0 b), d (3 - 28 u0 b) / (28 u0^2 b^2)}.
+    """The largest Delta of equation (13) or (20), the root of min{d / (2 u0 b), d (3 - 28 u0 b) / (28 u0^2 b^2)}.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: float 
 
 
 def largest_u0(architecture: Architecture, *, b: int, delay: float, d: float | None = None) -> float:
-    """The inverse of `admissible_delay`: below this u0, Eq. (13) or (20) allows the delay.
+    """The inverse of `admissible_delay`: below this u0, equation (13) or (20) allows the delay.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def simplified_bound(
     T: int,
     d: float | None = None,
 ) -> float:
-    """Right-hand side of Eq. (14), d L n^a gap / (b T sigma), or of Eq. (21), where d = 1.
+    """Right-hand side of equation (14), d L n^a gap / (b T sigma), or of equation (21), where d = 1.
 
     Parameters
     ----------
