@@ -27,7 +27,7 @@ from asysvrg.data import targets
 from asysvrg.distributed import launch, mpi, script, session
 from asysvrg.distributed.protocol import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
-from asysvrg.options import BAD_INPUT
+from asysvrg.options import BAD_INPUT, INTERRUPTED, UNWRITTEN
 from asysvrg.plan import Plan
 from asysvrg.report import plots, speedup, streams
 from asysvrg.report.progress import table
@@ -40,7 +40,7 @@ from asysvrg.store.model import load
 from asysvrg.store.schema import Schema
 from asysvrg.theory.report import report
 
-UNWRITTEN, LOST, INTERRUPTED = 1, 3, 130  # exit codes
+LOST = 3  # exit code
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -356,7 +356,10 @@ def _run(args: argparse.Namespace, messages: _Messages) -> int:
         messages.say(f"asysvrg {args.command}: error: {error}{resume}", always=error.rank == 0)
         return LOST
     except (ValueError, TypeError, OverflowError, OSError, MemoryError, RankError) as error:
-        messages.say(f"asysvrg {args.command}: error: {' '.join(str(error).split())}")
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            text = f"{error.filename}: {error.strerror}"  # without the number
+        messages.say(f"asysvrg {args.command}: error: {' '.join(text.split())}")
         return BAD_INPUT
     except KeyboardInterrupt:
         messages.say(f"asysvrg {args.command}: interrupted")

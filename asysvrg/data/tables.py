@@ -260,6 +260,10 @@ def _encoding(path: Path, raw: bytes, given: str | None) -> str:
     except UnicodeDecodeError as error:
         if given is not None:
             raise ValueError(f"{path} is not text in {given} ({short(error)}); give another encoding") from None
+        try:
+            raw.decode(FALLBACK)
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is not text in UTF-8 or {FALLBACK}: --encoding names another one") from None
         warn(f"{path} is not text in UTF-8; read as {FALLBACK}, unless encoding (--encoding) names another one")
         return FALLBACK
     return given or "utf-8"

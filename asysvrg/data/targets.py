@@ -69,13 +69,20 @@ def task_of(y: np.ndarray) -> str:
     classes = len(np.unique(y))
     if classes > MANY and len(y) < FEW * classes:
         amounts = "--task regression takes them as amounts, " if y.dtype.kind == "i" else ""
+        odd = None if y.dtype.kind == "i" else _no_number(y.tolist())
+        text = "" if odd is None else f" ({odd!r} is no number)"
         raise ValueError(
-            f"the target has {classes:,} different values in {len(y):,} rows, as many as a list of prices or names: "
-            f"{amounts}--task classification takes each as a class, --target chooses another column"
+            f"the target has {classes:,} different values in {len(y):,} rows, as many as a list of prices or names"
+            f"{text}: {amounts}--task classification takes each as a class, --target chooses another column"
         )
     if classes > MANY and y.dtype.kind == "i":
         warn(f"the target's {classes:,} whole numbers are taken as classes; --task regression takes them as amounts")
     return "classification"
+
+
+def _no_number(y: list[str]) -> str | None:
+    number = re.compile(FRACTION.format(r"\."))
+    return next((text for text in y if not number.fullmatch(text.strip())), None)
 
 
 def for_task(y: np.ndarray, task: str) -> np.ndarray:

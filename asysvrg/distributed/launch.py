@@ -287,13 +287,15 @@ def launch(args: argparse.Namespace) -> int:
     train = args.train.parse_args(args.arguments[1:])
     if train.servers < 1:
         raise ValueError(f"--servers {train.servers}: at least one is needed")
+    if args.hosts is not None and not all(name.strip() for name in args.hosts.split(",")):
+        raise ValueError(f"--hosts {args.hosts!r}: names of machines are expected, with commas between them")
     launcher = find(args.mpiexec)
     ending = start(
         [sys.executable, "-m", "asysvrg", *args.arguments],
         args.workers + train.servers,
         launcher,
         args.hosts,
-        shlex.split(args.mpiexec_args),
+        _words(args.mpiexec_args),
     )
     if ending.message:
         advice = "; nothing was kept, as there was no --checkpoint-dir"
@@ -301,6 +303,13 @@ def launch(args: argparse.Namespace) -> int:
             advice = "; the same command with --resume goes on from the last checkpoint"
         streams.err.say(f"asysvrg launch: error: {ending.message}{advice if ending.resumable else ''}")
     return ending.code
+
+
+def _words(arguments: str) -> list[str]:
+    try:
+        return shlex.split(arguments)
+    except ValueError as error:
+        raise ValueError(f"--mpiexec-args {arguments}: {error}") from None
 
 
 def _said(status: int | None) -> str:

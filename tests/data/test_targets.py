@@ -42,6 +42,8 @@ def test_task():
         targets.task_of(np.arange(51))
     with pytest.raises(ValueError, match=r"51 different values.*rows, as many as a list of prices or names: --task c"):
         targets.task_of(np.arange(51).astype(str))
+    with pytest.raises(ValueError, match=r"names \('inf' is no number\): --task c"):
+        targets.task_of(np.array([*np.arange(51).astype(str), "inf"]))
     with pytest.warns(UserWarning, match=r"51 whole numbers are taken as classes; --task regression"):
         assert targets.task_of(np.arange(510) % 51) == "classification"
 
