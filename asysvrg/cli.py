@@ -44,7 +44,8 @@ LOST = 3  # exit code
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    inputs = [name for name in (args.data, getattr(args, "model", None)) if name and Path(name).exists()]
+    inputs = [getattr(args, name, None) for name in ("data", "model", "schedule", "costs")]
+    inputs = [name for name in inputs if name and Path(name).exists()]
     taken = {os.path.realpath(name): "is an input" for name in inputs}
     for name in ("save", "trace", "record", "plot", "output"):
         path = getattr(args, name, None)
@@ -356,7 +357,7 @@ def _run(args: argparse.Namespace, messages: _Messages) -> int:
         messages.say(f"asysvrg {args.command}: error: {error}{resume}", always=error.rank == 0)
         return LOST
     except (ValueError, TypeError, OverflowError, OSError, MemoryError, RankError) as error:
-        text = str(error)
+        text = str(error) or "there is too little memory"  # MemoryError alone may have no text
         if isinstance(error, OSError) and error.strerror and error.filename:
             text = f"{error.filename}: {error.strerror}"  # without the number
         messages.say(f"asysvrg {args.command}: error: {' '.join(text.split())}")

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from asysvrg.core import cpu
 from asysvrg.core.control import stopped_by
 from asysvrg.kinds import plain
+from asysvrg.simulation.events import current_recorder
 
 LOOKS = 0.2  # seconds between two looks at signals
 # Attributes that a model of several networks takes from its first network.
@@ -28,6 +29,8 @@ def members_of(model: Any) -> list[Any]:
     seeds = check_random_state(plain(model.random_state)).randint(
         np.iinfo(np.int32).max, size=int(plain(model.n_models))
     )
+    if current_recorder() is not None:
+        raise ValueError(f"a schedule is of one run: record() is for one network; got n_models={model.n_models}")
     before = getattr(model, "estimators_", []) if model.warm_start else []
     if before and len(before) != model.n_models:
         raise ValueError(f"warm_start needs as many networks as the fit before, {len(before)}; got {model.n_models}")

@@ -181,6 +181,10 @@ def _counts(text: str) -> list[int]:
 def simulation(args: argparse.Namespace) -> dict[str, Any] | None:
     """The arguments of `simulate`; None where real workers train."""
     if args.simulate_workers is None and args.schedule is None:
+        unused = {"architecture": "shared", "compute": None, "message": None, "server": None, "costs": None}
+        for name, default in (unused | {"policy": "none"}).items():
+            if (value := getattr(args, name)) != default:
+                raise ValueError(f"--{name} {value} is for virtual workers: --simulate-workers K, or --schedule FILE")
         return None
     names = ("architecture", "compute", "message", "server", "costs", "policy", "record", "schedule")
     return {name: getattr(args, name) for name in names} | {"workers": args.simulate_workers}

@@ -85,6 +85,12 @@ def bytes_of(folder):
     return "bytes.csv"
 
 
+def existing(folder):
+    """A file that no command may write to."""
+    (folder / "run.jsonl").touch()
+    return "run.jsonl"
+
+
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -94,6 +100,11 @@ def bytes_of(folder):
         (["predict", "digits", "--model", "missing"], "missing: No such file or directory"),
         (["train", "--schedule", "missing"], "missing: No such file or directory"),
         (["train", "--simulate-workers", "2", "--costs", "missing"], "missing: No such file or directory"),
+        (["train", "--compute", "2"], "--compute 2 is for virtual workers: --simulate-workers K"),
+        (["train", "--policy", "drop"], "--policy drop is for virtual workers: --simulate-workers K"),
+        (["train", "--schedule", existing, "--record", "run.jsonl"], "--record run.jsonl is an input"),
+        (["train", "--n-models", "2", "--record", "r.jsonl"], "record() is for one network; got n_models=2"),
+        (["train", "--simulate-workers", "1000000000000"], "memory"),
         (["train", bytes_of], "bytes.csv is not text in UTF-8 or cp1252"),
         (["train", table("one.csv", [1] * 40)], "one class only"),
         (["train", table("prices.csv", [*np.arange(100) + 0.5, *["inf"] * 9])], "('inf' is no number)"),
