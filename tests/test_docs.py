@@ -1,9 +1,12 @@
 """README and docs/: links lead somewhere, files and names that they mention exist. Their code: test_docs_code.py."""
 
 import inspect
+import json
 import pydoc
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,23 @@ def test_summaries_in_the_reference_are_whole():
     for name in names:
         summary = inspect.getdoc(pydoc.locate(name)).split("\n\n")[0]
         assert not re.search(r"\.\s+[^A-Z`]", summary), name
+
+
+@pytest.mark.parametrize(("status", "info", "code", "line"), [
+    ("working", "", 0, "1 lead somewhere"),
+    ("broken", "404 Client Error: Not Found for url", 1, "leads nowhere: https://a.org/b"),
+    ("broken", "HTTPSConnectionPool(host='a.org', port=443): Max retries exceeded", 0, "not tried, since"),
+    ("timeout", "timed out", 0, "not tried, since"),
+    ("unchecked", "", 0, "0 lead somewhere"),
+])  # fmt: skip
+def test_links_to_other_sites(tmp_path, status, info, code, line):
+    """A site that cannot be reached from here says nothing about its pages."""
+    results = tmp_path / "output.json"
+    results.write_text(json.dumps({"uri": "https://a.org/b", "status": status, "info": info}) + "\n")
+    command = [sys.executable, ROOT / "docs/check_links.py", "--others", results]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert line in done.stdout
 
 
 def test_pre_commit_has_the_versions_of_make_lint():
