@@ -102,3 +102,34 @@ whole(folder, lambda part: (part / "all").touch())
 assert [path.name for path in folder.iterdir()] == ["all"]
 """
     run(sys.executable, "-c", code)
+
+
+LINUX = ["asysvrg.libs/libgomp-870cb1d0.so.1.0.0"]
+WINDOWS = [f"asysvrg.libs/{name}" for name in ("libgomp-1.dll", "libgcc_s_seh-1.dll", "libwinpthread-1.dll")]
+MACOS = ["asysvrg/.dylibs/libomp.dylib"]
+
+
+@pytest.mark.parametrize(
+    ("libraries", "without", "lacks"),
+    [
+        (LINUX, "", []),
+        (WINDOWS, "", []),
+        (MACOS, "", []),
+        (LINUX, "openmp.txt", ["openmp.txt"]),
+        (LINUX, "GCC-exception-3.1.txt", ["GCC-exception-3.1.txt"]),
+        (WINDOWS, "winpthreads.txt", ["winpthreads.txt"]),
+        (MACOS, "LLVM-exception.txt", ["LLVM-exception.txt"]),
+        (["asysvrg.libs/libother.so.3"], "", ["an entry of asysvrg.libs/libother.so.3 in licenses/openmp.txt"]),
+    ],
+)
+def test_a_wheel_has_the_licenses_of_what_is_in_it(libraries, without, lacks):
+    folder = "asysvrg-0.1.0.dist-info/licenses"
+    names = [f"{folder}/licenses/{path.name}" for path in (ROOT / "licenses").iterdir() if path.name != without]
+    names += [f"{folder}/LICENSE", *libraries]
+    code = f"""
+import sys
+sys.path.insert(0, {str(TOOLS)!r})
+import licensing
+print(licensing.missing({names!r}, licensing.LIST.read_text()))
+"""
+    assert run(sys.executable, "-c", code) == f"{lacks}\n"

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import licensing
 from places import DIST, WORK, only, run, stop
 from sdist import epoch
 
@@ -28,8 +29,9 @@ def repaired(target, wheel):
 
 
 def check(wheel):
-    """Stops unless OpenMP is inside, the ABI is what the name says, the metadata are sound, and the size is small."""
+    """Stops unless OpenMP and all licenses are inside, the ABI is what the name says, metadata are sound, size small."""
     with zipfile.ZipFile(wheel) as archive:
+        licensing.check(wheel, archive.namelist())
         inside = [entry for entry in archive.infolist() if "libgomp" in entry.filename or "libomp" in entry.filename]
     if len([entry for entry in inside if not entry.filename.endswith((".json", ".txt"))]) != 1:
         stop(f"{wheel.name} does not have OpenMP's library inside, once")
