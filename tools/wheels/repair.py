@@ -29,7 +29,7 @@ def repaired(target, wheel):
 
 
 def check(wheel):
-    """Stops unless OpenMP and all licenses are inside, the ABI is what the name says, metadata are sound, size small."""
+    """Stops unless OpenMP and all licenses are inside, ABI and metadata are sound, and the size is small."""
     with zipfile.ZipFile(wheel) as archive:
         licensing.check(wheel, archive.namelist())
         inside = [entry for entry in archive.infolist() if "libgomp" in entry.filename or "libomp" in entry.filename]
