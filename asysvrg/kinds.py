@@ -95,7 +95,8 @@ def add_options(group: Any, table: type, *, fixed: Mapping[str, Any] = {}, defau
             text = entry.summary[0].lower() + entry.summary[1:]
             text = re.sub(r"`(\w+)`", lambda name: _option(name[1]) if name[1] in names else name[1], text)
             if default is not False:
-                text += f" (default: {entry.unset or _shown(default)})".translate({ord("`"): None, ord('"'): None})
+                shown = ",".join(map(str, default)) if isinstance(default, tuple) else _shown(default)
+                text += f" (default: {entry.unset or shown})".translate({ord("`"): None, ord('"'): None})
             group.add_argument(_option(each.name), default=default, help=text, **entry.kind.option)
 
 

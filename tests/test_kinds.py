@@ -80,6 +80,7 @@ def test_options(capsys):
     assert "--size N size of --it-all (default: 3)" in help_text
     assert "--it-all X all (default: none)" in help_text
     assert "--is-on whether in fit --is-off, --no-is-off whether else (default: True) --widths" in help_text
+    assert "widths (default: 2)" in help_text
     for bad, words in (("--rate=best", "invalid float or 'auto' value"), ("--widths=2,", "'2,' is neither sizes")):
         with pytest.raises(SystemExit):
             parser.parse_args([bad])
