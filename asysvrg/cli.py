@@ -44,8 +44,8 @@ LOST = 3  # exit code
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    inputs = [getattr(args, name, None) for name in ("data", "model", "schedule", "costs")]
-    inputs = [name for name in inputs if name and Path(name).exists()]
+    given = (getattr(args, name, None) for name in ("data", "model", "schedule", "costs"))
+    inputs = [str(name) for name in given if name and Path(name).exists()]
     taken = {os.path.realpath(name): "is an input" for name in inputs}
     for name in ("save", "trace", "record", "plot", "output"):
         path = getattr(args, name, None)
