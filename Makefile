@@ -55,7 +55,7 @@ bench-panel: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-bench ## many kinds
 	$(PY) bench/panel.py $(ARGS)
 
 bench-cluster: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## a cluster of namespaces on this machine, as root; writes docs/speedup.md
-	$(PY) bench/cluster/speedup.py $(ARGS)
+	$(PY) bench/cluster.py $(ARGS)
 
 bench-ablation: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-mpi ## each mechanism switched off alone; as root; writes bench/results/ablation.md
 	$(PY) bench/ablation.py $(ARGS)

@@ -36,7 +36,10 @@ LONG_ENOUGH, MOST_TIMES = 0.15, 6  # seconds of fits on a set for each seed; and
 SHORT = 0.1  # seconds in which the processor's time, in ticks of 10 ms, says nothing
 LINKS = {"100mbit": 12.5e6, "1gbit": 125e6, "": math.inf}  # and bytes a second
 SHARE = 0.3  # of a core, for each machine
-CLUSTERED = {"one server": [], "two servers": ["--servers", 2], "float16": ["--compress", "float16"]}
+CLUSTERED: dict[str, dict[str, Any]] = {
+    "one server": {}, "two servers": {"servers": 2}, "float16": {"compress": "float16"}
+}  # fmt: skip
+PATIENCE = 60  # seconds for a run on the cluster
 
 
 # ---- The measurements. ----
@@ -179,8 +182,7 @@ def busy_cores() -> Iterator[None]:
 
 def measure_cluster(hidden: int, workers: int, seconds: float) -> dict[str, dict[str, list[float]]]:
     """Updates a second by link, then by who serves, of each epoch."""
-    sys.path.insert(0, str(ROOT / "bench" / "cluster"))
-    import hosts
+    from asysvrg.distributed import hosts
 
     if lacks := hosts.why_not():
         raise SystemExit(f"this machine cannot emulate a cluster: {lacks}")
@@ -188,42 +190,28 @@ def measure_cluster(hidden: int, workers: int, seconds: float) -> dict[str, dict
     size = 385 * hidden + 11 * hidden - hidden + 10
     for (link, most), (name, options) in itertools.product(LINKS.items(), CLUSTERED.items()):
         steps = max(int(seconds * min(most / 4 / size, 600, 3e7 / size)), 5)
-        with tempfile.TemporaryDirectory() as folder, hosts.Cluster(workers + 2, link or None) as cluster:
-            rates = updates(cluster, Path(folder), hidden, workers, options, steps)
+        with hosts.Cluster(workers + 2, link or None, SHARE) as cluster:
+            rates = updates(cluster, hidden, workers, options, steps)
         found.setdefault(link or "no limit", {})[name] = rates
         print(f"{link or 'no limit'}, {hidden} hidden, {name}: {rates}", file=sys.stderr, flush=True)
     return found
 
 
-def updates(cluster: Any, folder: Path, hidden: int, workers: int, options: list[Any], steps: int) -> list[float]:
+def updates(cluster: Any, hidden: int, workers: int, options: dict[str, Any], steps: int) -> list[float]:
     """Updates a second of each epoch but the first, which began without limits."""
-    import speedup
+    import cluster as benchmark
 
-    from asysvrg.distributed import launch
+    from asysvrg import MPI, AsySVRGClassifier
+    from asysvrg.distributed import job
 
-    servers = 2 if "--servers" in options else 1
-    _, sets = speedup.data(folder)
-    trace = folder / "trace.json"
-    through, variables = cluster.launch(launch.find().kind, folder, workers + servers - 1)
-    through[through.index("-n") + 1] = str(workers)
-    command = [sys.executable, "-m", "asysvrg", "launch", *through, "train", *sets, "--train-size", 2000]
-    command += ["--hidden-layer-sizes", hidden, "--alpha", 1e-4, "--learning-rate-init", 0.01, "--tol", 0]
-    command += ["--batch-size", 10, "--inner-steps", steps, "--max-iter", 4, "--n-jobs", 1, "--trace", trace, "--quiet"]
-    variables |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "ASYSVRG_LOST_AFTER": "60"}
-    cluster.limit(1.0)  # while programs start
-    process = subprocess.Popen(
-        cluster.command(0, *map(str, [*command, *options])), env=os.environ | variables, stdin=subprocess.DEVNULL
-    )
-    try:
-        while process.poll() is None and not list(folder.glob("asysvrg-*/running")):
-            time.sleep(0.05)
-        cluster.limit(SHARE)
-        if process.wait(60):
-            raise RuntimeError(f"a run ended with {process.returncode}")
-    finally:
-        process.terminate()
-        process.wait()
-    return [row["updates_per_second"] for row in json.loads(trace.read_text())["epochs"][2:]]
+    _, (X, y) = benchmark.data()
+    model = AsySVRGClassifier(
+        (hidden,), alpha=1e-4, learning_rate_init=0.01, batch_size=10, inner_steps=steps, max_iter=4, tol=0, n_jobs=1,
+        backend=MPI(**options), random_state=0,
+    )  # fmt: skip
+    servers = options.get("servers", 1)
+    done = job.history_by_ranks(model, X[:2000], y[:2000], workers, servers=servers, seconds=PATIENCE, cluster=cluster)
+    return [row["updates_per_second"] for row in done["epochs"][2:]]
 
 
 # ---- The run. ----

@@ -27,8 +27,8 @@ LAYERS = [
     {"core.system"},
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.lazy", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
-    | {"distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings", "integrations"}
-    | {"export.tensors"},
+    | {"distributed.hosts", "distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings"}
+    | {"integrations", "export.tensors"},
     {"core.control", "theory.recurrence"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
     | {"preprocessing", "theory.equations"}
@@ -60,6 +60,7 @@ LAYERS = [
     {"reproduce.measures", "reproduce.tuning"},
     {"reproduce.methods", "reproduce.verdict"},
     {"reproduce.speedup"},
+    {"reproduce.cluster"},
     {"reproduce.drawing"},
     {"reproduce.command"},
     {"options", "demo"},

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from asysvrg.__main__ import main
+from asysvrg.distributed import hosts
 from asysvrg.report import streams
-from asysvrg.reproduce import command, drawing, measures, methods, runs, settings, speedup, tuning, verdict
+from asysvrg.reproduce import cluster, command, drawing, measures, methods, runs, settings, speedup, tuning, verdict
 
 DIGITS = settings.Problem(
     "digits",
@@ -18,7 +19,17 @@ DIGITS = settings.Problem(
     sgd_epochs=2,
 )
 TINY = settings.Effort(
-    (0.1, 1.0), (0.0, 0.5), (1,), seeds=2, epochs=8, short=2, threads=(1, 2), workers=(1, 2), crowds=(3,), ranks=False
+    (0.1, 1.0),
+    (0.0, 0.5),
+    (1,),
+    seeds=2,
+    epochs=8,
+    short=2,
+    threads=(1, 2),
+    workers=(1, 2),
+    crowds=(3,),
+    ranks=False,
+    hosts=(),
 )
 DENSE = replace(DIGITS, name="dense", parameters=DIGITS.parameters | {"coordinates": "all"})
 PROBLEMS = {"fig1": DIGITS, "fig2": DIGITS, "fig3": DENSE, "fig4": DENSE}
@@ -249,8 +260,8 @@ def test_speedup_is_of_times_to_a_similar_loss():
 @pytest.mark.parametrize(("found", "linear", "degrades"), [((1, 1.9, 3.5), True, False), ((1, 1.9, 1.2), False, True)])
 def test_claims_of_speedups(found, linear, degrades):
     speedups = dict(zip(("1", "2", "4"), found, strict=True))
-    assert speedup._linear(speedups, 4, "", "thread")["held"] is linear
-    assert speedup._linear(speedups, 2, "", "thread")["held"] is True
+    assert speedup.linear(speedups, 4, "", "thread")["held"] is linear
+    assert speedup.linear(speedups, 2, "", "thread")["held"] is True
     assert speedup._degrades(speedups, "", "thread")["held"] is degrades
 
 
@@ -264,20 +275,105 @@ def test_server_saturates(server, full):
     assert claim["numbers"]["saturated from so many workers"] == full
 
 
-def test_ranks_are_measured(mpi, tmp_path):
+@pytest.fixture
+def dense(tmp_path):
     sets = command._load({"dense": DENSE}, None)["dense"]
-    experiment = runs.Experiment(DENSE, sets, runs.Runs(tmp_path, resume=False))
-    found = experiment.ranks(1, methods.svrg(0.1, 2), seed=0)
-    alone = experiment.train("alone", [methods.svrg(0.1, 2)])
-    np.testing.assert_allclose([row["loss"] for row in found], [row["loss"] for row in alone], rtol=1e-4)
+    return runs.Experiment(DENSE, sets, runs.Runs(tmp_path, resume=False))
 
 
-def test_without_mpi_there_are_no_ranks(monkeypatch):
+def test_one_rank_trains_as_one_thread_does(mpi, dense):
+    """In stages, too: the second one goes on where the first ended."""
+    both = methods.stages("SGD_SVRG", {name: {"alpha": 0.1, "beta": 0.5} for name in methods.METHODS}, 4, 2)
+    found, alone = dense.ranks(1, both, seed=3), dense.train("alone", both, seed=3)
+    for name in ("epoch", "sample_gradients", "loss", "test_error"):
+        np.testing.assert_allclose([row[name] for row in found], [row[name] for row in alone], rtol=1e-4)
+    assert np.all(np.diff([row["seconds"] for row in found]) > 0)
+
+
+def test_figure_3_is_trained_by_ranks(mpi, tmp_path, monkeypatch):
+    effort = replace(TINY, seeds=1, epochs=8, ranks=True)
+    monkeypatch.setattr(command, "WORKERS", 2)
+    text = command.reproduce(("fig3",), tmp_path, effort=effort, problems=PROBLEMS).read_text()
+    assert "Trained by a server and 2 workers, ranks of MPI." in text
+    content = json.loads((tmp_path / "fig3.json").read_text())
+    assert {name: seeds[0][-1]["epoch"] for name, seeds in content["runs"].items()} == dict.fromkeys(methods.METHODS, 4)
+    for (rows,) in content["runs"].values():
+        assert rows[-1]["loss"] < rows[0]["loss"]
+        assert 0 < rows[-1]["delay"] < 2  # one worker would have none
+    title = command.FIGURES["fig3"].draw(content).get_suptitle()
+    assert title == "Trained by a server and 2 workers, ranks of MPI"
+    taken = json.loads(json.dumps(content["runs"]))
+    command.reproduce(("fig3",), tmp_path, effort=effort, problems=PROBLEMS, resume=True)
+    assert json.loads((tmp_path / "fig3.json").read_text())["runs"] == taken  # seconds, too: they were not made again
+
+
+def test_without_mpi_figure_3_says_so(done, monkeypatch):
     def find():
         raise ValueError("there is no mpiexec")
 
     monkeypatch.setattr(speedup.launch, "find", find)
     assert speedup.no_ranks(settings.QUICK) == "there is no mpiexec"
+    content = json.loads((done / "fig3.json").read_text())  # its effort has no ranks
+    assert "4 virtual workers of the simulator" in command.FIGURES["fig3"].draw(content).get_suptitle()
+    line = (
+        "Trained by 4 virtual workers of the simulator, in virtual seconds, as there are no ranks of MPI: they were not"
+    )
+    assert line in (done / "verdict.md").read_text()
+
+
+def of_cluster(rates):
+    """What is found with so many updates a second, by number of workers; the server can do 400."""
+    curves = {
+        k: [[row | {"updates_per_second": rate, "delay": int(k) - 1} for row in rows([9, 5, 2])]]
+        for k, rate in rates.items()
+    }
+    return {"server": 1 / 400, "curves": curves}
+
+
+@pytest.mark.parametrize(("rates", "held"), [({"1": 50, "4": 190}, True), ({"1": 200, "4": 400}, False)])
+def test_server_of_the_cluster(rates, held):
+    found = of_cluster(rates)
+    claim = cluster.claims({"cluster": found})[-1]
+    assert claim["held"] is held
+    assert cluster.loads(found) == {k: pytest.approx(rate / 400) for k, rate in rates.items()}
+    assert cluster.saturates_at(found) == pytest.approx(400 / rates["1"])
+    assert cluster.delays(found["curves"]) == {"1": 0, "4": 3}
+
+
+def test_cluster_has_a_look_of_its_own(done):
+    content = json.loads((done / "fig4.json").read_text()) | {"cluster": of_cluster({"1": 50, "4": 190, "10": 380})}
+    figure = command.FIGURES["fig4"].draw(content)
+    drawn = [line for panel in figure.axes for line in panel.get_lines()]
+    looks = {line.get_color() for line in drawn if line.get_label() == cluster.WHAT}
+    assert looks == {drawing.ON_CLUSTER["color"]}
+    assert not looks & {*drawing.COLOURS, drawing.SIMULATED["color"]}
+    assert drawing.ON_CLUSTER["linestyle"] not in (*drawing.LINES, drawing.SIMULATED["linestyle"])
+    assert sum(line.get_label() == cluster.WHAT for line in drawn) == 3  # speedup, load, delays
+    assert all(0 < len(panel.get_lines()) <= 6 for panel in figure.axes)
+
+
+def test_says_why_there_is_no_cluster(done, monkeypatch):
+    assert "The emulated cluster was not measured: it was not asked for." in (done / "verdict.md").read_text()
+    effort = replace(settings.FULL, hosts=(1, 10))
+    monkeypatch.setattr(cluster, "no_ranks", lambda effort: "")
+    monkeypatch.setattr(cluster.joblib, "cpu_count", lambda: 1)
+    assert cluster.why_not(effort) == "11 hosts need 1.1 cores, and there are 1"
+    monkeypatch.setattr(cluster.joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(hosts.os, "geteuid", lambda: 1000, raising=False)
+    assert cluster.why_not(effort) in ("only root can make network namespaces", "only Linux has network namespaces")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_cluster_is_measured(mpi, dense):
+    if lacks := hosts.why_not():
+        pytest.skip(lacks)
+    found = cluster.measure(dense, replace(TINY, seeds=1, ranks=True, hosts=(1, 2)))
+    assert list(found["curves"]) == ["1", "2"]
+    assert all(rows[-1]["loss"] < rows[0]["loss"] for (rows,) in found["curves"].values())
+    assert found["curves"]["1"][0][-1]["delay"] == 0 < found["curves"]["2"][0][-1]["delay"]
+    assert 0 < found["server"] < 1
+    assert "asv0" not in hosts.sh("ip netns list")
 
 
 def test_verdict_names_what_was_widened(done):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from asysvrg.report import plots
-from asysvrg.reproduce import measures
-from asysvrg.reproduce.methods import METHODS
+from asysvrg.reproduce import cluster, measures
+from asysvrg.reproduce.methods import METHODS, trained_by
 from asysvrg.reproduce.speedup import loads, speedups
 
 ENDINGS = (".png", ".svg")
@@ -24,6 +24,10 @@ SIMULATED = {
     "color": "#c2419b", "linestyle": (0, (2, 1)), "marker": "*", "markersize": 9, "markerfacecolor": "white",
     "linewidth": 1.6,
 }  # fmt: skip
+WHAT = cluster.WHAT
+ON_CLUSTER = {
+    "color": "#2a8f4e", "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "P", "markersize": 7, "linewidth": 1.6,
+}  # fmt: skip
 MILLION = 1e6
 
 
@@ -34,6 +38,9 @@ def style(number: int, length: int = 1) -> dict[str, Any]:
         "color": COLOURS[number], "linestyle": LINES[number], "marker": MARKERS[number], "linewidth": 1.6,
         "markersize": 4.5, "markevery": (number * gap // len(COLOURS), gap),
     }  # fmt: skip
+
+
+LOOKS = {"measured": style(0), "simulated": SIMULATED, WHAT: ON_CLUSTER}
 
 
 def methods_figure(content: Mapping[str, Any]) -> Any:
@@ -49,6 +56,7 @@ def methods_figure(content: Mapping[str, Any]) -> Any:
             for number, method in enumerate(METHODS):
                 _band(panel, content["runs"][method], (where, unit), column, number, method)
             _finish(panel, label, name, column, content["runs"].values())
+    figure.suptitle(f"Trained by {trained_by(content['about'])}")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(METHODS))
     return figure
 
@@ -102,26 +110,62 @@ def threads_figure(content: Mapping[str, Any]) -> Any:
 
 
 def workers_figure(content: Mapping[str, Any]) -> Any:
-    """Loss and test error against time, by workers; the speedup, and how busy the server is."""
+    """Loss and test error against time, by workers: simulated and ranks, then the emulated cluster.
+
+    Below, the speedup, how busy the server is, and the delays.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 7), layout="constrained")
-    ((loss, error), (speedup, load)) = figure.subplots(2, 2)
-    measured = list(content["measured"].items())[:2]
+    has_cluster = "curves" in content["cluster"]
+    figure = Figure(figsize=(10.5, 10 if has_cluster else 7), layout="constrained")
+    *rows, last = figure.subfigures(3 if has_cluster else 2, 1)
+    _curves(
+        rows[0], _some(content), "seconds of training (virtual if simulated)", "simulated, and ranks on this machine"
+    )
+    if has_cluster:
+        curves = {measures.count(k, "worker"): seeds for k, seeds in content["cluster"]["curves"].items()}
+        _curves(rows[1], curves, "seconds of training", WHAT)
+    _beside(last.subplots(1, 3), content, has_cluster)
+    return figure
+
+
+def _some(content: Mapping[str, Any]) -> dict[str, Any]:
+    """At most four numbers of virtual workers, and two of ranks."""
     simulated = list(content["simulated"].items())
     chosen = [simulated[round(k * (len(simulated) - 1) / 3)] for k in range(4)] if len(simulated) > 4 else simulated
     curves = {f"{measures.count(k, 'worker')}, simulated": seeds for k, seeds in chosen}
-    curves |= {f"{measures.count(k, 'rank')}, measured": seeds for k, seeds in measured}
-    _against_time((loss, error), curves, "seconds of training (virtual if simulated)", "")
-    each = {"simulated": content["simulated"]} | ({"measured": content["measured"]} if measured else {})
-    _speedups(speedup, "workers", each)
-    found = loads(content)
-    load.plot([int(k) for k in found], [100 * share for share in found.values()], **SIMULATED)
-    load.set(xlabel="workers (simulated)", ylabel="server's load (%)", xscale="log", ylim=(0, 105))
-    _counted(load.xaxis, [1, 2, 5, 10, 20, 50, 100, 200])
-    load.grid(alpha=0.3)
-    figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return figure
+    ranks = list(content["measured"].items())[:2]
+    return curves | {f"{measures.count(k, 'rank')}, measured": seeds for k, seeds in ranks}
+
+
+def _curves(figure: Any, curves: Mapping[str, Any], seconds: str, title: str) -> None:
+    panels = figure.subplots(1, 2)
+    _against_time(panels, curves, seconds, title)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+
+
+def _beside(panels: Sequence[Any], content: Mapping[str, Any], has_cluster: bool) -> None:
+    """Speedup, the server's load, and delays, by number of workers."""
+    curves = {name: each for name in ("simulated", "measured") if (each := content[name])}
+    load = {"simulated": loads(content)}
+    if has_cluster:
+        found = content["cluster"]
+        curves[WHAT], load[WHAT] = found["curves"], cluster.loads(found)
+        panels[1].axvline(cluster.saturates_at(found), color="0.4", linestyle=":", label="cluster saturates")
+    _speedups(panels[0], "workers", curves)
+    shares = {name: {k: 100 * share for k, share in each.items()} for name, each in load.items()}
+    _by_workers(panels[1], "server's load (%)", shares)
+    panels[1].set(xscale="log", ylim=(0, 105))
+    _counted(panels[1].xaxis, [1, 2, 5, 10, 20, 50, 100, 200])
+    _by_workers(panels[2], "mean delay (updates)", {name: cluster.delays(each) for name, each in curves.items()})
+
+
+def _by_workers(panel: Any, name: str, lines: Mapping[str, Mapping[str, float]]) -> None:
+    for label, values in lines.items():
+        panel.plot([int(k) for k in values], list(values.values()), label=label, **LOOKS[label])
+    panel.set(xlabel="workers", ylabel=name)
+    panel.grid(alpha=0.3)
+    panel.legend(loc="best", fontsize="small")
 
 
 def _against_time(panels: Sequence[Any], curves: Mapping[str, Any], seconds: str, title: str) -> None:
@@ -142,7 +186,7 @@ def _speedups(panel: Any, unit: str, curves: Mapping[str, Any]) -> None:
     panel.plot(numbers, numbers, color="0.6", linestyle=":", linewidth=1.6, label="ideal")
     for label, each in curves.items():
         found = [(int(k), speedup) for k, speedup in speedups(each).items() if speedup]
-        panel.plot(*zip(*found, strict=True), label=label, **(SIMULATED if label == "simulated" else style(0)))
+        panel.plot(*zip(*found, strict=True), label=label, **LOOKS[label])
     panel.set(xlabel=unit, ylabel="speedup, Eq. (22)", xscale="log", yscale="log")
     _counted(panel.xaxis, numbers)
     plain_ticks(panel.yaxis, (1, 2, 5))

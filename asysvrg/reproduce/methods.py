@@ -60,31 +60,36 @@ def compare(
     *,
     switch: int,
     test_comparable: bool = False,
+    workers: int | None = None,
     virtual: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the figure shows: tuned rates, and the runs of each method and seed.
 
-    SGD is to lead for `switch` epochs; `test_comparable` says what the paper claims of test errors.
+    The runs are those of one thread; of so many `workers`, ranks of MPI; or of `virtual` workers. SGD is to lead for
+    `switch` epochs; `test_comparable` says what the paper claims of test errors.
     """
     tuned = tuned_rates(experiment, effort)
     experiment.runs.expect(len(METHODS) * effort.seeds, "comparing")
     problem = experiment.problem
-    runs = {
-        method: [
-            experiment.train(
-                method.lower(),
-                stages(method, tuned, effort.epochs, problem.sgd_epochs),
-                seed=seed,
-                virtual=virtual,
-            )
-            for seed in range(effort.seeds)
-        ]
-        for method in METHODS
-    }
+
+    def run(method: str, seed: int) -> Rows:
+        every = stages(method, tuned, effort.epochs, problem.sgd_epochs)
+        if workers:
+            return experiment.ranks(workers, every, seed=seed, name=f"{method.lower()}-ranks")
+        return experiment.train(method.lower(), every, seed=seed, virtual=virtual)
+
+    runs = {method: [run(method, seed) for seed in range(effort.seeds)] for method in METHODS}
     about = {"data": experiment.sets.name, "parameters": dict(problem.parameters), "sgd_epochs": problem.sgd_epochs}
-    about |= {"seeds": effort.seeds, "epochs": effort.epochs, "virtual": virtual}
+    about |= {"seeds": effort.seeds, "epochs": effort.epochs, "workers": workers, "virtual": virtual}
     about |= {"switch": switch, "test_comparable": test_comparable}
     return {"about": about, "tuned": tuned, "runs": runs}
+
+
+def trained_by(about: Mapping[str, Any]) -> str:
+    """Who did the runs of a figure."""
+    if about["virtual"]:
+        return f"{about['virtual']['workers']} virtual workers of the simulator"
+    return f"a server and {about['workers']} workers, ranks of MPI" if about["workers"] else "one thread"
 
 
 def claims(content: Mapping[str, Any]) -> list[Claim]:

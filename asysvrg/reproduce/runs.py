@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,10 @@ from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
 from asysvrg._version import __version__
-from asysvrg.core.trace import joined
 from asysvrg.data.datasets import Dataset
 from asysvrg.distributed import job
+from asysvrg.distributed.hosts import Cluster
+from asysvrg.distributed.job import Stages
 from asysvrg.estimators import AsySVRGClassifier
 from asysvrg.report import streams
 from asysvrg.reproduce.settings import Problem
@@ -115,9 +116,7 @@ class Experiment:
         """Everything that the result of a run depends on."""
         return {"data": self._data, "parameters": dict(self.problem.parameters), **more}
 
-    def train(
-        self, name: str, stages: Sequence[Mapping[str, Any]], *, seed: int = 0, virtual: Mapping[str, Any] | None = None
-    ) -> Rows:
+    def train(self, name: str, stages: Stages, *, seed: int = 0, virtual: Mapping[str, Any] | None = None) -> Rows:
         """Trains in stages, of which each goes on where the one before ended.
 
         Parameters
@@ -133,32 +132,31 @@ class Experiment:
         spec = self.spec(stages=list(stages), seed=seed, virtual=virtual)
         return self.runs.get(f"{self.problem.name}-{name}", spec, lambda: self._train(stages, seed, virtual))
 
-    def ranks(self, workers: int, stage: Mapping[str, Any], *, seed: int) -> Rows:
-        """Trains by so many workers and a server, ranks of MPI on this machine."""
-        spec = self.spec(stages=[dict(stage)], seed=seed, ranks=workers)
-        return self.runs.get(f"{self.problem.name}-ranks{workers}", spec, lambda: self._ranks(workers, stage, seed))
+    def ranks(
+        self, workers: int, stages: Stages, *, seed: int, name: str = "ranks", cluster: Cluster | None = None
+    ) -> Rows:
+        """Trains in stages by so many workers and a server, ranks of MPI: on this machine, or on hosts of `cluster`."""
+        share = {} if cluster is None else {"share": cluster.share}
+        spec = self.spec(stages=list(stages), seed=seed, ranks=workers, **share)
+        return self.runs.get(
+            f"{self.problem.name}-{name}{workers}", spec, lambda: self._ranks(workers, stages, seed, cluster)
+        )
 
-    def _ranks(self, workers: int, stage: Mapping[str, Any], seed: int) -> Rows:
+    def _ranks(self, workers: int, stages: Stages, seed: int, cluster: Cluster | None) -> Rows:
         X, y, test = self.sets.X_train, self.sets.y_train, (self.sets.X_test, self.sets.y_test)
-        estimator = self.estimator(**stage, random_state=seed, backend="mpi")
-        return _kept(job.history_by_ranks(estimator, X, y, workers, seconds=PATIENCE, test=test)["epochs"])
+        history = job.history_by_ranks(
+            self.estimator(backend="mpi"), X, y, workers, stages=_seeded(stages, seed), seconds=PATIENCE, test=test,
+            cluster=cluster,
+        )  # fmt: skip
+        return _kept(history["epochs"], "updates_per_second")
 
     def estimator(self, **parameters: Any) -> AsySVRGClassifier:
         """An estimator with the problem's parameters and these."""
         return AsySVRGClassifier(**{**self.problem.parameters, **parameters})
 
-    def _train(self, stages: Sequence[Mapping[str, Any]], seed: int, virtual: Mapping[str, Any] | None) -> Rows:
+    def _train(self, stages: Stages, seed: int, virtual: Mapping[str, Any] | None) -> Rows:
         model = self.estimator()
-        trace: dict[str, Any] = {}
-        for number, stage in enumerate(stages):
-            model.set_params(**stage, random_state=seed + 1000 * number, warm_start=number > 0)
-            self._fit(model, virtual)
-            later = model.history_
-            if trace:
-                first = trace["epochs"][-1]["epoch"]
-                later["epochs"] = [row | {"epoch": first + row["epoch"]} for row in later["epochs"]]
-            trace = joined(trace, later) if trace else later
-        return _kept(trace["epochs"])
+        return _kept(job.train_stages(model, _seeded(stages, seed), lambda: self._fit(model, virtual))["epochs"])
 
     def _fit(self, model: AsySVRGClassifier, virtual: Mapping[str, Any] | None) -> None:
         X, y, test = self.sets.X_train, self.sets.y_train, (self.sets.X_test, self.sets.y_test)
@@ -171,5 +169,12 @@ class Experiment:
                 simulate(model, X, y, **virtual, test=test)
 
 
-def _kept(rows: Rows) -> Rows:
-    return [{name: row[name] for name in COLUMNS} | {"delay": row["delay"]["mean"]} for row in rows]
+def _seeded(stages: Stages, seed: int) -> Stages:
+    return [{**stage, "random_state": seed + 1000 * number} for number, stage in enumerate(stages)]
+
+
+def _kept(rows: Rows, *more: str) -> Rows:
+    return [
+        {name: row[name] for name in COLUMNS} | {"delay": row["delay"]["mean"]} | {name: row.get(name) for name in more}
+        for row in rows
+    ]

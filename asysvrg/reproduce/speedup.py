@@ -59,7 +59,7 @@ def threads(experiment: Experiment, effort: Effort) -> dict[str, Any]:
     every = {"single coordinates": some, "cache lines": f"lines:{some}", "all coordinates": "all"}
     for name, coordinates in every.items():
         each = experiment.but(coordinates=coordinates)
-        rate = _tuned(each, effort, "shared", max(effort.threads))
+        rate = best_rate(each, effort, "shared", max(effort.threads))
         stage = svrg(rate["alpha"], effort.short)
         each.runs.expect(2 * len(seeds) * len(effort.threads) + 1, f"threads, {name}")
         measured = {
@@ -75,7 +75,7 @@ def threads(experiment: Experiment, effort: Effort) -> dict[str, Any]:
     return {"about": about, "tuned": tuned, "kinds": kinds}
 
 
-def _tuned(experiment: Experiment, effort: Effort, architecture: str, workers: int) -> dict[str, Any]:
+def best_rate(experiment: Experiment, effort: Effort, architecture: str, workers: int) -> dict[str, Any]:
     """One rate for all curves: the best with the most workers. What is best with one may diverge with their delays."""
     virtual = {"workers": workers, "architecture": architecture}
     return tuned_rates(experiment, replace(effort, epochs=effort.short), ("SVRG",), virtual)["SVRG"]
@@ -105,7 +105,7 @@ def workers(experiment: Experiment, effort: Effort) -> dict[str, Any]:
 
     Further runs of two epochs show where the server has no time left.
     """
-    rate = _tuned(experiment, effort, "distributed", max(effort.workers))
+    rate = best_rate(experiment, effort, "distributed", max(effort.workers))
     stage = svrg(rate["alpha"], effort.short)
     costs = distributed_costs(experiment, effort)
     seeds, short = range(effort.seeds), stage | {"max_iter": 2}
@@ -119,7 +119,7 @@ def workers(experiment: Experiment, effort: Effort) -> dict[str, Any]:
     if not missing:
         numbers = [k for k in effort.workers if k <= joblib.cpu_count()]
         experiment.runs.expect(len(numbers) * effort.seeds, "ranks")
-        measured = {str(k): [experiment.ranks(k, stage, seed=seed) for seed in seeds] for k in numbers}
+        measured = {str(k): [experiment.ranks(k, [stage], seed=seed) for seed in seeds] for k in numbers}
     about = {"data": experiment.sets.name, "epochs": effort.short, "cores": joblib.cpu_count(), "costs": costs}
     about |= {"steps": experiment.problem.parameters["inner_steps"]}
     content = {"about": about, "tuned": {"SVRG": rate}, "measured": measured, "simulated": simulated}
@@ -173,12 +173,12 @@ def worker_claims(content: Mapping[str, Any]) -> list[Claim]:
     """The claims of Figure 4."""
     simulated, measured, found = content["simulated"], content["measured"], []
     most = max(map(int, simulated))
-    found.append(_similar(simulated, "simulated", "worker"))
-    found.append(_linear(speedups(simulated), most, "simulated, each worker on a machine of its own", "worker"))
+    found.append(similar(simulated, "simulated", "worker"))
+    found.append(linear(speedups(simulated), most, "simulated, each worker on a machine of its own", "worker"))
     if measured:
         cores = content["about"]["cores"]
         what = f"ranks, measured, and the server beside them on {cores} cores"
-        found += [_similar(measured, "ranks, measured", "worker"), _linear(speedups(measured), cores, what, "worker")]
+        found += [similar(measured, "ranks, measured", "worker"), linear(speedups(measured), cores, what, "worker")]
     return [*found, _saturates(content)]
 
 
@@ -199,16 +199,17 @@ def thread_claims(content: Mapping[str, Any]) -> list[Claim]:
     """The claims of Figure 2."""
     cores, kinds, found = content["about"]["cores"], content["kinds"], []
     for how in ("measured", "simulated"):
-        found += [_similar(kind[how], f"{name}, {how}", "thread") for name, kind in kinds.items()]
+        found += [similar(kind[how], f"{name}, {how}", "thread") for name, kind in kinds.items()]
     for name, kind in kinds.items():
         measured, simulated = speedups(kind["measured"]), speedups(kind["simulated"])
-        found.append(_linear(measured, cores, f"{name}, measured, up to {cores} cores", "thread"))
-        found.append(_linear(simulated, max(map(int, simulated)), f"{name}, simulated", "thread"))
+        found.append(linear(measured, cores, f"{name}, measured, up to {cores} cores", "thread"))
+        found.append(linear(simulated, max(map(int, simulated)), f"{name}, simulated", "thread"))
         found.append(_degrades(measured, f"{name}, measured", "thread"))
     return found
 
 
-def _similar(curves: Curves, what: str, unit: str) -> Claim:
+def similar(curves: Curves, what: str, unit: str) -> Claim:
+    """Whether all curves reach the loss of one thread or worker, nearly."""
     least = _least(curves)
     return {
         "claim": f"All curves reach a similar training loss, at most 5% above that of one ({what})",
@@ -217,7 +218,8 @@ def _similar(curves: Curves, what: str, unit: str) -> Claim:
     }
 
 
-def _linear(found: Mapping[str, float | None], most: int, what: str, unit: str) -> Claim:
+def linear(found: Mapping[str, float | None], most: int, what: str, unit: str) -> Claim:
+    """Whether speedups are nearly ideal with up to so many threads or workers."""
     numbers = {measures.count(k, unit): each for k, each in found.items() if 1 < int(k) <= most}
     return {
         "claim": f"The speedup is nearly linear, at least {NEAR} of the ideal ({what})",

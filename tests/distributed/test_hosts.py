@@ -7,14 +7,11 @@ import time
 
 import pytest
 from fault_campaign import training_of
-from helpers import mpi_jobs
 from helpers.mpi_jobs import Running, wait_for
 
+from asysvrg.distributed import hosts
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
-
-sys.path.insert(0, str(mpi_jobs.ROOT / "bench" / "cluster"))
-
-hosts = pytest.importorskip("hosts")
 
 WORKERS = 3
 
@@ -36,11 +33,12 @@ def cluster():
     ],
 )
 def test_survives(cluster, mpi, tmp_path, fault, code, said):
-    options, variables = cluster.launch(mpi.kind, tmp_path, WORKERS)
+    way = cluster.way(mpi.kind, tmp_path, WORKERS + 1)
+    options = ["-n", WORKERS, "--hosts", way.hosts, "--mpiexec-args", " ".join(way.extra)]
     training = training_of(tmp_path, epochs=12, steps=600)
     argv = [sys.executable, "-m", "asysvrg", "launch", *options, *training, "--checkpoint-dir", tmp_path / "run"]
     command = cluster.command(0, *map(str, argv))
-    with Running(command, tmp_path, ASYSVRG_LOST_AFTER="3", **variables) as running:
+    with Running(command, tmp_path, ASYSVRG_LOST_AFTER="3", **way.variables) as running:
         wait_for((tmp_path / "run" / "checkpoint.npz").exists)
         time.sleep(0.2)
         if fault == "rank":
@@ -52,3 +50,7 @@ def test_survives(cluster, mpi, tmp_path, fault, code, said):
         done = running.wait(60)
     assert done.code == code, done
     assert said in done.out + done.err, done
+
+
+def test_one_cluster_at_a_time(cluster):
+    assert hosts.why_not() == "another process has an emulated cluster"

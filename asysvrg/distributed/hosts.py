@@ -1,8 +1,8 @@
-"""Machines of a cluster, each a network namespace with a CPU quota, on this one: as root, on Linux.
+"""An emulated cluster: each machine is a network namespace with a CPU quota on this machine; as root, on Linux.
 
-`Cluster(n, rate, cpu)` makes hosts asv0 ... asv(n-1) with addresses 10.99.0.1 ... on a bridge that is in a namespace of
-its own, so that nothing outside them changes. `python hosts.py HOST COMMAND...` runs a command on one, and what
-`Cluster.agent` makes is taken for ssh by mpiexec.
+`Cluster(n)` makes the hosts asv0 ... asv(n-1) with the addresses 10.99.0.1 ... on a bridge, which is in a namespace of
+its own, so that nothing outside changes. `python -I -S hosts.py HOST COMMAND...` runs a command on a host. mpiexec
+takes the program that `Cluster.agent` writes for ssh.
 """
 
 from __future__ import annotations
@@ -13,13 +13,27 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 PREFIX, SWITCH = "asv", "asvsw"
 PERIOD = 20_000  # microseconds of a CPU quota; its least share is a millisecond
 QUOTA = Path("/sys/fs/cgroup/cpu")  # version 1
 UNIFIED = Path("/sys/fs/cgroup")  # version 2
+NAMESPACES = Path("/proc/self/ns/net")  # of Linux alone
+LOCK = Path(tempfile.gettempdir(), "asysvrg-cluster.lock")  # the names of hosts are the same for every cluster
+TOOLS = ("ip", "tc", "nsenter", "unshare")
+
+
+class Way(NamedTuple):
+    """How mpiexec gets to the hosts: their names, arguments of mpiexec, and variables of its environment."""
+
+    hosts: str
+    extra: list[str]
+    variables: dict[str, str]
 
 
 def address(host: int) -> str:
@@ -42,16 +56,18 @@ def quota_group() -> tuple[Path, str] | None:
 
 
 def why_not() -> str:
-    """What this machine lacks for it; empty if nothing."""
+    """What this machine lacks for a cluster; empty if nothing. It makes one host and removes it."""
+    if not NAMESPACES.exists():
+        return "only Linux has network namespaces"
     if os.geteuid() != 0:
-        return "only root can make namespaces"
-    if missing := [tool for tool in ("ip", "tc", "nsenter", "unshare") if not shutil.which(tool)]:
+        return "only root can make network namespaces"
+    if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
         return f"{', '.join(missing)} not found (packages iproute2, util-linux)"
     if quota_group() is None:
         return "there are no CPU quotas (cgroups)"
     try:
-        sh(f"ip netns add {PREFIX}try")
-        sh(f"ip netns del {PREFIX}try")
+        with Cluster(1) as cluster:
+            cluster.limit(1.0)
     except OSError as error:
         return str(error)
     return ""
@@ -65,12 +81,20 @@ class Cluster:
     n : int
     rate : str, optional
         Of each link, each way, as "700mbit"; no limit without.
+    share : float
+        Of a core, that each host has under `run`.
+
+    Raises
+    ------
+    OSError
+        If hosts cannot be made, or another process has some.
     """
 
-    def __init__(self, n: int, rate: str | None = None):
-        self.n, self.rate = n, rate
+    def __init__(self, n: int, rate: str | None = None, share: float = 1.0):
+        self.n, self.rate, self.share = n, rate, share
 
     def __enter__(self) -> Cluster:
+        self._lock()
         self.remove()
         try:
             sh(f"ip netns add {SWITCH}")
@@ -79,12 +103,23 @@ class Cluster:
             for host in range(self.n):
                 self._add(host)
         except BaseException:
-            self.remove()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+        self.lock.close()
+
+    def _lock(self) -> None:
+        import fcntl  # not on Windows
+
+        self.lock = LOCK.open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.lock.close()
+            raise OSError("another process has an emulated cluster") from None
 
     def _add(self, host: int) -> None:
         name = f"{PREFIX}{host}"
@@ -137,20 +172,45 @@ class Cluster:
         """What runs a command on a host."""
         return [sys.executable, "-I", "-S", __file__, f"{PREFIX}{host}", *command]
 
-    def launch(self, kind: str, folder: Path, workers: int) -> tuple[list[str], dict[str, str]]:
-        """Options of `asysvrg launch` for the first so many hosts, and variables, by the kind of MPI."""
+    def run(
+        self, command: Sequence[str], began: Callable[[], bool], environment: Mapping[str, str], seconds: float | None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command on the first host. Each host has a whole core until `began` returns true, then its share.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            After so many seconds. At the end, nothing runs on the hosts any more.
+        """
+        self.limit(1.0)  # while programs start
+        with tempfile.TemporaryFile("w+") as said:
+            process = subprocess.Popen(
+                self.command(0, *command), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=said,
+            )  # fmt: skip
+            try:
+                while process.poll() is None and not began():
+                    time.sleep(0.05)
+                self.limit(self.share)
+                code = process.wait(seconds)
+            finally:
+                for host in range(self.n):
+                    self.kill(host)
+                process.wait()
+            said.seek(0)
+            return subprocess.CompletedProcess(command, code, "", said.read())
+
+    def way(self, kind: str, folder: Path, ranks: int) -> Way:
+        """To the first so many hosts, by the kind of MPI; `folder` is for a file."""
         agent = self.agent(folder)
         if kind == "MPICH":
-            where = ",".join(address(host) for host in range(workers + 1))
-            through = f"-launcher ssh -launcher-exec {agent} -localhost {address(0)} -ppn 1"
-            variables = {"FI_PROVIDER": "tcp", "MPIR_CVAR_CH4_NETMOD": "ofi"}
-        else:
-            where = ",".join(f"{PREFIX}{host}:1" for host in range(workers + 1))
-            network = f"{address(0).rpartition('.')[0]}.0/24"
-            through = f"--prtemca plm_ssh_agent {agent} --prtemca oob_tcp_if_include {network}"
-            through += f" --mca btl_tcp_if_include {network} --mca mpi_yield_when_idle 1"
-            variables = {}
-        return ["-n", str(workers), "--hosts", where, "--mpiexec-args", through], variables
+            where = ",".join(address(host) for host in range(ranks))
+            extra = f"-launcher ssh -launcher-exec {agent} -localhost {address(0)} -ppn 1"
+            return Way(where, extra.split(), {"FI_PROVIDER": "tcp", "MPIR_CVAR_CH4_NETMOD": "ofi"})
+        network = f"{address(0).rpartition('.')[0]}.0/24"
+        extra = f"--prtemca plm_ssh_agent {agent} --prtemca oob_tcp_if_include {network}"
+        extra += f" --mca btl_tcp_if_include {network} --mca mpi_yield_when_idle 1"
+        return Way(",".join(f"{PREFIX}{host}:1" for host in range(ranks)), extra.split(), {})
 
     def agent(self, folder: Path) -> Path:
         """A program that takes the place of ssh: it gives all words behind the host's name to a shell there."""
