@@ -365,9 +365,12 @@ def test_says_why_there_is_no_cluster(done, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_cluster_is_measured(mpi, dense):
+def test_cluster_is_measured(mpi, dense, monkeypatch):
     if lacks := hosts.why_not():
         pytest.skip(lacks)
+    monkeypatch.setattr(cluster, "ON_CLUSTER", {"batch_size": 50, "inner_steps": 20})
+    monkeypatch.setattr(cluster, "BUSY", {"batch_size": 1, "inner_steps": 100})
+    monkeypatch.setattr(cluster, "SHARE", 0.5)
     found = cluster.measure(dense, replace(TINY, seeds=1, ranks=True, hosts=(1, 2)))
     assert list(found["curves"]) == ["1", "2"]
     assert all(rows[-1]["loss"] < rows[0]["loss"] for (rows,) in found["curves"].values())

@@ -61,8 +61,12 @@ class DistributedExecution:
         return self.objective.assembled(x, task.gradient, task.loss, task.errors)
 
     def evaluate(self, x: np.ndarray, samples: int) -> Snapshot:
-        """A snapshot of all samples: the workers' sweeps have the gradient anyway."""
-        return self.snapshot(x, keep_cache=False)
+        """A snapshot of all samples: the workers' sweeps have the gradient anyway, which no update takes."""
+        server = self.session.server
+        before = server.evaluated
+        snapshot = self.snapshot(x, keep_cache=False)
+        self.counted += server.evaluated - before  # as with threads, whose evaluation has no gradient
+        return snapshot
 
     def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:
         """Updates x in place. The delays are those in rank 0's shard, fewer if the deadline cut the epoch."""
