@@ -300,7 +300,7 @@ def test_figure_3_is_trained_by_ranks(mpi, tmp_path, monkeypatch):
     for (rows,) in content["runs"].values():
         assert rows[-1]["loss"] < rows[0]["loss"]
         assert 0 < rows[-1]["delay"] < 2  # one worker would have none
-    title = command.FIGURES["fig3"].draw(content).get_suptitle()
+    title = command.FIGURES["fig3"].draw(content).legends[0].get_title().get_text()
     assert title == "Trained by a server and 2 workers, ranks of MPI"
     taken = json.loads(json.dumps(content["runs"]))
     command.reproduce(("fig3",), tmp_path, effort=effort, problems=PROBLEMS, resume=True)
@@ -314,7 +314,9 @@ def test_without_mpi_figure_3_says_so(done, monkeypatch):
     monkeypatch.setattr(speedup.launch, "find", find)
     assert speedup.no_ranks(settings.QUICK) == "there is no mpiexec"
     content = json.loads((done / "fig3.json").read_text())  # its effort has no ranks
-    assert "4 virtual workers of the simulator" in command.FIGURES["fig3"].draw(content).get_suptitle()
+    assert (
+        "4 virtual workers of the simulator" in command.FIGURES["fig3"].draw(content).legends[0].get_title().get_text()
+    )
     line = (
         "Trained by 4 virtual workers of the simulator, in virtual seconds, as there are no ranks of MPI: they were not"
     )

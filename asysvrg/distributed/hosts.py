@@ -142,9 +142,13 @@ class Cluster:
         quota = max(int(PERIOD * share), 1000)
         if group is None:
             return
+        # The hosts get it where other programs are busy, too.
         if kind == "v2":
             for folder in (group.parent, group):
                 (folder / "cgroup.subtree_control").write_text("+cpu")
+            (group / "cpu.weight").write_text("10000")
+        else:
+            (group / "cpu.shares").write_text("100000")
         for folder in group.glob(f"{PREFIX}*"):
             if kind == "v2":
                 (folder / "cpu.max").write_text(f"{quota} {PERIOD}")

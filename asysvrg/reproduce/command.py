@@ -160,8 +160,9 @@ FIGURES = {
     ),
     "fig3": Figure(
         "Figure 3: SGD, SVRG and SGD_SVRG on CIFAR-10 features",
-        "384-50-10, C = 1e-4, mini-batches of 10, m = 2,000. Rates were tuned with one thread. SGD_SVRG begins with "
-        "one epoch of SGD. The first few iterations of the paper are the first quarter of the epochs.",
+        "384-50-10, C = 1e-4, mini-batches of 10, m = 2,000. Rates were tuned with "
+        f"{WORKERS} virtual workers. SGD_SVRG begins with one epoch of SGD. The first few iterations of the paper are "
+        "the first quarter of the epochs.",
         CIFAR, _fig3, methods.claims, drawing.methods_figure,
     ),
     "fig4": Figure(

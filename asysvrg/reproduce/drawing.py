@@ -56,8 +56,9 @@ def methods_figure(content: Mapping[str, Any]) -> Any:
             for number, method in enumerate(METHODS):
                 _band(panel, content["runs"][method], (where, unit), column, number, method)
             _finish(panel, label, name, column, content["runs"].values())
-    figure.suptitle(f"Trained by {trained_by(content['about'])}")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(METHODS))
+    title = f"Trained by {trained_by(content['about'])}"
+    lines = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside upper center", ncols=len(METHODS), title=title)
     return figure
 
 

@@ -65,10 +65,12 @@ def compare(
 ) -> dict[str, Any]:
     """What the figure shows: tuned rates, and the runs of each method and seed.
 
-    The runs are those of one thread; of so many `workers`, ranks of MPI; or of `virtual` workers. SGD is to lead for
-    `switch` epochs; `test_comparable` says what the paper claims of test errors.
+    The runs are those of one thread; of so many `workers`, ranks of MPI, whose rates are tuned with as many virtual
+    ones; or of `virtual` workers. SGD is to lead for `switch` epochs; `test_comparable` says what the paper claims of
+    test errors.
     """
-    tuned = tuned_rates(experiment, effort)
+    tuning = {"workers": workers, "architecture": "distributed"} if workers else virtual
+    tuned = tuned_rates(experiment, effort, virtual=tuning)
     experiment.runs.expect(len(METHODS) * effort.seeds, "comparing")
     problem = experiment.problem
 

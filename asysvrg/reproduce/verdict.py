@@ -19,8 +19,9 @@ the sum, each rate would be smaller by the size of the mini-batch, 10: 0.1 here 
 is the least or the largest alpha, or the largest beta, the grid is widened. beta = 0, a constant rate, is an
 edge that stays.
 
-**Gradient evaluations** are those that were computed. The gradients at the snapshot come from a cache, so that an epoch
-of SVRG takes n + m b of them; without the cache it would be n + 2 m b.
+**Gradient evaluations** are those that were computed. The gradients at the snapshot come from a cache with threads, so
+that an epoch of SVRG takes n + m b of them. Several ranks of MPI, each of which sweeps a part of the samples and draws
+from all, keep no cache: n + 2 m b. An epoch of SGD takes m b.
 
 **Seconds** are those of this machine, which others may use at the same time. Where the load is above the number of
 cores, measured speedups are worth little.
