@@ -24,7 +24,7 @@ SIMULATED = {
     "color": "#c2419b", "linestyle": (0, (2, 1)), "marker": "*", "markersize": 9, "markerfacecolor": "white",
     "linewidth": 1.6,
 }  # fmt: skip
-WHAT = cluster.WHAT
+WHAT, RANKS = cluster.WHAT, "ranks, measured"
 ON_CLUSTER = {
     "color": "#2a8f4e", "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "P", "markersize": 7, "linewidth": 1.6,
 }  # fmt: skip
@@ -40,7 +40,7 @@ def style(number: int, length: int = 1) -> dict[str, Any]:
     }  # fmt: skip
 
 
-LOOKS = {"measured": style(0), "simulated": SIMULATED, WHAT: ON_CLUSTER}
+LOOKS = {"measured": style(0), RANKS: style(0), "simulated": SIMULATED, WHAT: ON_CLUSTER}
 
 
 def methods_figure(content: Mapping[str, Any]) -> Any:
@@ -106,6 +106,7 @@ def threads_figure(content: Mapping[str, Any]) -> Any:
         curves = {measures.count(k, "thread"): seeds for k, seeds in found["measured"].items()}
         _against_time(axes[:2], curves, "seconds of training", kind)
         _speedups(axes[2], "threads", {"measured": found["measured"], "simulated": found["simulated"]})
+        axes[2].legend(loc="upper left")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
     return figure
 
@@ -126,7 +127,7 @@ def workers_figure(content: Mapping[str, Any]) -> Any:
     if has_cluster:
         curves = {measures.count(k, "worker"): seeds for k, seeds in content["cluster"]["curves"].items()}
         _curves(rows[1], curves, "seconds of training", WHAT)
-    _beside(last.subplots(1, 3), content, has_cluster)
+    _beside(last, content, has_cluster)
     return figure
 
 
@@ -145,20 +146,23 @@ def _curves(figure: Any, curves: Mapping[str, Any], seconds: str, title: str) ->
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 
 
-def _beside(panels: Sequence[Any], content: Mapping[str, Any], has_cluster: bool) -> None:
+def _beside(figure: Any, content: Mapping[str, Any], has_cluster: bool) -> None:
     """Speedup, the server's load, and delays, by number of workers."""
-    curves = {name: each for name in ("simulated", "measured") if (each := content[name])}
+    panels = figure.subplots(1, 3)
+    curves = {"simulated": content["simulated"]} | ({RANKS: ranks} if (ranks := content["measured"]) else {})
     load = {"simulated": loads(content)}
     if has_cluster:
         found = content["cluster"]
         curves[WHAT], load[WHAT] = found["curves"], cluster.loads(found)
-        panels[1].axvline(cluster.saturates_at(found), color="0.4", linestyle=":", label="cluster saturates")
+        panels[1].axvline(cluster.saturates_at(found), color="0.4", linestyle="--", label="cluster saturates")
     _speedups(panels[0], "workers", curves)
     shares = {name: {k: 100 * share for k, share in each.items()} for name, each in load.items()}
     _by_workers(panels[1], "server's load (%)", shares)
     panels[1].set(xscale="log", ylim=(0, 105))
     _counted(panels[1].xaxis, [1, 2, 5, 10, 20, 50, 100, 200])
     _by_workers(panels[2], "mean delay (updates)", {name: cluster.delays(each) for name, each in curves.items()})
+    each = {line.get_label(): line for panel in panels[:2] for line in panel.get_lines()}
+    figure.legend(each.values(), each.keys(), loc="outside upper center", ncols=len(each))
 
 
 def _by_workers(panel: Any, name: str, lines: Mapping[str, Mapping[str, float]]) -> None:
@@ -166,7 +170,6 @@ def _by_workers(panel: Any, name: str, lines: Mapping[str, Mapping[str, float]])
         panel.plot([int(k) for k in values], list(values.values()), label=label, **LOOKS[label])
     panel.set(xlabel="workers", ylabel=name)
     panel.grid(alpha=0.3)
-    panel.legend(loc="best", fontsize="small")
 
 
 def _against_time(panels: Sequence[Any], curves: Mapping[str, Any], seconds: str, title: str) -> None:
@@ -189,9 +192,8 @@ def _speedups(panel: Any, unit: str, curves: Mapping[str, Any]) -> None:
         found = [(int(k), speedup) for k, speedup in speedups(each).items() if speedup]
         panel.plot(*zip(*found, strict=True), label=label, **LOOKS[label])
     panel.set(xlabel=unit, ylabel="speedup, Eq. (22)", xscale="log", yscale="log")
-    _counted(panel.xaxis, numbers)
+    _counted(panel.xaxis, [number for number in numbers if number < 5 or number % 2 == 0])
     plain_ticks(panel.yaxis, (1, 2, 5))
-    panel.legend(loc="upper left")
     panel.grid(alpha=0.3)
 
 
