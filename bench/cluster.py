@@ -95,7 +95,7 @@ def table(result: dict) -> str:
     for speed in result["speeds"]:
         numbers = f"{speed['cycle_ms']:.1f} | {speed['server_ms']:.2f} | {speed['saturates_at']:.1f}"
         lines.append(f"| {speed['rate'] or 'no limit'} | {numbers} |")
-    lines += ["", "[Figure 4](paper.md#figure-4) has the time to the same loss on such a cluster, by more workers."]
+    lines += ["", "[Figure 4](paper.md#figure-4) has the time to the same loss on such a cluster."]
     return "\n".join(lines) + "\n"
 
 
