@@ -120,7 +120,8 @@ def workers_figure(content: Mapping[str, Any]) -> Any:
 
     has_cluster = "curves" in content["cluster"]
     figure = Figure(figsize=(10.5, 10 if has_cluster else 7), layout="constrained")
-    *rows, last = figure.subfigures(3 if has_cluster else 2, 1)
+    parts: Any = figure.subfigures(3 if has_cluster else 2, 1)
+    *rows, last = parts
     _curves(
         rows[0], _some(content), "seconds of training (virtual if simulated)", "simulated, and ranks on this machine"
     )
