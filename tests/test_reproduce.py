@@ -290,6 +290,7 @@ def test_one_rank_trains_as_one_thread_does(mpi, dense):
     assert np.all(np.diff([row["seconds"] for row in found]) > 0)
 
 
+@pytest.mark.slow
 def test_figure_3_is_trained_by_ranks(mpi, tmp_path, monkeypatch):
     effort = replace(TINY, seeds=1, epochs=8, ranks=True)
     monkeypatch.setattr(command, "WORKERS", 2)
