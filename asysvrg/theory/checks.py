@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 Architecture = Literal["shared", "distributed"]
+MOST = 10**100  # of a count: its powers in the theorems are finite
 
 
 def dimension(architecture: str, d: Any) -> float:
@@ -35,8 +36,14 @@ def check_positive(**positive: float) -> None:
 
 def check_count(**counts: int) -> None:
     for name, value in counts.items():
-        if not (isinstance(value, Integral) and not isinstance(value, bool) and value >= 1):
-            raise ValueError(f"{name} is a whole number of at least 1; got {value!r}")
+        if not (isinstance(value, Integral) and not isinstance(value, bool) and 1 <= value <= MOST):
+            raise ValueError(f"{name} is a whole number from 1 to 10^100; got {value!r:.40}")
+
+
+def check_number(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or isinstance(value, bool | np.bool_) or math.isnan(value):
+            raise ValueError(f"{name} is a number; got {value!r}")
 
 
 def check_delay(delay: float) -> None:
@@ -57,3 +64,10 @@ def check_u0(u0: float) -> None:
 def check_a(a: float) -> None:
     if not (_is_real(a) and 0 < a <= 1):
         raise ValueError(f"a, the exponent of n, is above 0 and at most 1; got {a!r}")
+
+
+def iterations(m: float) -> int:
+    """floor(m), the inner iterations of a theorem's settings."""
+    if m > MOST:
+        raise ValueError("m is above 10^100: give a larger u0, or a smaller n")
+    return math.floor(m)

@@ -21,9 +21,11 @@ from asysvrg.theory.checks import (
     check_count,
     check_delay,
     check_gap,
+    check_number,
     check_positive,
     check_u0,
     dimension,
+    iterations,
 )
 from asysvrg.theory.recurrence import backwards, denominator, gammas, least_gamma
 
@@ -166,6 +168,7 @@ def bound(*, gap: float, gamma: float, T: int) -> float:
     """
     check_gap(gap)
     check_count(T=T)
+    check_number(gamma=gamma)
     return gap / T / gamma if gamma > 0 else math.inf
 
 
@@ -189,7 +192,7 @@ def admissible_delay(architecture: Architecture, *, u0: float, b: int, d: float 
     check_u0(u0)
     check_count(b=b)
     d, ub = dimension(architecture, d), u0 * b
-    return math.sqrt(max(min(d / (2 * ub), d * (3 - 28 * ub) / (28 * ub**2)), 0.0))
+    return math.sqrt(d) * min(1 / math.sqrt(2 * ub), math.sqrt(max(3 - 28 * ub, 0.0) / 28) / ub)
 
 
 def largest_u0(architecture: Architecture, *, b: int, delay: float, d: float | None = None) -> float:
@@ -229,7 +232,7 @@ def settings(
     check_a(a)
     check_count(n=n, b=b)
     d, power = dimension(architecture, d), float(n) ** a
-    return Settings(eta=u0 * b / (L * power), beta=2 * L, m=math.floor(d * power / (6 * u0 * b)))
+    return Settings(eta=u0 * b / (L * power), beta=2 * L, m=iterations(d * power / (6 * u0 * b)))
 
 
 def simplified_bound(
@@ -264,8 +267,11 @@ def simplified_bound(
     check_a(a)
     check_count(n=n, b=b, T=T)
     check_gap(gap)
+    check_number(sigma=sigma)
     d = dimension(architecture, d)
-    return d * L * float(n) ** a * gap / (b * T) / sigma if sigma > 0 else math.inf
+    if sigma <= 0:
+        return math.inf
+    return d * L * float(n) ** a * gap / b / T / sigma if gap and sigma < math.inf else 0.0
 
 
 def largest_eta(
@@ -326,8 +332,10 @@ def sigma(
     float
         Not positive where the theorem's claim fails; -inf where d <= 2 L^2 Delta^2 eta^2, or m is 0.
     """
-    chosen = settings(architecture, L=L, n=n, b=b, u0=u0, a=a, d=d)
+    check_positive(L=L)
+    check_delay(delay)
+    chosen = settings(architecture, L=1.0, n=n, b=b, u0=u0, a=a, d=d)
     if chosen.m == 0:
         return -math.inf
-    gamma = least_gamma(architecture, L=L, eta=chosen.eta, beta=chosen.beta, b=b, m=chosen.m, delay=delay, d=d)
-    return gamma * dimension(architecture, d) * L * float(n) ** a / b
+    gamma = least_gamma(architecture, L=1.0, eta=chosen.eta, beta=chosen.beta, b=b, m=chosen.m, delay=delay, d=d)
+    return gamma * dimension(architecture, d) * float(n) ** a / b

@@ -19,7 +19,7 @@ def least_gamma(
 ) -> float:
     """min Gamma, which is Gamma_0, since c_t falls with t."""
     check_count(b=b, m=m)
-    c_1 = backwards(architecture, np.array([m - 1]), L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
+    c_1 = backwards(architecture, np.array([m - 1], dtype=np.float64), L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
     return float(gammas(architecture, c_1, L=L, eta=eta, delay=delay, d=d)[0])
 
 

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from asysvrg.theory.checks import check_a, check_count, check_positive
+from asysvrg.theory.checks import check_a, check_count, check_positive, iterations
 from asysvrg.theory.equations import Constants, Settings
 from asysvrg.theory.recurrence import series
 
@@ -38,7 +38,8 @@ def reddi_constants(*, L: float, eta: float, beta: float, b: int, m: int) -> Con
     step = L * eta
     c = series(m - np.arange(m + 1), growth=eta * beta + 2 * step * step / b, added=L * step * step / b)
     with np.errstate(over="ignore", invalid="ignore"):
-        Gamma = eta * (1 - step - c[1:] * (1 / beta + 2 * eta))
+        lost = c[1:] * (1 / beta + 2 * eta)
+        Gamma = eta * (1 - step - np.where(c[1:] > 0, lost, 0.0))  # 1 / beta may be infinite
     return Constants(c, Gamma, float(Gamma.min()))
 
 
@@ -67,6 +68,5 @@ def reddi_settings(*, L: float, n: int, b: int, u0: float, a: float = 2 / 3) -> 
     if b > 1 and a != 2 / 3:
         raise ValueError(f"with mini-batches a is 2/3; got a={a!r} and b={b}")
     power = float(n) ** a
-    return Settings(
-        eta=u0 * b / (L * power), beta=L / math.sqrt(power), m=math.floor(float(n) ** (1.5 * a) / (3 * u0 * b))
-    )
+    m = iterations(float(n) ** (1.5 * a) / (3 * u0 * b))
+    return Settings(eta=u0 * b / (L * power), beta=L / math.sqrt(power), m=m)

@@ -157,7 +157,34 @@ def test_extreme_numbers_are_no_nan(architecture):
         assert not np.isnan(found.c).any()
         assert not np.isnan(found.Gamma).any()
     for L in numbers:
-        assert theory.largest_eta(architecture, L=L, beta=1.0, b=10, m=10**9, delay=4, d=10) >= 0
+        for m in (10**9, 10**25):
+            assert theory.largest_eta(architecture, L=L, beta=1.0, b=10, m=m, delay=4, d=10) >= 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("architecture", BOTH)
+def test_extreme_settings(architecture):
+    """Counts above 2^63, and products that float64 cannot hold on the way."""
+    d = 10**12
+    for u0 in (1e-9, 1e-200, 5e-324):
+        u, size = mp.mpf(u0), d if architecture == "shared" else 1
+        exact = mp.sqrt(size * min(1 / (2 * u), (3 - 28 * u) / (28 * u**2)))
+        found = theory.admissible_delay(architecture, u0=u0, b=1, d=d)
+        assert found == (math.inf if exact > 1.8e308 else pytest.approx(float(exact), RTOL))
+    how = {"n": 10**18, "b": 1, "a": 1.0, "d": d}
+    assert theory.settings(architecture, L=1.0, u0=0.01, **how).m > 2**63 or architecture == "distributed"
+    expected = theory.sigma(architecture, L=1.0, u0=0.01, delay=1, **how)
+    assert 0.0 < expected < 0.01
+    for L in (5e-324, 1e-300, 1e300, 1.7e308):  # sigma does not depend on L
+        assert theory.sigma(architecture, L=L, u0=0.01, delay=1, **how) == expected
+        assert theory.simplified_bound(architecture, L=L, sigma=0.1, gap=0.0, T=10, **how) == 0.0
+        assert theory.simplified_bound(architecture, L=L, sigma=0.1, gap=1.0, T=10**100, **how) >= 0.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_extreme_numbers_of_serial_svrg_are_no_nan():
+    for L, eta, beta in itertools.product((5e-324, 1e-9, 1.0, 1e308), repeat=3):
+        assert not np.isnan(theory.reddi_constants(L=L, eta=eta, beta=beta, b=1, m=3).Gamma).any()
 
 
 BAD = [
@@ -172,7 +199,15 @@ BAD = [
     (theory.constants, {"b": True}, "b is a whole number"),
     (theory.constants, {"beta": -1.0}, "beta is a positive"),
     (theory.bound, {"T": 0}, "T is a whole number"),
+    (theory.bound, {"T": 10**400}, "T is a whole number"),
     (theory.bound, {"gap": -1.0}, "gap"),
+    (theory.bound, {"gamma": math.nan}, "gamma is a number"),
+    (theory.bound, {"gamma": "0.1"}, "gamma is a number"),
+    (theory.simplified_bound, {"sigma": None}, "sigma is a number"),
+    (theory.simplified_bound, {"d": 10**400}, "d is a whole number"),
+    (theory.settings, {"u0": 5e-324}, "m is above"),
+    (theory.reddi_settings, {"u0": 5e-324, "b": 1}, "m is above"),
+    (theory.reddi_settings, {"n": 10**400}, "n is a whole number"),
     (theory.admissible_delay, {"u0": 1.0}, "u0 is between 0 and 1"),
     (theory.settings, {"a": 0.0}, "a, the exponent"),
     (theory.sigma, {"a": 1.5}, "a, the exponent"),
