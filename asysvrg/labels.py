@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 MISSING = ("NoneType", "NAType", "NaTType")  # types of labels that are none
@@ -91,10 +91,21 @@ def weights_of(encoded: np.ndarray, classes: np.ndarray, class_weight: Any, samp
         weight = mass.sum() / ((mass > 0).sum() * np.where(mass > 0, mass, 1))
     elif isinstance(class_weight, Mapping):
         numbers = {label: _number(weight, class_weight) for label, weight in class_weight.items()}
-        weight = _valid(compute_class_weight(numbers, classes=classes, y=classes), class_weight)
+        weight = _valid(_of_classes(numbers, classes), class_weight)
     else:
         raise ValueError(f"class_weight is a dict, 'balanced' or None; got {class_weight!r}")
     return weight[encoded]
+
+
+def _of_classes(numbers: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
+    """The weight of each class, 1 where the dict does not name it.
+
+    (scikit-learn's `compute_class_weight` takes the text "1" for the number.)
+    """
+    missing = [label for label in classes if label not in numbers]
+    if missing and len(classes) - len(missing) < len(numbers):
+        raise ValueError(f"The classes, {np.array(missing).tolist()}, are not in class_weight")
+    return np.array([numbers.get(label, 1.0) for label in classes])
 
 
 def _number(weight: Any, given: Any) -> float:

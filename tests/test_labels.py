@@ -35,6 +35,16 @@ def test_class_weights_are_sample_weights(class_weight):
         assert model.loss_ == pytest.approx(objective(model, X, y, own * weight), rel=1e-5)
 
 
+@pytest.mark.parametrize("names", [["0", "1", "2"], [0, 1, 2]], ids=str)
+def test_weights_of_classes_of_any_type(names):
+    """Text of digits is no number."""
+    X, y = data(AsySVRGClassifier)
+    X, y = X[y < 6], np.array(names)[y[y < 6] // 2]
+    model = small(AsySVRGClassifier, class_weight={names[0]: 5.0, names[2]: 0.5}).fit(X, y)
+    weight = np.select([y == names[0], y == names[2]], [5.0, 0.5], 1.0)
+    assert equal(model, small(AsySVRGClassifier).fit(X, y, sample_weight=weight))
+
+
 def test_balanced_classes():
     X, y = data(AsySVRGClassifier, n=800, outputs=2)
     rare = np.flatnonzero(y == 2)

@@ -239,7 +239,7 @@ def _one_model(values: dict[str, Any], x: np.ndarray) -> Any:
     if is_classifier != (classes is not None) or is_classifier != (KIND_OF_LOSS[network.loss] != "reals"):
         raise ValueError(f"classes or the loss {network.loss!r} do not match {kind.__name__}")
     if classes is not None:
-        model.classes_ = _classes(classes)
+        model.classes_, model._loss = _classes(classes), network.loss
         if len(model.classes_) != model.n_outputs_:
             raise ValueError(f"{len(model.classes_)} classes for {model.n_outputs_} outputs")
     if values.get("scaler") is not None:

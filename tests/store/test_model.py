@@ -69,6 +69,15 @@ def test_a_loaded_model_goes_on_with_partial_fit(tmp_path, kind):
     assert again.n_iter_ == 5
 
 
+def test_a_loaded_model_of_several_labels_goes_on(tmp_path):
+    X, y = samples(AsySVRGClassifier)
+    Y = np.eye(3, dtype=int)[y]
+    model = AsySVRGClassifier((4,), max_iter=2, random_state=0).fit(X, Y)
+    model.save(tmp_path / "model.npz")
+    again = load(tmp_path / "model.npz")
+    assert_same(model.partial_fit(X, Y), again.partial_fit(X, Y), X)
+
+
 LABELS = [
     np.array(["no", "yes, \u00e4\u4e2d", "x" * 300]),
     np.array(["a", "b", "c"], dtype=object),
