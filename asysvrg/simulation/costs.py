@@ -6,8 +6,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from asysvrg.simulation.times import Times, times
 
@@ -110,11 +113,12 @@ class Crew:
 
 def crew(workers: Any, speeds: Any, late: Any, lost: Any) -> Crew:
     """Checks what `simulate` was told of its workers."""
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+    if not isinstance(workers, Integral) or isinstance(workers, bool) or workers < 1:
         raise ValueError(f"workers is a whole number from 1 on; got {workers!r}")
+    workers = int(workers)
     if speeds is not None and not isinstance(speeds, Mapping):
-        if len(speeds) != workers:
-            raise ValueError(f"speeds has one number for each of {workers} workers, or is a dict; got {len(speeds)}")
+        if np.shape(speeds) != (workers,):
+            raise ValueError(f"speeds has one number for each of {workers} workers, or is a dict; got {speeds!r}")
         speeds = dict(enumerate(speeds))
     every = [1.0] * workers
     for worker, speed in _of_workers(workers, speeds, "speeds").items():
@@ -129,6 +133,9 @@ def _of_workers(workers: int, given: Any, name: str) -> dict[int, float]:
     if not isinstance(given, Mapping) or not all(k in range(workers) for k in given):
         raise ValueError(f"{name} is a dict from workers 0 to {workers - 1} to numbers; got {given!r}")
     try:
-        return {int(k): float(number) for k, number in given.items()}
+        numbers = {int(k): float(number) for k, number in given.items()}
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is a dict from workers to numbers; got {given!r}") from None
+        numbers = {0: math.nan}
+    if any(map(math.isnan, numbers.values())):
+        raise ValueError(f"{name} is a dict from workers to numbers; got {given!r}")
+    return numbers

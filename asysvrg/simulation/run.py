@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from asysvrg import kinds
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.objective import Objective
 from asysvrg.plan import Plan
@@ -16,6 +17,8 @@ from asysvrg.simulation.costs import ARCHITECTURES, POLICIES, Crew, costs, crew
 from asysvrg.simulation.engine import Policy
 from asysvrg.simulation.events import Recorded, Recorder, load
 from asysvrg.simulation.execution import SimulatedExecution
+
+MOST_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,8 @@ def simulate(
     for name, value, choices in (("architecture", architecture, ARCHITECTURES), ("policy", policy, POLICIES)):
         if value not in choices:
             raise ValueError(f"{name} is one of {', '.join(choices)}; got {value!r}")
+    seed = kinds.integer(0, MOST_SEED).check(seed, "seed")
+    max_delay = None if max_delay is None else kinds.integer(0).check(max_delay, "max_delay")
     if not hasattr(estimator, "_fit"):
         raise TypeError(f"simulate fits an AsySVRGClassifier or AsySVRGRegressor; got {type(estimator).__name__}")
     if estimator.n_models != 1:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 DRAWN = 256  # seconds drawn at once
+MOST_SIGMA = 100.0  # of a lognormal distribution: exp(sigma z) stays finite
 # Draws of mean 1, and the shape's default. Pareto's shape is its index, without a variance up to 2.
 SHAPES: dict[str, float | None] = {
     "constant": None, "halfnormal": None, "exponential": None, "lognormal": 1.0, "pareto": 2.5,
@@ -83,6 +84,8 @@ def _named(given: str, name: str) -> Times:
     shape = (SHAPES[kind] if len(numbers) == 1 else _seconds(numbers[1], given, name)) or 0.0
     if kind == "pareto" and shape <= 1:
         raise ValueError(f"{name}={given!r}: the index of a Pareto distribution with a mean is above 1")
+    if kind == "lognormal" and shape > MOST_SIGMA:
+        raise ValueError(f"{name}={given!r}: sigma of a lognormal distribution is at most {MOST_SIGMA:g} here")
     return Times(mean, given, lambda rng: mean * _unit(kind, shape, rng, DRAWN))
 
 

@@ -39,7 +39,20 @@ def test_lists_are_taken_in_order():
 
 
 @pytest.mark.parametrize(
-    "given", ["gauss:1", "exponential", "exponential:x", "constant:1:2", "pareto:1:1", -1.0, np.inf, [], [1, -1], True]
+    "given",
+    [
+        "gauss:1",
+        "exponential",
+        "exponential:x",
+        "constant:1:2",
+        "pareto:1:1",
+        "lognormal:1:1e200",
+        -1.0,
+        np.inf,
+        [],
+        [1, -1],
+        True,
+    ],
 )
 def test_refuses_what_is_no_time(given):
     with pytest.raises(ValueError, match="message"):
@@ -58,11 +71,19 @@ def test_costs_are_given_or_calibrated_or_default():
 
 
 @pytest.mark.parametrize(
-    "how", [{"speeds": [1, 2]}, {"speeds": {0: 0}}, {"late": {3: 1.0}}, {"lost": {0: "soon"}}, {"lost": [1, 2, 3]}]
-)
+    "how",
+    [
+        {"speeds": [1, 2]}, {"speeds": 5}, {"speeds": {0: 0}}, {"late": {3: 1.0}}, {"late": {0: np.nan}},
+        {"lost": {0: "soon"}}, {"lost": {0: np.nan}}, {"lost": [1, 2, 3]},
+    ],
+)  # fmt: skip
 def test_refuses_workers_that_are_not_there(how):
     with pytest.raises(ValueError, match=next(iter(how))):
         crew(3, **{"speeds": None, "late": None, "lost": None} | how)
+
+
+def test_a_number_of_workers_may_be_one_of_numpy():
+    assert len(crew(np.int64(3), None, None, None).speeds) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 2.5, None, True])
