@@ -9,6 +9,7 @@ target_scale^p. The minimiser is the same; fewer iterations reach it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +126,7 @@ def choose(X: Any, y: np.ndarray | None, alpha: float, *, centre: bool = True) -
     Scales are at least sqrt(alpha): below, the l2 term determines the weights, not the data.
     """
     mean = scale = target_mean = None
-    target_scale, least = 1.0, max(np.sqrt(alpha), 1e-12)
+    target_scale, least = 1.0, max(math.sqrt(alpha), 1e-12)
     if sparse.issparse(X):
         largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64) if X.nnz else np.zeros(X.shape[1])
         if largest.max(initial=0) > SPARSE_USUAL:

@@ -296,6 +296,16 @@ def test_a_file_of_an_older_version_is_read(tmp_path):
     np.testing.assert_array_equal(load(path).predict(X), model.predict(X))
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+def test_a_model_of_small_targets_is_saved(tmp_path, loss):
+    """Their scale is sqrt(alpha), which must not turn the trace into numbers that JSON does not know."""
+    X, y = samples(AsySVRGRegressor)
+    model = AsySVRGRegressor(loss=loss, max_iter=2, random_state=0, checkpoint_dir=tmp_path / "run").fit(X, y / 1e4)
+    model.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(load(tmp_path / "model.npz").predict(X), model.predict(X))
+    assert (tmp_path / "run" / "checkpoint.npz").exists()
+
+
 @pytest.mark.parametrize("activation", ["leaky_relu", "gelu"])
 def test_to_sklearn_refuses_what_mlp_lacks(activation):
     X, y = samples(AsySVRGRegressor)
