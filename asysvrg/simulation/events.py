@@ -18,6 +18,7 @@ the order of the updates:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,9 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asysvrg.core.inner import STRIPE
+from asysvrg.simulation.costs import ARCHITECTURES
 from asysvrg.store.files import replacing
 
 FORMAT = 1
+SOURCES = ("simulated", "threads", "mpi")
+MOST_WORKERS = 10**6  # in a file
 Piece = tuple[int, int, int]  # an update, and the coordinates first .. last - 1 of its change
 
 
@@ -192,18 +196,63 @@ class Recorded(NamedTuple):
 
 
 def load(path: str | Path) -> Recorded:
-    """Reads a file that `Recorder` wrote."""
+    """Reads a file that `Recorder` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is another file, or damaged: a replay of impossible updates would end anywhere.
+    """
+    refused = f"schedule={str(path)!r} is no schedule that record= wrote, or is damaged"
     try:
         about, *lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
         if about["format"] != FORMAT:
             raise ValueError
-        epochs: dict[int, list[dict[str, Any]]] = {}
-        for line in lines:
-            epochs.setdefault(line["epoch"], []).append(line)
-            _ = line["t"], line["worker"], line["read"], line["delay"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"schedule={str(path)!r} is no schedule that record= wrote") from None
+        about = {"source": None, "architecture": None, "workers": None} | about
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(refused) from None
+    if about["source"] not in SOURCES or about["architecture"] not in ARCHITECTURES:
+        raise ValueError(f"{refused}: line 1 has no known source or architecture")
+    if not _is_count(about["workers"], MOST_WORKERS + 1) or about["workers"] == 0:
+        raise ValueError(f"{refused}: line 1 has no number of workers")
+    epochs: dict[int, list[dict[str, Any]]] = {}
+    for number, line in enumerate(lines, 2):
+        turn = len(epochs.get(line["epoch"], ())) if isinstance(line, dict) and _is_count(line.get("epoch")) else -1
+        if turn < 0 or not _is_update(line, turn):
+            raise ValueError(f"{refused}: line {number} is no update that can have happened")
+        epochs.setdefault(line["epoch"], []).append(line)
     return Recorded(about, epochs)
+
+
+def _is_update(line: dict[str, Any], turn: int) -> bool:
+    """Whether a line of a file may be update number `turn` of its epoch."""
+    read, factor, seconds = line.get("read"), line.get("factor", 1.0), line.get("seconds", 0.0)
+    if not all(_is_count(line.get(name)) for name in ("t", "worker", "read", "delay")):
+        return False
+    if not (max(read, line["delay"]) <= turn and _is_size(factor) and _is_size(seconds)):
+        return False
+    pieces = {"without": (0, read), "with": (read, turn), "overtakes": (0, turn)}
+    return all(_are_pieces(line.get(name, []), *updates) for name, updates in pieces.items())
+
+
+def _are_pieces(given: Any, first: int, last: int) -> bool:
+    """Whether they are coordinates of the updates first .. last - 1."""
+    return isinstance(given, list) and all(
+        isinstance(piece, list)
+        and len(piece) == 3
+        and all(_is_count(number) for number in piece)
+        and first <= piece[0] < last
+        and piece[1] <= piece[2]
+        for piece in given
+    )
+
+
+def _is_count(value: Any, below: int = 2**31) -> bool:
+    return type(value) is int and 0 <= value < below
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def replayed(updates: Sequence[dict[str, Any]]) -> Iterator[Read | Write | Done]:
@@ -212,8 +261,6 @@ def replayed(updates: Sequence[dict[str, Any]]) -> Iterator[Read | Write | Done]
     arrives: dict[int, list[tuple[int, int, int]]] = {}
     missed_last: dict[int, int] = {}  # the last turn at which some of an update is missed
     for turn, update in enumerate(updates):
-        if not 0 <= update["read"] <= turn:
-            raise ValueError(f"update {turn} of epoch {update['epoch']} has read {update['read']} updates")
         without = update.get("without", ())
         reads.setdefault(update["read"], []).append(Read(turn, without))
         for other, _, _ in without:

@@ -124,7 +124,7 @@ class SimulatedExecution(SharedExecution):
                 engine = self._engine(this)
                 events = engine.events()
             else:
-                events = replayed(_recorded(self.schedule, this.number))
+                events = replayed(_recorded(self.schedule, this.number, this.steps))
             self._carry_out(events, x, this, this.rates, updates)
         finally:
             delays = loop.finish()
@@ -196,11 +196,18 @@ class SimulatedExecution(SharedExecution):
         x[where] += x.dtype.type(rate) * self._alphas[where] * change[where]
 
 
-def _recorded(schedule: Recorded, number: int) -> list[dict[str, Any]]:
-    """The updates of an epoch."""
+def _recorded(schedule: Recorded, number: int, steps: int) -> list[dict[str, Any]]:
+    """The updates of an epoch of so many iterations."""
     if number not in schedule.epochs:
         raise ValueError(f"the schedule has no epoch {number}; it has {len(schedule.epochs)} epochs")
-    return schedule.epochs[number]
+    updates = schedule.epochs[number]
+    iterations = {update["t"] for update in updates}
+    if max(iterations) >= steps or len(iterations) < len(updates):
+        raise ValueError(
+            f"epoch {number} of the schedule has iteration {max(iterations)}, or one twice; this run has {steps} "
+            "iterations in an epoch, and each one once"
+        )
+    return updates
 
 
 def _as_dict(event: Write, pieces: dict[str, list[Piece]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, simulate
 from asysvrg.core.network import Samples
 from asysvrg.core.steps import StepLoop
-from asysvrg.simulation.events import Read, Write, load, replayed
+from asysvrg.simulation.events import Read, Write, load
 from asysvrg.simulation.states import States
 
 RNG = np.random.default_rng(0)
@@ -309,10 +309,55 @@ def test_schedules_of_other_runs_are_refused(tmp_path):
             simulate(model(), X, Y, schedule=path)
 
 
-def test_a_schedule_cannot_read_the_future():
-    update = {"epoch": 0, "t": 0, "worker": 0, "read": 1, "delay": 0}
-    with pytest.raises(ValueError, match="has read 1 updates"):
-        list(replayed([update]))
+UPDATE = {"epoch": 0, "t": 1, "worker": 1, "read": 0, "delay": 1}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"read": 2},  # the future
+        {"read": -1},
+        {"read": 0.5},
+        {"epoch": "x"},
+        {"t": -1},
+        {"t": 400},
+        {"t": 0},  # again
+        {"worker": -1},
+        {"delay": None},
+        {"delay": 2},
+        {"factor": "x"},
+        {"factor": float("nan")},
+        {"seconds": []},
+        {"without": [[0, 0, 5]]},
+        {"with": [[1, 0, 5]]},
+        {"with": [[0, 5, 0]]},
+        {"overtakes": [[1, 0, 5]]},
+        {"overtakes": [["a", 0, 5]]},
+        {"overtakes": 1},
+    ],
+    ids=str,
+)
+def test_updates_that_cannot_have_happened_are_refused(tmp_path, damage):
+    path = tmp_path / "a.jsonl"
+    simulate(model(), X, Y, workers=2, record=path)
+    head, first, _, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([head, first, json.dumps(UPDATE), *lines]))
+    simulate(model(), X, Y, schedule=path)
+    path.write_text("\n".join([head, first, json.dumps(UPDATE | damage), *lines]))
+    with pytest.raises(ValueError, match=r"damaged: line 3 is no update|of the schedule has iteration"):
+        simulate(model(), X, Y, schedule=path)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"workers": 10**9}, {"workers": 0}, {"source": []}, {"architecture": "ring"}], ids=str
+)
+def test_runs_that_cannot_have_been_are_refused(tmp_path, damage):
+    path = tmp_path / "a.jsonl"
+    simulate(model(), X, Y, workers=2, record=path)
+    head, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(head) | damage), *lines]))
+    with pytest.raises(ValueError, match="damaged: line 1"):
+        load(path)
 
 
 # ---- What is refused. ----
