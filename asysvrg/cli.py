@@ -49,8 +49,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
     taken = {os.path.realpath(name): "is an input" for name in inputs}
     for name in ("save", "trace", "record", "plot", "output"):
         path = getattr(args, name, None)
-        if not path:
+        if path is None:
             continue
+        if not path:
+            raise ValueError(f"--{name} is empty: a file is expected")
         if (why := taken.setdefault(os.path.realpath(path), f"is --{name}, too")) != f"is --{name}, too":
             raise ValueError(f"--{name} {path} {why}: give another name")
         folder = Path(path).absolute().parent
@@ -77,16 +79,20 @@ def train(args: argparse.Namespace) -> int:
         model, sets = _model(args)
         if args.dry_run:
             return _say_plan(model._plan(sets.X_train, sets.y_train))
-        interrupted = False
+        interrupted, unwritten = False, None
         try:
             _fit(args, model, sets)
         except KeyboardInterrupt:
             interrupted = True
             if not hasattr(model, "stopped_"):  # there is no model yet
                 raise
+        except OSError as error:
+            if not hasattr(model, "stopped_"):
+                raise
+            unwritten = error  # the schedule: the model is whole
         model.schema_ = sets.schema.as_dict()
     if shows:
-        _report(args, model, sets.name)
+        _report(args, model, sets.name, unwritten)
         return INTERRUPTED * interrupted
     return 0
 
@@ -155,8 +161,13 @@ def _say_plan(plan: Plan) -> int:
     return 0
 
 
-def _report(args: argparse.Namespace, model: Any, name: str) -> None:
-    """Writes the files that were asked for, then prints the closing table."""
+def _report(args: argparse.Namespace, model: Any, name: str, unwritten: OSError | None) -> None:
+    """Writes the files that were asked for, then prints the closing table. `unwritten`: why there is no schedule."""
+
+    def schedule(_: str) -> None:
+        if unwritten is not None:
+            raise unwritten
+
     history = model.history_
     shape = "-".join(str(width) for width in history["config"]["widths"])
     curve = {f"{name}, {shape}": {history["config"]["solver"]: history}}
@@ -164,9 +175,9 @@ def _report(args: argparse.Namespace, model: Any, name: str) -> None:
         "model": (args.save, model.save),
         "trace": (args.trace, lambda path: write_json(path, history)),
         "plot": (args.plot, lambda path: plots.draw(curve, path)),
+        "schedule": (args.record, schedule),
     }
-    schedule = [f"schedule: {args.record}"] if args.record else []
-    _write_and_say(writers, [*_closing_lines(model, name, shape), *schedule])
+    _write_and_say(writers, list(_closing_lines(model, name, shape)))
 
 
 def _write_and_say(writers: dict[str, tuple[str | None, Callable[[str], Any]]], lines: list[str]) -> None:

@@ -103,6 +103,8 @@ def existing(folder):
         (["train", "--compute", "2"], "--compute 2 is for virtual workers: --simulate-workers K"),
         (["train", "--policy", "drop"], "--policy drop is for virtual workers: --simulate-workers K"),
         (["train", "--schedule", existing, "--record", "run.jsonl"], "--record run.jsonl is an input"),
+        (["train", "--save", ""], "--save is empty: a file is expected"),
+        (["predict", "digits", "--model", "missing", "--output", ""], "--output is empty: a file is expected"),
         (["train", "--n-models", "2", "--record", "r.jsonl"], "record() is for one network; got n_models=2"),
         (["train", "--simulate-workers", "1000000000000"], "memory"),
         (["train", bytes_of], "bytes.csv is not text in UTF-8 or cp1252"),

@@ -13,6 +13,7 @@ from asysvrg import AsySVRGClassifier, cli
 from asysvrg.core.warn import warn
 from asysvrg.report import streams
 from asysvrg.report.streams import Stream
+from asysvrg.simulation import events
 
 
 class Full(io.StringIO):
@@ -119,6 +120,23 @@ def test_a_file_that_cannot_be_written_does_not_keep_others_from_it(tmp_path, mo
     assert "model: model.npz" in out
     assert "the trace run.json was not written ([Errno 28] No space left on device)" in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("workers", [[], ["--simulate-workers", "2"]], ids=["real", "virtual"])
+def test_a_schedule_that_cannot_be_written_does_not_cost_the_model(tmp_path, monkeypatch, capsys, workers):
+    monkeypatch.chdir(tmp_path)
+
+    def full(recorder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(events.Recorder, "close", full)
+    files = ["--save", "model.npz", "--trace", "run.json", "--record", "run.jsonl"]
+    assert cli.main(["train", "iris", "--max-iter", "2", "--quiet", *workers, *files]) == 2
+    out, err = capsys.readouterr()
+    assert {path.name for path in tmp_path.iterdir()} == {"model.npz", "run.json"}
+    assert "model: model.npz" in out
+    assert "schedule:" not in out
+    assert err == "asysvrg train: error: the schedule run.jsonl was not written ([Errno 28] No space left on device)\n"
 
 
 def test_predictions_without_a_stream(tmp_path, monkeypatch, capsys):
