@@ -7,6 +7,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from asysvrg.store import archive
 from asysvrg.store.files import digest
 
 NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 5
+TEMPORARY = f".{NAME}.*.tmp"
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip
@@ -80,6 +82,10 @@ class Checkpoint:
         check_folder(folder, resume=resume)
         if resume and self.path.exists():
             self._read()
+        # Those of a process that was killed while it wrote. If this run was refused, they may be another one's.
+        for temporary in self.path.parent.glob(TEMPORARY):
+            with suppress(OSError):
+                temporary.unlink()
 
     def started_with(self, name: str, find: Callable[[], int | float]) -> int | float:
         """A number that is found at the start of a run, by `find`; in a resumed run the number found then."""
@@ -161,10 +167,8 @@ def check_folder(folder: str | os.PathLike[str], *, resume: bool) -> None:
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for temporary in folder.glob(f".{NAME}.*.tmp"):  # of a process that was killed while it wrote
-            temporary.unlink()
         tempfile.TemporaryFile(dir=folder).close()
-        others = sorted(path.name for path in folder.iterdir())
+        others = sorted(path.name for path in folder.iterdir() if not path.match(TEMPORARY))
     except OSError as error:
         raise ValueError(f"checkpoint_dir {folder}: cannot be written to ({error.strerror or error})") from None
     if not resume and NAME in others:

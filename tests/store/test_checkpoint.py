@@ -223,6 +223,16 @@ def test_a_checkpoint_of_other_settings_is_refused(started, options, words):
 
 
 @pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(("resume", "words"), [(False, "of another run"), (True, "alpha was")])
+def test_a_refused_run_leaves_what_the_other_one_is_writing(started, resume, words):
+    half = started / ".checkpoint.npz.123.abc.tmp"
+    half.write_bytes(b"half")
+    with pytest.raises(ValueError, match=words):
+        model(started, resume=resume, alpha=0.5).fit(X, Y)
+    assert half.exists()
+
+
+@pytest.mark.usefixtures("no_training")
 def test_a_checkpoint_of_other_data_is_refused(started):
     other = X.copy()
     other[3, 3] += 1
