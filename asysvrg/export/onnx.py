@@ -118,13 +118,13 @@ class _Graph:
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     graph, model = _Graph(container), operator.raw_operator
     label, probabilities = operator.outputs
-    proba = graph.cast(_outputs(graph, operator), _dtype_of_output(probabilities), output_names=[probabilities])
-    proba.add_to(scope, container)
+    outputs = _outputs(graph, operator)  # in the fitted precision, which labels are chosen in
+    graph.cast(outputs, _dtype_of_output(probabilities), output_names=[probabilities]).add_to(scope, container)
     if model._network.loss == "binary":
-        half = np.array([0.5], dtype=_dtype_of_output(probabilities))
-        found = graph.cast(graph.Greater(proba, half), np.int64, output_names=[label])
+        half = np.array([0.5], dtype=model._network.dtype)
+        found = graph.cast(graph.Greater(outputs, half), np.int64, output_names=[label])
     else:
-        place = graph.ArgMax(proba, axis=1, keepdims=0)
+        place = graph.ArgMax(outputs, axis=1, keepdims=0)
         found = graph.Gather(_classes(operator), place, axis=0, output_names=[label])
     found.add_to(scope, container)
 

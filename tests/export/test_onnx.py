@@ -56,6 +56,16 @@ def test_classifiers(run, activation, dtype, given):
     assert_classifies(run(model, X), model, X)
 
 
+def test_labels_are_chosen_in_the_fitted_precision(run):
+    """Float32 rounds these probabilities to equal ones."""
+    X, y = samples(AsySVRGClassifier)
+    model = fitted(AsySVRGClassifier, (), X=X, y=y, dtype="float64")
+    model.coefs_[0][:] = 0
+    model.intercepts_[0][:] = np.arange(len(model.classes_)) * 1e-10
+    labels, _ = run(model, X.astype("float32"))
+    np.testing.assert_array_equal(labels, model.classes_[-1])
+
+
 @pytest.mark.parametrize("given", ["float32", "float64"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("outputs", [1, 3])
