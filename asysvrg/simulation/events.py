@@ -226,9 +226,9 @@ def load(path: str | Path) -> Recorded:
 
 def _is_update(line: dict[str, Any], turn: int) -> bool:
     """Whether a line of a file may be update number `turn` of its epoch."""
-    read, factor, seconds = line.get("read"), line.get("factor", 1.0), line.get("seconds", 0.0)
     if not all(_is_count(line.get(name)) for name in ("t", "worker", "read", "delay")):
         return False
+    read, factor, seconds = line["read"], line.get("factor", 1.0), line.get("seconds", 0.0)
     if not (max(read, line["delay"]) <= turn and _is_size(factor) and _is_size(seconds)):
         return False
     pieces = {"without": (0, read), "with": (read, turn), "overtakes": (0, turn)}
