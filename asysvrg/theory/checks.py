@@ -36,8 +36,10 @@ def check_positive(**positive: float) -> None:
 
 def check_count(**counts: int) -> None:
     for name, value in counts.items():
-        if not (isinstance(value, Integral) and not isinstance(value, bool) and 1 <= value <= MOST):
-            raise ValueError(f"{name} is a whole number from 1 to 10^100; got {value!r:.40}")
+        if not (isinstance(value, Integral) and not isinstance(value, bool) and value >= 1):
+            raise ValueError(f"{name} is a whole number of at least 1; got {value!r}")
+        if value > MOST:
+            raise ValueError(f"{name} is a whole number of at most 10^100; got more")
 
 
 def check_number(**numbers: float) -> None:

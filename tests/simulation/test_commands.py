@@ -22,6 +22,13 @@ Y = (X @ RNG.normal(size=(20, 3))).argmax(axis=1)
 needs_mpi = pytest.mark.skipif(isinstance(mpi_jobs.available(), str), reason=str(mpi_jobs.available()))
 
 
+@pytest.fixture(autouse=True)
+def _one_attempt(monkeypatch):
+    """Costs are measured in a hurry."""
+    monkeypatch.setattr(calibration, "ENOUGH", 0)
+    monkeypatch.setattr(calibration, "LAUNCHES", 1)
+
+
 def train(*arguments):
     return main(["train", "digits", "--max-iter", "2", "--quiet", *map(str, arguments)])
 
@@ -127,6 +134,7 @@ def test_the_fastest_of_all_attempts_counts(monkeypatch, short, long, expected):
         return SimpleNamespace(history_={"epochs": [{"seconds": 1.0}, {"seconds": 1.0 + next(times[inner_steps])}]})
 
     monkeypatch.setattr(calibration, "_fit", fit)
+    monkeypatch.setattr(calibration, "ENOUGH", 10)
     if expected is None:
         with pytest.raises(OSError, match="too busy"):
             calibration._iteration(None, X, Y, 1)
@@ -142,6 +150,5 @@ def test_no_attempt_begins_late(monkeypatch):
         return SimpleNamespace(history_={"epochs": [{"seconds": 0.0}, {"seconds": inner_steps / 100}]})
 
     monkeypatch.setattr(calibration, "_fit", fit)
-    monkeypatch.setattr(calibration, "ENOUGH", -1)
     assert calibration._iteration(None, X, Y, 1) == pytest.approx((0.01, 0.0))
     assert lengths == [calibration.STEPS, 3 * calibration.STEPS]
