@@ -28,9 +28,10 @@ def size_of(X: Any) -> int:
 
 
 def refuse_malformed(**arrays: Any) -> None:
-    """Raises ValueError for what scikit-learn's checks cannot handle: complex numbers, and indices out of bounds.
+    """Raises ValueError for complex numbers, and for sparse matrices whose indices are out of bounds.
 
-    Their message on complex numbers quotes the whole array. Some indices out of bounds would end the process.
+    scikit-learn refuses complex numbers, too, but its message quotes the whole array. It does not check indices, and
+    wrong ones can crash the process.
     """
     for name, array in arrays.items():
         if getattr(getattr(array, "dtype", None), "kind", None) == "c":

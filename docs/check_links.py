@@ -67,7 +67,7 @@ def others(results: Path) -> dict[str, list[str]]:
 
 
 def report(results: Path) -> int:
-    """Prints where links to other sites lead; returns the exit code."""
+    """Prints which links to other sites work; returns the exit code, 1 if one of them does not."""
     found = others(results)
     print(f"links to other sites: {len(found['somewhere'])} lead somewhere")
     for link in found["nowhere"]:

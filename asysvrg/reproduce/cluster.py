@@ -54,7 +54,7 @@ def measure(experiment: Experiment, effort: Effort) -> dict[str, Any]:
 
 
 def _rate(rows: Rows) -> float:
-    """Updates a second of the fastest epoch: other programs can only make one slower."""
+    """Updates a second of the fastest epoch: other programs slow epochs down, and never speed one up."""
     return max(row["updates_per_second"] or 0.0 for row in rows)
 
 
@@ -65,7 +65,7 @@ def loads(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def saturates_at(found: Mapping[str, Any]) -> float:
-    """Workers whose updates take all of the server's time: a worker's cycle / the server's time for an update."""
+    """How many workers keep the server always busy: a worker's seconds for one update / the server's seconds for it."""
     return 1 / (statistics.median(_rate(rows) for rows in found["curves"]["1"]) * found["server"])
 
 

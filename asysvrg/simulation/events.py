@@ -236,7 +236,7 @@ def _is_update(line: dict[str, Any], turn: int) -> bool:
 
 
 def _are_pieces(given: Any, first: int, last: int) -> bool:
-    """Whether they are coordinates of the updates first .. last - 1."""
+    """Whether `given` is a list of `Piece`, each of one of the updates first .. last - 1."""
     return isinstance(given, list) and all(
         isinstance(piece, list)
         and len(piece) == 3

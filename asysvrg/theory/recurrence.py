@@ -1,6 +1,7 @@
-"""The recurrence of Eqs. (10) and (17), and Gamma of Eqs. (11) and (18), for extreme numbers, too.
+"""The recurrence of Eqs. (10) and (17), and Gamma of Eqs. (11) and (18).
 
-Products are formed in an order in which extreme numbers overflow to infinity, and none of them is 0 times infinity.
+Extreme numbers may overflow to infinity. The factors are multiplied in an order that never gives 0 times infinity,
+which would be NaN.
 """
 
 from __future__ import annotations

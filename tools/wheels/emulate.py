@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from chroots import QEMU, foreign, inside
-from places import ROOT, WORK, run, save, stop
+from places import WORK, passed, run, save, stop, tests_in
 
 PLATFORM = ("--python-version", "3.11", "--python-platform", "aarch64-manylinux_2_28", "--only-binary", ":all:")
 TESTS = ("core/test_network.py", "core/test_inner.py", "core/test_direction.py", "core/test_rng.py")
@@ -20,10 +20,8 @@ TESTS = ("core/test_network.py", "core/test_inner.py", "core/test_direction.py",
 def emulate(wheel, tests):
     """Returns what fit.py found, and how the tests ended."""
     root, shared = foreign(), WORK / "tries" / "aarch64"
-    shutil.rmtree(shared, ignore_errors=True)
-    shutil.copytree(ROOT / "tests", shared / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (ROOT / "pyproject.toml", Path(__file__).with_name("fit.py")):
-        shutil.copy2(file, shared)
+    tests_in(shared)
+    shutil.copy2(Path(__file__).with_name("fit.py"), shared)
     run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", shared / "packages", *PLATFORM, wheel,
         "pytest", "pytest-timeout", "hypothesis", "mpmath")  # fmt: skip
     python = f"{QEMU} /usr/bin/python3.11 -B"
@@ -37,9 +35,7 @@ def emulate(wheel, tests):
     names = " ".join(f"tests/{name}" for name in tests)
     options = "-q -p no:cacheprovider -o timeout=0 -m 'not slow'"
     shell(f"cd /mnt/wheels && {python} -m pytest {options} {names} > tests.txt")
-    last = (shared / "tests.txt").read_text().splitlines()[-1]
-    if " passed" not in last or "failed" in last or "error" in last:
-        stop(f"under qemu: {last}; see {shared / 'tests.txt'}")
+    last = passed(shared / "tests.txt", "under qemu")
     found = json.loads((shared / "found.json").read_text())
     return found | {"tests": last, "tests_s": round(time.perf_counter() - start)}
 

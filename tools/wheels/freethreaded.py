@@ -13,7 +13,7 @@ from pathlib import Path
 import repair
 from crossbuild import tools, wheel_from
 from fetch import package
-from places import ROOT, WORK, output, run, save, stop, whole
+from places import ROOT, WORK, output, passed, run, save, stop, tests_in, whole
 from targets import TARGETS
 
 SOURCE = (
@@ -73,15 +73,10 @@ def attempt(wheel):
     if not found["python"].endswith("t"):
         stop(f"{wheel.name} has switched the GIL on")
     shared = WORK / "tries" / "freethreaded"
-    shutil.rmtree(shared, ignore_errors=True)
-    shutil.copytree(ROOT / "tests", shared / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(ROOT / "pyproject.toml", shared)
+    tests_in(shared)
     names = " ".join(f"tests/{name}" for name in TESTS)
     run("sh", "-c", f"cd {shared} && {here} -m pytest -q -p no:cacheprovider {names} > tests.txt || cat tests.txt")
-    last = (shared / "tests.txt").read_text().splitlines()[-1]
-    if " passed" not in last or "failed" in last or "error" in last:
-        stop(f"without the GIL: {last}; see {shared / 'tests.txt'}")
-    return found | {"tests": last}
+    return found | {"tests": passed(shared / "tests.txt", "without the GIL")}
 
 
 def save_tried(wheel):

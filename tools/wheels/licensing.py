@@ -1,8 +1,8 @@
 """Checks that a wheel has the licenses of all that is in it.
 
-The metadata name the license of the source code, as those of NumPy and scikit-learn do, and a wheel of theirs says in
-its license file what else is inside. Here licenses/openmp.txt does so: each library that was put into a wheel has an
-entry there with its license, and the license's text is in the wheel, too.
+The metadata name the license of the source code alone, as those of NumPy and scikit-learn do. Each library that is put
+into a wheel has an entry in licenses/openmp.txt, which names its license. The wheel has that file and the text of each
+license in it.
 """
 
 import re
@@ -21,7 +21,10 @@ def entries(text):
 
 
 def missing(names, text):
-    """What a wheel lacks whose files have these names: entries of libraries, texts of their licenses."""
+    """The entries and license texts that are missing.
+
+    `names` are the files of a wheel, and `text` is the list of the libraries that are inside of wheels.
+    """
     libraries = [name for name in names if any(fnmatch(name, pattern) for pattern in INSIDE)]
     texts = {Path(name).name for name in names if ".dist-info/licenses/" in name}
     lacks = sorted({"LICENSE", LIST.name} - texts)

@@ -68,6 +68,21 @@ def only(folder, pattern):
     return found[0]
 
 
+def tests_in(folder):
+    """Makes the folder anew, with the tests and their settings."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "pyproject.toml", folder)
+
+
+def passed(report, where):
+    """The last line of what pytest has printed into the file `report`; stops unless all tests have passed."""
+    last = report.read_text().splitlines()[-1]
+    if " passed" not in last or "failed" in last or "error" in last:
+        stop(f"{where}: {last}; see {report}")
+    return last
+
+
 def save(name, found):
     """Keeps a result as JSON in build/wheels/results/, and prints it."""
     folder = WORK / "results"
