@@ -125,7 +125,12 @@ def test_a_run_by_four_ranks_is_replayed(tmp_path):
 
 @pytest.mark.parametrize(
     ("short", "long", "expected"),
-    [([2.0], [6.0], (0.004, 0.0)), ([5.0, 2.0, 3.0], [4.0, 9.0, 5.0], (0.002, 1.0)), ([5.0], [4.0], None)],
+    [
+        ([2.0], [6.0], (0.004, 0.0)),
+        ([5.0, 2.0, 3.0], [4.0, 9.0, 5.0], (0.002, 1.0)),
+        ([3.0, 2.0], [9.0, 4.0], (0.002, 1.0)),  # the first pair could be used, too
+        ([5.0], [4.0], None),
+    ],
 )
 def test_the_fastest_of_all_attempts_counts(monkeypatch, short, long, expected):
     times = {calibration.STEPS: cycle(short), 3 * calibration.STEPS: cycle(long)}
