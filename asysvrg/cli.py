@@ -314,7 +314,7 @@ def _signals_interrupt() -> Iterator[list[int]]:
 
 @contextmanager
 def _warnings_shown_by(show: Callable[..., None]) -> Iterator[None]:
-    """`warnings.catch_warnings` does not restore `showwarning` where each context has filters of its own (3.14t)."""
+    """Restores `showwarning`, too: `warnings.catch_warnings` does not in Python 3.14 without the GIL."""
     before, warnings.showwarning = warnings.showwarning, show
     try:
         yield
@@ -347,7 +347,7 @@ def run(args: argparse.Namespace) -> int:
     """
     streams.occupy()
     messages = _Messages(args)
-    with _warnings_shown_by(messages.warn), _signals_interrupt() as came:
+    with warnings.catch_warnings(), _warnings_shown_by(messages.warn), _signals_interrupt() as came:
         code = _run(args, messages)
         code = 128 + came[0] if code == INTERRUPTED and came else code
         if (failure := streams.out.leave()) is not None:
