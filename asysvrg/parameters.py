@@ -139,9 +139,9 @@ class Parameters:
         "How threads share the inner loop",
         '"shared": each thread computes updates of its own and does not wait for others (Algorithm 1). "lockstep": all '
         "threads work on the same update of all coordinates, whose parts they take as long as they have a core; no "
-        'update is late, and any number of threads gives the same bits. "auto": "shared" if `coordinates`, `update` or '
-        "`max_delay` ask for it; else one thread trains, which never waits for another one's core, and whose result "
-        "is the same bits whatever `n_jobs` is.",
+        'update is late, and any number of threads gives the same bits. "auto": "shared" if `coordinates`, `update`, '
+        "`max_delay` or `delay_adaptive` ask for it; else one thread trains, which never waits for another one's core, "
+        "and whose result is the same bits whatever `n_jobs` is.",
     )
     update: str = parameter(
         "auto",
@@ -273,8 +273,8 @@ class Parameters:
         None,
         kinds.as_given("int", type=int, metavar="N"),
         "Number of threads, at most 64 a core; -1 for all cores that this process may use (affinity, cgroup quota)",
-        "They train if `execution`, `update`, `max_delay` or `coordinates` ask for it, or several networks, and they "
-        'predict many rows. With backend="mpi", of each rank.',
+        "They train if `execution`, `update`, `max_delay`, `delay_adaptive` or `coordinates` ask for it, or several "
+        'networks, and they predict many rows. With backend="mpi", of each rank.',
         unset="every core, or one thread where an update has too little work for several (batch_size x parameters x "
         "density of X below 500,000, or 200,000 in lockstep); one per rank",
     )

@@ -144,7 +144,7 @@ typedef struct {
     int replacement;
     const int32_t *list; /* n: samples that passes go through in place of 0 .. n - 1 (core/importance.py); or NULL */
     const void *ratio; /* with a list, n: 1 / (n p_i), what the gradient of sample i is multiplied by */
-    void *norms; /* with a list, n, out: |d l_i / d outputs| where sample i was drawn last */
+    void *norms; /* with a list, n, out: |d l_i / d z|, z the last layer's sums, when sample i was drawn last */
 } asv_draws;
 
 /* Eq. (4): how far x moves along v, on which coordinates, and how threads keep from losing an update. */

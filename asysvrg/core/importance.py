@@ -2,7 +2,7 @@
 
 Sample i is drawn with probability p_i and its gradient multiplied by 1 / (n p_i), so that E[v] stays the gradient of
 f. The variance of v is least where p_i is proportional to |grad l_i| (Zhao & Zhang, "Stochastic optimization with
-importance sampling for regularized loss minimization", 2015). The norm of the derivative by the network's outputs is
+importance sampling for regularized loss minimization", 2015). The norm of the derivative by the last layer's sums is
 a substitute for it (Katharopoulos & Fleuret, "Not all samples are created equal", 2018). The inner loop has it at no
 cost when it draws the sample. As it may be out of date, half of the probability is uniform, so that no gradient is
 multiplied by more than 2.
