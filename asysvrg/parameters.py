@@ -100,7 +100,7 @@ class Parameters:
         None,
         kinds.or_word("linear", kinds.number(0)),
         "Exponent of SGD's falling learning rate eta_s = eta_0 / (1 + s)^decay in epoch s; linear: with each solver a "
-        "straight line to 0, from update to update",
+        "straight line to 0 at the last update",
         unset='"linear" for SGD with learning_rate_init="auto", else 0',
     )
     max_iter: int = parameter(12, kinds.integer(1), "Epochs, of `inner_steps` updates each")
