@@ -38,12 +38,14 @@ _ATTRIBUTES = """
 
 
 class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
-    __doc__ = f"""Neural network classifier trained by asynchronous variance-reduced gradient descent.
+    __doc__ = f"""Neural network classifier trained by mini-batch gradient descent, plain or variance-reduced.
 
-    Shared-AsySVRG, Algorithm 1 of Huo & Huang, "Asynchronous Mini-Batch Gradient Descent with Variance Reduction for
-    Non-Convex Optimization" (AAAI-17): threads update one parameter vector without waiting for each other. The loss
-    is softmax cross-entropy, with one output for each class, also for two classes. If y is an indicator matrix (a
-    column for each label, 1 where a sample has it), it is the sum of the labels' logistic losses.
+    By default one thread runs plain SGD with a learning rate that it finds. With solver="svrg", execution="shared" and
+    several threads it is Shared-AsySVRG, Algorithm 1 of Huo & Huang, "Asynchronous Mini-Batch Gradient Descent with
+    Variance Reduction for Non-Convex Optimization" (AAAI-17): threads update one parameter vector without waiting for
+    each other. The loss is softmax cross-entropy, with one output for each class, also for two classes. If y is an
+    indicator matrix (a column for each label, 1 where a sample has it), the loss is the sum of the labels' logistic
+    losses.
 
 {documented(Parameters)}
 
@@ -67,7 +69,8 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     ) -> Self:
         """Trains one epoch: from random parameters at first, then from those reached so far.
 
-        `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop.
+        `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop. Without a `solver` the
+        epochs are those of SVRG at a constant rate; with learning_rate_init="auto" the first two are of SGD.
 
         Parameters
         ----------
@@ -169,10 +172,10 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
 
 
 class AsySVRGRegressor(RegressorMixin, _AsySVRG):
-    __doc__ = f"""Neural network regressor trained by asynchronous variance-reduced gradient descent.
+    __doc__ = f"""Neural network regressor trained by mini-batch gradient descent, plain or variance-reduced.
 
-    As `AsySVRGClassifier`, for one or several real targets. By default the loss of a sample is half the sum of its
-    squared residuals.
+    It trains as `AsySVRGClassifier` does, for one or several real targets. By default the loss of a sample is half the
+    sum of its squared residuals.
 
 {documented(Parameters)}
 

@@ -17,7 +17,7 @@ from asysvrg.settings import Settings
 
 # With learning_rate_init="auto".
 RATE = 0.8  # eta L; the curvature L grows during training
-MOST_GROWTH = 3.0  # of the rate while the loss falls, for large sets
+MOST_GROWTH = 6.0  # of the rate while the loss falls, for large sets
 RANK = 4  # of the preconditioner, for large sets
 LEAST_STEPS = 50  # of an epoch
 

@@ -35,11 +35,11 @@ class Parameters:
         (100,),
         kinds.sizes(),
         "Units of each hidden layer",
-        "``()``, on the command line none, for softmax or linear regression.",
+        "``()``, on the command line none: no hidden layer, which is softmax or linear regression.",
     )
     activation: str = parameter("relu", kinds.one_of(*ACTIVATIONS), "Activation of the hidden layers")
     _: KW_ONLY
-    fit_intercept: bool = parameter(True, kinds.flag(opposite=True), "Whether layers have biases, which are else 0")
+    fit_intercept: bool = parameter(True, kinds.flag(opposite=True), "Whether layers have biases; else these are 0")
     alpha: float = parameter(
         1e-4,
         kinds.number(0),
@@ -51,7 +51,7 @@ class Parameters:
         kinds.number(1),
         "L2 continuation: the factor of `alpha` in the first epoch, halved in each later epoch down to 1",
         "Random initial weights then shrink faster to the size that `alpha` wants. The objective and the recorded loss "
-        "are those of `alpha` itself.",
+        "have `alpha` itself.",
         unset='4 for SVRG with learning_rate_init="auto" and at least 5,000 samples, else 1, as in the paper',
     )
     solver: str | None = parameter(
@@ -75,15 +75,15 @@ class Parameters:
         "How mini-batches are drawn",
         '"replacement": independently of each other (Assumption 1). "shuffle": in a new random order of all samples in '
         "each pass, which needs fewer passes for the same training loss. "
-        '"importance": in a random order, too, but samples with large gradient norms are drawn more often and count '
-        'less each time; in the first epoch all are alike. Not with backend="mpi".',
+        '"importance": in a random order, too, but samples with large gradient norms are drawn more often and have '
+        'smaller weights; the first epoch draws all alike. Not with backend="mpi".',
         unset='"importance" with learning_rate_init="auto" and at least 1,000 samples (SVRG: 5,000); else '
         '"replacement"',
     )
     learning_rate_init: float | str = parameter(
         "auto",
         kinds.or_word("auto", kinds.number(0, ends="neither")),
-        "Learning rate: eta of SVRG, which is constant; alpha of eta_s = alpha / (1 + s)^decay in epochs of SGD",
+        "Learning rate: eta of SVRG, which is constant; eta_0 of eta_s = eta_0 / (1 + s)^decay in epochs of SGD",
         '"auto" measures the curvature of mini-batches at the start, and raises the rate while the loss falls. It also '
         "scales inputs and targets internally where they are far from 1; the objective and the meaning of `coefs_` and "
         "`alpha` do not change.",
@@ -99,8 +99,8 @@ class Parameters:
     decay: float | str | None = parameter(
         None,
         kinds.or_word("linear", kinds.number(0)),
-        "Exponent beta of the same schedule; linear: a straight line to 0 at the end of the last epoch, from update to "
-        "update and whatever the solver",
+        "Exponent of SGD's falling learning rate eta_s = eta_0 / (1 + s)^decay in epoch s; linear: with each solver a "
+        "straight line to 0 at the last update",
         unset='"linear" for SGD with learning_rate_init="auto", else 0',
     )
     max_iter: int = parameter(12, kinds.integer(1), "Epochs, of `inner_steps` updates each")
@@ -108,8 +108,8 @@ class Parameters:
         None,
         kinds.integer(1, kinds.MOST_STEPS),
         "Updates between two snapshots (m)",
-        unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, and at least 50 updates; for '
-        "SGD then (10,000 / n)^(1/4) passes, at most 2, and half of that without hidden layers",
+        unset='one pass, ceil(n / batch_size); with learning_rate_init="auto" two passes, for SGD '
+        "(10,000 / n)^(1/4) passes, at most 2, or half of that without hidden layers; at least 50 updates",
     )
     sgd_epochs: int | None = parameter(
         None,
@@ -121,8 +121,8 @@ class Parameters:
         None,
         kinds.integer(0, MOST_RANK),
         "Rank of the preconditioner: steps are shortened along so many principal directions of each layer's input",
-        "The learning rate can then be several times as large where inputs are not centred. What `alpha` does along "
-        "these directions takes longer in proportion. 0 for the paper's steps. The first layer has no preconditioner "
+        "The learning rate can then be several times as large where inputs are not centred. The l2 term acts "
+        "more slowly along these directions, in proportion. 0 for the paper's steps. The first layer has none "
         'where a mini-batch of sparse input leaves out most columns; with backend="mpi" no layer has one.',
         unset='4 with learning_rate_init="auto" and at least 1,000 samples (SVRG: 5,000) of dense input, else 0',
     )
@@ -138,10 +138,9 @@ class Parameters:
         kinds.one_of("auto", "shared", "lockstep"),
         "How threads share the inner loop",
         '"shared": each thread computes updates of its own and does not wait for others (Algorithm 1). "lockstep": all '
-        "threads work on the same update of all coordinates, whose parts they take as long as they have a core; no "
-        'update is late, and any number of threads gives the same bits. "auto": "shared" if `coordinates`, `update`, '
-        "`max_delay` or `delay_adaptive` ask for it; else one thread trains, which never waits for another one's core, "
-        "and whose result is the same bits whatever `n_jobs` is.",
+        "threads share the parts of each update of all coordinates; no update is late, and any number of threads gives "
+        'the same bits. "auto": "shared" if `coordinates`, `update`, `max_delay` or `delay_adaptive` ask for it; else '
+        "one thread trains. It waits for no other thread, and its result is the same bits whatever `n_jobs` is.",
     )
     update: str = parameter(
         "auto",
@@ -182,21 +181,21 @@ class Parameters:
     early_stopping: bool | str = parameter(
         "auto",
         kinds.flag_or("auto"),
-        "Keep the parameters with the best validation score, the last ones where several are equal",
+        "Keep the parameters with the lowest validation error, the last ones where several are equal",
         "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
         'not trained on. "auto": from 10,000 samples on, without `target_loss`. It holds out at most 10,000, and of '
-        "epochs within half a standard error of the lowest error it keeps the last. With the default `decay` the rate "
-        "falls to 0 twice, in the first quarter of the epochs and in the others. Training goes on while either the "
-        "loss or the validation error falls by `tol`, since a falling learning rate often improves the score at the "
-        "end; and no samples are held out where their copies do not fit into `cache_size`. True: the score alone "
-        'decides when to stop. With backend="mpi" and no `X_val`, all ranks need the same samples; "auto" is '
+        "epochs within half a standard error of the lowest error it keeps the last. With the default `decay` and "
+        "hidden layers the rate falls to 0 twice, in the first quarter of the epochs and in the others. Training goes "
+        "on while either the loss or the validation error falls by `tol`: the score often improves when the rate is "
+        "small. No samples are held out where their copies do not fit into `cache_size`. True: the validation error "
+        'alone decides when to stop. With backend="mpi" and no `X_val`, all ranks need the same samples; "auto" is '
         "off where they have their own.",
     )
     validation_fraction: float = parameter(
         0.1,
         kinds.number(0, 1, ends="neither"),
         "Share of the samples held out for `early_stopping` where no validation set is given",
-        "Of each class the same share. A class that has too few samples for that stays in the training set; with "
+        "Each class has the same share. A class that has too few samples for that stays in the training set; with "
         "early_stopping=True some of these give a sample, too, so that the share is as large as asked for. Each class, "
         "or label, keeps a sample in the training set.",
     )
@@ -262,9 +261,9 @@ class Parameters:
     n_models: int = parameter(
         1,
         kinds.integer(1, 10_000),
-        "Networks that differ in their seeds, and whose outputs are averaged",
+        "Networks that differ in their seeds; their outputs are averaged",
         "They train side by side, one on each core, and are in `estimators_`. Five have fewer errors than one, in "
-        "classification and in regression; they take as many times the work.",
+        "classification and in regression, and take five times the work.",
     )
     warm_start: bool = parameter(
         False, kinds.flag(), "Whether another `fit` goes on from the parameters of the fit before", option=False
@@ -273,10 +272,10 @@ class Parameters:
         None,
         kinds.as_given("int", type=int, metavar="N"),
         "Number of threads, at most 64 a core; -1 for all cores that this process may use (affinity, cgroup quota)",
-        "They train if `execution`, `update`, `max_delay`, `delay_adaptive` or `coordinates` ask for it, or several "
-        'networks, and they predict many rows. With backend="mpi", of each rank.',
-        unset="every core, or one thread where an update has too little work for several (batch_size x parameters x "
-        "density of X below 500,000, or 200,000 in lockstep); one per rank",
+        "They train one network if `execution`, `coordinates`, `update`, `max_delay` or `delay_adaptive` ask for it; "
+        'they also train several networks and predict many rows. With backend="mpi" it is the number of each rank.',
+        unset="for what several threads do, every core, or one thread where an update has too little work for several "
+        "(batch_size x parameters x density of X below 500,000, or 200,000 in lockstep); one per rank",
     )
     backend: Any = parameter(
         "threads",
@@ -291,8 +290,8 @@ class Parameters:
         None,
         kinds.seed(),
         "Initial parameters and all draws",
-        "An int determines the result, bit by bit, unless threads that do not wait are asked for "
-        '(`execution="shared"`): then their timing matters, too.',
+        "An int determines the result, bit by bit. Only with threads that do not wait for each other "
+        '(`execution="shared"`), or with MPI, does timing matter, too.',
         option=False,
     )
     verbose: bool = parameter(

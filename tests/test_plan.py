@@ -48,14 +48,14 @@ def test_the_same_settings_and_sizes_give_the_same_plan():
 @pytest.mark.parametrize(
     ("n", "options", "chosen"),
     [
-        (1000, {}, ("importance", 4, 1.0, 3.0)),
-        (5000, {"solver": "svrg"}, ("importance", 4, 4.0, 3.0)),
+        (1000, {}, ("importance", 4, 1.0, 6.0)),
+        (5000, {"solver": "svrg"}, ("importance", 4, 4.0, 6.0)),
         (4999, {"solver": "svrg"}, ("replacement", 0, 1.0, 1.0)),
-        (1000, {"sparse": True}, ("importance", 0, 1.0, 3.0)),
-        (1000, {"backend": "mpi"}, ("replacement", 0, 1.0, 3.0)),
+        (1000, {"sparse": True}, ("importance", 0, 1.0, 6.0)),
+        (1000, {"backend": "mpi"}, ("replacement", 0, 1.0, 6.0)),
         (999, {}, ("replacement", 0, 1.0, 1.0)),
         (1000, {"learning_rate_init": 0.1}, ("replacement", 0, 1.0, 1.0)),
-        (1000, {"sampling": "shuffle", "deflation": 2, "alpha_boost": 3}, ("shuffle", 2, 3.0, 3.0)),
+        (1000, {"sampling": "shuffle", "deflation": 2, "alpha_boost": 3}, ("shuffle", 2, 3.0, 6.0)),
     ],
     ids=str,
 )
@@ -90,7 +90,7 @@ def test_samples_of_all_ranks_count():
     network = Network((50, 10), "relu", "softmax", np.float32)
     settings = check(AsySVRGClassifier((), backend=MPI()))
     plan = make_plan(settings, network, Data(2000, 50, 100_000, False), n=6000)
-    assert (plan.inner_steps, plan.most_growth) == (171, 3.0)
+    assert (plan.inner_steps, plan.most_growth) == (171, 6.0)
     alone = make_plan(settings, network, Data(600, 50, 30_000, False))
     assert (alone.inner_steps, alone.most_growth) == (50, 1.0)
 

@@ -18,7 +18,7 @@ class MPI:
         "Number of parameter servers: ranks 0 to servers - 1",
         "Each one updates a contiguous shard of the parameters. All other ranks are workers, one at least. What a "
         "worker reads is consistent within each shard only, and the delays in the trace are those of the first one. "
-        "Several are for networks so large that one server, or its link, is busy all the time. Not with `max_delay`.",
+        "Take several if the network is so large that one server, or its link, is always busy. Not with `max_delay`.",
     )
     compress: str | None = parameter(
         None,

@@ -155,8 +155,8 @@ _current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 def record(path: str | Path) -> Iterator[None]:
     """Records the schedule of the fit inside: who read which state of the parameters, and who wrote when.
 
-    It is for runs by threads and by MPI ranks, of which rank 0 writes. ``asysvrg.simulate(model, X, y,
-    schedule="run.jsonl")`` then goes through the same updates with the same delays.
+    Threads or MPI ranks may run the fit; rank 0 writes the file. ``asysvrg.simulate(model, X, y,
+    schedule="run.jsonl")`` then repeats the same updates with the same delays.
 
     Parameters
     ----------

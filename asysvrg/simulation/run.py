@@ -139,8 +139,8 @@ def simulate(
 ) -> Any:
     """Fits an estimator by virtual workers: what K threads or ranks would do, in one thread and in virtual time.
 
-    Every update is computed by the usual kernels at the older x that its worker has read. The same arguments give the
-    same bits. One worker without a policy gives those of a fit by one thread.
+    The usual kernels compute each update at the older x that its worker has read. The same arguments give the same
+    bits. One worker without a policy gives the bits of a fit by one thread.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def simulate(
     X, y : as for `fit`
         The samples. Every worker draws from all of them.
     workers : int
-        K. With a `schedule` it is known.
+        K. A `schedule` has it already.
     architecture : {"shared", "distributed"}, default="shared"
         Algorithm 1, or Algorithms 2 and 3.
     compute : float, str or sequence of float, default=1.0
@@ -178,7 +178,7 @@ def simulate(
         Of the policies "wait" and "drop". Default: the estimator's. With "none" it is kept as real runs do: threads
         drop, ranks wait or drop (`MPI(late=...)`).
     seed : int, default=0
-        Of all virtual times.
+        It draws all virtual times.
     record : path, optional
         A file for who read what and wrote when, a line of JSON for each update.
     schedule : path, optional

@@ -1,4 +1,4 @@
-"""The paper's theorems as functions, what they need of a run measured, and both beside each other.
+"""The paper's theorems as functions, measurements of what they need, and reports that compare them with runs.
 
 `equations` has Theorems 1 to 4 with the paper's letters, `serial` the theorem of serial SVRG that they extend.
 `smoothness_of` measures L, and `report` says what the theorems say of a run.
