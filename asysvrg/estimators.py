@@ -70,7 +70,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         """Trains one epoch: from random parameters at first, then from those reached so far.
 
         `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop. Without a `solver` the
-        epochs are those of SVRG at a constant rate; with learning_rate_init="auto" the first two are of SGD.
+        epochs are those of SVRG at a constant rate; with learning_rate_init="auto" the first four are of SGD.
 
         Parameters
         ----------

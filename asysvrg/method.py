@@ -20,20 +20,21 @@ RATE = 0.8  # eta L; the curvature L grows during training
 MOST_GROWTH = 6.0  # of the rate while the loss falls, for large sets
 RANK = 4  # of the preconditioner, for large sets
 LEAST_STEPS = 50  # of an epoch
+BATCH_SIZES = 20, 50  # the smallest and the largest
 
 # SGD whose rate falls to 0.
 LARGE = 1000  # samples from which a set is large; on smaller ones, faster methods only overfit
 ONE_PASS = 10_000  # samples with which an epoch is one pass; with fewer samples it is longer, with more it is shorter
 MOST_PASSES = 2.0  # in an epoch
 CONVEX = 0.5  # factor of the number of passes if there are no hidden layers
-BATCHES = 1000  # mini-batches in a pass, if they then have a size between the following two
-BATCH_SIZES = 20, 50
+BATCHES = 1000  # mini-batches in a pass, if they then have one of BATCH_SIZES
 # The recorded loss is that of EXACT samples, or of this share of an epoch's draws if that is more.
 EXACT, EVALUATED = 5_000, 0.2
 
 # SVRG.
 SVRG_LARGE = 5000  # samples from which a set is large
-SGD_EPOCHS = 2  # before it
+SVRG_BATCHES = 200  # as BATCHES; less variance allows larger mini-batches
+SGD_EPOCHS = 4  # before it
 PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
 
@@ -70,7 +71,7 @@ def choose_method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
     basis = "automatic learning rate" if automatic else "the learning rate is given"
     solver = _choice(settings.solver, *_solver(settings, automatic, basis))
     sgd = automatic and not DIRECTIONS[solver[0]].needs_snapshot
-    batch_size = _batch_size(settings, n, sgd, basis)
+    batch_size = _batch_size(settings, n, automatic, sgd, basis)
     steps = _choice(settings.inner_steps, *_steps(n, batch_size[0], automatic, sgd, bool(settings.hidden_layer_sizes)))
     limit = LARGE if sgd else SVRG_LARGE
     large = automatic and n >= limit
@@ -114,12 +115,12 @@ def _solver(settings: Settings, automatic: bool, basis: str) -> Choice:
     return "sgd", "a rate that falls to 0 gives the score in the fewest passes"
 
 
-def _batch_size(settings: Settings, n: int, sgd: bool, basis: str) -> Choice:
+def _batch_size(settings: Settings, n: int, automatic: bool, sgd: bool, basis: str) -> Choice:
     smallest, largest = BATCH_SIZES
     size, reason = smallest, basis
-    if sgd:
-        size = min(max(n // BATCHES, smallest), largest)
-        reason = f"{n:,} samples, {BATCHES} mini-batches a pass"
+    if automatic:
+        batches = BATCHES if sgd else SVRG_BATCHES
+        size, reason = min(max(n // batches, smallest), largest), f"{n:,} samples, {batches} mini-batches a pass"
     size, reason = _choice(settings.batch_size, size, reason)
     return (size, reason) if size <= n else (n, "there are no more samples")
 

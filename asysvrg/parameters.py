@@ -66,8 +66,8 @@ class Parameters:
         None,
         kinds.integer(1),
         "Samples in a mini-batch, at most all",
-        unset='20; for SGD with learning_rate_init="auto" from 20 to 50, so that a pass over the samples has at least '
-        "1,000 mini-batches",
+        unset='20; with learning_rate_init="auto" from 20 to 50, so that a pass over the samples has at least 1,000 '
+        "mini-batches (SGD) or 200 (SVRG)",
     )
     sampling: str | None = parameter(
         None,
@@ -115,7 +115,7 @@ class Parameters:
         None,
         kinds.integer(0),
         "Epochs of SGD before SVRG (the paper's SGD_SVRG); counted in `max_iter`",
-        unset='2 for SVRG with learning_rate_init="auto", else 0',
+        unset='4 for SVRG with learning_rate_init="auto", else 0',
     )
     deflation: int | None = parameter(
         None,

@@ -67,8 +67,10 @@ def test_faster_methods_are_for_large_sets_and_an_automatic_rate(n, options, cho
 @pytest.mark.parametrize(
     ("n", "options", "chosen"),
     [
-        (1000, {"solver": "svrg"}, (20, 100, 2)),  # two passes
-        (101, {"solver": "svrg"}, (20, 50, 2)),  # the least number of steps
+        (1000, {"solver": "svrg"}, (20, 100, 4)),  # two passes
+        (8000, {"solver": "svrg"}, (40, 400, 4)),
+        (60_000, {"solver": "svrg"}, (50, 2400, 4)),
+        (101, {"solver": "svrg"}, (20, 50, 4)),  # the least number of steps
         (101, {}, (20, 50, 0)),
         (10_000, {}, (20, 500, 0)),  # one pass
         (160_000, {}, (50, 1600, 0)),  # half a pass

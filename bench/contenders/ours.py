@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from typing import Any, ClassVar
 from asysvrg import AsySVRGClassifier
 from asysvrg.core import loop
 from asysvrg.core.trace import Clock
-from asysvrg.method import BATCH_SIZES
+from asysvrg.method import Data, choose_method
+from asysvrg.settings import check
 from contenders.setting import ALPHA, Meter, Problem, Settings
 
 
@@ -48,8 +48,7 @@ def run(problem: Problem, settings: Settings, cores: int, seed: int, meter: Mete
         # Mini-batches go through the samples as the peers' do, those with longer gradients more often.
         how |= {"tol": 0.0, "max_iter": 100_000, "hidden_layer_sizes": hidden, "sampling": "importance"}
     model = AsySVRGClassifier(**(how | {"n_jobs": cores} | settings))
-    batch = model.batch_size or BATCH_SIZES[0]  # of a run with a target for the loss
-    steps = model.inner_steps or math.ceil(problem.n / batch) * (2 if defaults else 1)
+    steps = choose_method(check(model), Data.of(problem.X), problem.n)["inner_steps"][0]
     ProcessorClock.at = {0.0: 0.0}
     ahead = 0.0
     began = time.perf_counter()
