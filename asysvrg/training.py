@@ -11,14 +11,15 @@ import numpy as np
 
 from asysvrg.core import cpu, memory
 from asysvrg.core.control import OutOfTime, seconds_left
+from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.loop import Outcome, minimize
 from asysvrg.core.network import DEGREE_OF_LOSS, KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.scaling import NEUTRAL, Scaling, choose
 from asysvrg.core.schedule import Schedule
-from asysvrg.core.shared import SharedExecution
 from asysvrg.core.smoothness import smoothness
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.core.trace import Trace
 from asysvrg.core.warn import warn
 from asysvrg.distributed.execution import DistributedExecution
@@ -99,7 +100,7 @@ def train(
     preconditioner = None
     if plan.deflation:
         preconditioner = LowRankPreconditioner(network, scaled, plan.deflation, seed, first=not plan.lazy_rows)
-    execution: SharedExecution | DistributedExecution
+    execution: ThreadedExecution | DistributedExecution
     if session is None:
         execution = _by_threads(job.settings, plan, objective, preconditioner, simulation, seed=seed)
     else:
@@ -166,13 +167,13 @@ def _by_threads(
     simulation: Simulation | None,
     *,
     seed: int,
-) -> SharedExecution:
+) -> ThreadedExecution:
     """The execution by threads of this process, or by virtual workers."""
     recorder = current_recorder() if simulation is None else None
     if recorder is not None:
         problem = _recorded(plan, objective, seed)
         recorder.describe(source="threads", architecture="shared", workers=plan.threads, **problem)
-    make: Callable[..., SharedExecution] = SharedExecution if simulation is None else simulation.execution
+    make: Callable[..., ThreadedExecution] = ThreadedExecution if simulation is None else simulation.execution
     return make(
         objective,
         batch_size=plan.batch_size,
@@ -239,7 +240,7 @@ def _needs(settings: Settings, network: Network, samples: Samples, plan: Plan) -
     """For `memory.check`: what a run takes at least, for each parameter that decides it."""
     itemsize, threads = network.dtype.itemsize, plan.threads
     units = threads * plan.batch_size * 2 * sum(network.widths[1:])  # of a mini-batch: activations and deltas
-    cache = samples.size * network.cache_width if plan.snapshot_cache and plan.solver != "sgd" else 0
+    cache = samples.size * network.cache_width if plan.snapshot_cache and DIRECTIONS[plan.solver].uses_cache else 0
     return {
         "hidden_layer_sizes": (settings.hidden_layer_sizes, 5 * network.size * itemsize),  # x, snapshot, best, mu, ...
         "n_jobs": (settings.n_jobs, (threads - 1) * network.size * itemsize),  # gradients

@@ -16,7 +16,7 @@ from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.schedule import Epoch
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.method import Data
 from asysvrg.plan import DENSE, lazy_rows
 
@@ -61,7 +61,7 @@ class Iterations:
         how = {"batch_size": batch, "seed": 0, "execution": "serial", "update": "plain", "lazy_rows": lazy}
         if deflation:
             how["preconditioner"] = LowRankPreconditioner(network, samples, deflation, 0, first=not lazy)
-        self.execution = SharedExecution(objective, **subset, **how)
+        self.execution = ThreadedExecution(objective, **subset, **how)
         self.epoch = Epoch(0, DIRECTIONS["svrg"], eta=1e-3, steps=self.steps)
         self.start = initial_parameters(network, np.random.RandomState(0))
         self.x, self.parameters = objective.network.vector(self.start), network.size

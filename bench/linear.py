@@ -32,7 +32,7 @@ from asysvrg.core.loop import minimize
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.schedule import Schedule
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.core.trace import Trace, environment
 from asysvrg.method import Data
 from asysvrg.plan import DENSE, make_plan
@@ -135,7 +135,7 @@ def asysvrg(problem: Linear, how: tuple[int, float, int], threads: int, seed: in
         AsySVRGClassifier((), batch_size=batch, learning_rate_init=rate, n_jobs=threads, execution=how_run)
     )
     plan = make_plan(settings, objective.network, Data.of(problem.X))
-    execution = SharedExecution(
+    execution = ThreadedExecution(
         objective, batch_size=batch, seed=seed, sampling="importance", execution=plan.execution, update=plan.update,
         lazy_rows=plan.lazy_rows, parts=plan.parts,
     )  # fmt: skip

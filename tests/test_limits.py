@@ -225,7 +225,7 @@ def test_ctrl_c_in_partial_fit():
     X, y = data(AsySVRGRegressor)
     model = small(AsySVRGRegressor).partial_fit(X, y)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("asysvrg.core.shared.SharedExecution.inner", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr("asysvrg.core.threaded.ThreadedExecution.inner", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             model.partial_fit(X, y)
     assert (model.stopped_, model.n_iter_, len(model.history_["epochs"])) == ("interrupted", 1, 2)

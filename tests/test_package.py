@@ -45,7 +45,7 @@ LAYERS = [
     | {"theory.measured", "data.datasets"}
     | {"distributed.launch", "distributed.worker"},
     {"settings"},
-    {"core.shared", "distributed.job", "distributed.session", "method", "theory.__init__", "data.__init__"}
+    {"core.threaded", "distributed.job", "distributed.session", "method", "theory.__init__", "data.__init__"}
     | {"simulation.engine", "simulation.states"},
     {"plan", "simulation.execution"},
     {"distributed.execution", "distributed.sharding", "prediction", "simulation.calibrate", "simulation.run"},

@@ -38,7 +38,7 @@ class DistributedExecution:
     ):
         self.session, self.objective, self.draws, self.seed = session, objective, draws, seed
         self.max_delay, self.adaptive, self.codec = max_delay, adaptive, session.codecs(objective.network.dtype)[0]
-        self.record: Callable[[int, list[dict[str, Any]]], None] | None = None  # as for `SharedExecution`
+        self.record: Callable[[int, list[dict[str, Any]]], None] | None = None  # as for `ThreadedExecution`
         self.began = time.perf_counter()
         self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from asysvrg.core.objective import Objective, Snapshot
 from asysvrg.core.schedule import Epoch
-from asysvrg.core.shared import SharedExecution
 from asysvrg.core.steps import StepLoop
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.core.trace import Clock
 from asysvrg.simulation.costs import Costs, Crew
 from asysvrg.simulation.engine import AllLost, DistributedEngine, Engine, Events, Policy, SharedEngine
@@ -41,7 +41,7 @@ class VirtualClock(Clock):
             self.seconds = max(self.seconds, seconds)
 
 
-class SimulatedExecution(SharedExecution):
+class SimulatedExecution(ThreadedExecution):
     """Runs each epoch by an engine's events, or by recorded ones. Every update is carried out by the same kernels.
 
     Parameters
@@ -56,7 +56,7 @@ class SimulatedExecution(SharedExecution):
     schedule : Recorded or None
         Takes the place of an engine.
     **options
-        As for `SharedExecution`.
+        As for `ThreadedExecution`.
     """
 
     loop = StepLoop

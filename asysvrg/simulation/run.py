@@ -71,7 +71,7 @@ class Simulation:
     def execution(
         self, objective: Objective, *, batch_size: int, seed: int, max_delay: int | None, adaptive: bool, **options: Any
     ) -> SimulatedExecution:
-        """Makes the execution; `training.train` calls this in the place of `SharedExecution`."""
+        """Makes the execution; `training.train` calls this in the place of `ThreadedExecution`."""
         bound, policy = max_delay if self.max_delay is None else self.max_delay, self.policy
         if policy == "none" and bound is not None:  # as threads and ranks do
             policy = "drop" if self.architecture == "shared" else self.late_at_server

@@ -11,14 +11,16 @@ from asysvrg.core.loop import minimize
 from asysvrg.core.network import Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.schedule import Schedule
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.core.trace import Trace
 
 
 def minimized(problem, solver, epochs, steps, **loop):
     """x after some epochs by the kernels, and the number of updates in each."""
     objective = Objective(problem.network, problem.samples, alpha=problem.alpha, threads=loop.pop("threads", 1))
-    execution = SharedExecution(objective, batch_size=4, seed=7, **({"execution": "serial", "update": "plain"} | loop))
+    execution = ThreadedExecution(
+        objective, batch_size=4, seed=7, **({"execution": "serial", "update": "plain"} | loop)
+    )
     schedule = Schedule(solver, epochs, inner_steps=steps, learning_rate=0.05, seed=7)
     x = problem.vector(problem.x)
     minimize(execution, x, schedule, Trace({}))

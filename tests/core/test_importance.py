@@ -13,7 +13,7 @@ from asysvrg.core.loop import minimize
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.schedule import Schedule
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.core.trace import Trace
 
 
@@ -120,7 +120,7 @@ def test_the_direction_varies_less():
     network, n = Network((64, 20, 10), "relu", "softmax", np.float64), len(y)
     samples = Samples(X / 16, y.astype(np.int32))
     objective = Objective(network, samples, alpha=1e-3, threads=1)
-    execution = SharedExecution(
+    execution = ThreadedExecution(
         objective, batch_size=10, seed=0, sampling="importance", execution="serial", update="plain"
     )
     x = initial_parameters(network, np.random.RandomState(0))

@@ -461,7 +461,7 @@ from asysvrg.core.network import Network, Samples
 from asysvrg.core.loop import minimize
 from asysvrg.core.objective import Objective, initial_parameters
 from asysvrg.core.schedule import Schedule
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.core.trace import Trace
 
 network = Network((50, *{hidden}, 3), "relu", "softmax", np.float32)
@@ -471,7 +471,7 @@ def objective(n):
     X, y = np.ones((n, 50), np.float32), rng.integers(3, size=n).astype(np.int32)
     return Objective(network, Samples(X, y), alpha=0.0, threads=2)
 
-class Telling(SharedExecution):
+class Telling(ThreadedExecution):
     def inner(self, *args, **options):
         print("inner loop", flush=True)
         return super().inner(*args, **options)

@@ -6,7 +6,7 @@ from scipy import sparse
 from asysvrg.core.inner import InnerLoop
 from asysvrg.core.network import Network, Samples, aligned_zeros
 from asysvrg.core.objective import Objective
-from asysvrg.core.shared import SharedExecution
+from asysvrg.core.threaded import ThreadedExecution
 from helpers.combinations import combinations
 from helpers.twin import ACTIVATION, LOSS, Twin
 
@@ -54,7 +54,7 @@ def at_snapshot(problem, direction):
 def shared_execution(problem, batch_size=4, cache=True, threads=1, **options):
     objective = Objective(problem.network, problem.samples, alpha=problem.alpha, threads=threads, cache=cache)
     how = {"execution": "serial", "update": "plain"} if threads == 1 else {"execution": "shared", "update": "striped"}
-    return SharedExecution(objective, batch_size=batch_size, seed=3, **how, **options)
+    return ThreadedExecution(objective, batch_size=batch_size, seed=3, **how, **options)
 
 
 MODES = {  # how threads update: execution and memory mode

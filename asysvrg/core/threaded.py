@@ -18,7 +18,7 @@ from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.schedule import Epoch
 
 
-class SharedExecution:
+class ThreadedExecution:
     """Runs inner loops by one thread ("serial"), threads that do not wait ("shared"), or that do ("lockstep").
 
     Parameters
