@@ -1,8 +1,8 @@
 """Peak memory of a fit beyond X, against what it may take: `python bench/memory.py`. Linux only.
 
 Allowed: parameters x (4 + 2 for each thread) and what cache_size bounds and 0 switches off: the snapshot's cache, and
-the non-zeros of dense samples with many zeros. Each
-fit has a process of its own, in which a small fit has loaded everything before. Writes results/memory.json.
+the non-zeros of dense samples with many zeros. Each fit has a process of its own, in which a small fit has loaded
+everything before. Writes results/memory.json.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def one(n: int, hidden: int, cache: float, threads: int) -> dict[str, Any]:
     """A fit, measured in this process."""
     name, X, y = mnist_or_random(n)
     how = {"alpha": 1e-3, "random_state": 0, "cache_size": cache, "n_jobs": threads, "tol": 0.0}
+    how |= {"execution": "lockstep" if threads > 1 else "auto"}  # all threads train
+    how |= {"early_stopping": False}  # no copies of samples that are held out
     AsySVRGClassifier((100,), max_iter=1, **how).fit(X[:200], y[:200])  # all is imported, BLAS has its buffers
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # loading had a peak of its own; forget it
@@ -58,8 +60,6 @@ def one(n: int, hidden: int, cache: float, threads: int) -> dict[str, Any]:
     kept = len(X) * model._network.cache_width * 4 / MB if config["snapshot_cache"] else 0.0
     if config["skips_zeros"]:  # the copy of the non-zeros is within the same bound
         kept += copy_bytes(Data.of(X), X.itemsize) / MB
-    if config["early_stopping"]:  # so are the copies of samples that are held out and of the others
-        kept += X.nbytes / MB
     return {
         "data": f"{name}, {len(X):,} samples, {hidden} hidden units",
         "cache_size": cache,
