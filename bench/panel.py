@@ -1,6 +1,6 @@
 """Many kinds of data beside scikit-learn's MLP, PyTorch and LightGBM, all with defaults: `make bench-panel`.
 
-Each contender fits each setting of bench/panel_sets.py in a process of its own, one after the other. Results are added
+Each contender fits each problem of bench/panel_sets.py in a process of its own, one after the other. Results are added
 to a file in bench/results/, so that a part can be measured alone, and its tables are written beside it.
 """
 
@@ -26,10 +26,11 @@ from asysvrg.core.trace import environment
 from asysvrg.store.files import write_json
 
 START = 300.0  # seconds in which a process has made its data
+SMALL, SEVERAL = 6_000, 5  # problems of fewer rows have so many times the rounds: chance counts more
 
 
 class Contest:
-    """The contenders on one setting; what they say is added to `into`."""
+    """The contenders on one problem; what they say is added to `into`."""
 
     def __init__(self, which: str, given: argparse.Namespace, into: dict[str, Any]):
         self.which, self.given, self.into = which, given, into
@@ -64,7 +65,7 @@ class Contest:
                 say(f"{self.which}: {contender} is left out: {about['missing']}")
                 return
             courses: list[dict[str, Any]] = []
-            for seed in range(self.given.rounds):
+            for seed in range(self.given.rounds * (SEVERAL if SETTINGS[self.which].rows < SMALL else 1)):
                 courses.append(self.fit(process, seed, None if contender == "ours" else target or 0.0))
                 if not courses[-1]["rows"]:
                     break
@@ -103,18 +104,19 @@ def say(words: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="settings whose name has this pattern (a regular expression)")
+    parser.add_argument("--only", default="", help="problems whose name has this pattern (a regular expression)")
     parser.add_argument("--contenders", default="", help="and contenders; what others did before stays")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="default: all")
-    parser.add_argument("--rounds", type=int, default=3, help="fits of each, with seeds 0, 1, ...")
+    seeds = f"fits of each, with seeds 0, 1, ...; {SEVERAL} times as many below {SMALL:,} rows"
+    parser.add_argument("--rounds", type=int, default=3, help=seeds)
     parser.add_argument("--limit", type=float, default=300, help="seconds after which a fit is given up")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
     parser.add_argument("--busy", action="store_true", help="ours alone and beside a busy process on each core instead")
-    parser.add_argument("--list", action="store_true", help="show the settings, and measure nothing")
+    parser.add_argument("--list", action="store_true", help="show the problems, and measure nothing")
     given = parser.parse_args()
     chosen = [name for name in SETTINGS if re.search(given.only, name)]
     if given.list:
-        print(panel_report.listed(chosen))
+        print(panel_report.listed({name: {} for name in chosen}))
         return 0
     name = f"panel-{given.cores}{'-quick' if given.quick else ''}.json"
     path = ROOT / "bench" / "results" / name

@@ -23,19 +23,19 @@ PAGE = """# Panel: many kinds of data, defaults
 `make bench-panel`, on {where}{quick}.
 Versions: {versions}.
 
-Scores on the test set are accuracy, or R^2 of regressions, means over the seeds {rounds}. Seconds are medians over
-them, and of short fits of ours means of repetitions. CPU is the seconds of all threads together. Ours has its defaults
-and the hidden layers of the table. So have scikit-learn's MLP and LightGBM. PyTorch trains the same layers by Adam with
-its defaults and mini-batches of 256, until the rule by which scikit-learn's fit ends.
+Scores on the test set are accuracy, or R^2 of regressions, means over as many seeds as the table says. Seconds are
+medians over them, and of short fits of ours means of repetitions. CPU is the seconds of all threads together. Ours has
+its defaults and the hidden layers of the table. So have scikit-learn's MLP and LightGBM. PyTorch trains the same layers
+by Adam with its defaults and mini-batches of 256, until the rule by which scikit-learn's fit ends.
 
 "To our score" are the seconds until the peer first has our score on the test set, which it cannot know: it is scored
 after each epoch (or number of trees), outside the clock. A peer without our score goes on after its end for as long
 again. One that never has it, or is given up after {limit:g} seconds, has a ">" before the seconds it took. "Ratio" is
 by our seconds, and in brackets by CPU. A score of ours that is lower by more than {noise} is **bold**.
 
-## The settings
+## The problems
 
-{settings}
+{problems}
 
 {tables}
 """
@@ -105,17 +105,19 @@ def in_words(courses: list[dict[str, Any]]) -> str:
 # ---- Tables. ----
 
 
-def listed(names: list[str]) -> str:
-    cells = [["data", "what", "rows", "hidden layers"]]
-    for name in names:
+def listed(sets: dict[str, Any]) -> str:
+    """The problems, and with how many seeds ours was measured."""
+    cells = [["data", "what", "rows", "hidden layers", "seeds"]]
+    for name, into in sets.items():
         setting = SETTINGS[name]
         hidden = ", ".join(map(str, setting.hidden)) or "none"
-        cells.append([name, setting.about, f"{setting.rows:,} + {setting.test_rows:,}", hidden])
+        seeds = len(into["ours"]["courses"]) if "ours" in into else 0
+        cells.append([name, setting.about, f"{setting.rows:,} + {setting.test_rows:,}", hidden, str(seeds)])
     return rows_of(cells)
 
 
 def compared(sets: dict[str, Any], peer: str) -> dict[str, tuple[float, float, Figure]]:
-    """For each setting that both have: our score, the peer's, and the ratio to our score."""
+    """For each problem that both have: our score, the peer's, and the ratio to our score."""
     found = {}
     for which, into in sets.items():
         if "ours" in into and peer in into:
@@ -134,7 +136,7 @@ def summary(found: dict[str, tuple[float, float, Figure]]) -> str:
     lower = [f"{which} ({theirs - ours:.3f})" for which, (ours, theirs, _) in found.items() if theirs - ours > NOISE]
     return (
         f"Least ratio {digits(seconds[least])} ({least}), geometric mean {digits(mean)} (CPU {digits(processor)}), "
-        f"over {len(found)} settings. Lower by more than {NOISE}: {'; '.join(lower) or 'none'}."
+        f"over {len(found)} problems. Lower by more than {NOISE}: {'; '.join(lower) or 'none'}."
     )
 
 
@@ -208,10 +210,9 @@ def page(content: dict[str, Any]) -> str:
         where=f"{machine['processor']}, {content['cores']} cores, {machine['simd']}",
         quick=", with a tenth of the rows" if content["quick"] else "",
         versions=", ".join(f"{name} {version}" for name, version in versions.items()),
-        rounds=", ".join(map(str, range(max((len(what["courses"]) for _, what in about), default=0)))),
         limit=content["limit"],
         noise=NOISE,
-        settings=listed(list(sets)),
+        problems=listed(sets),
         tables="\n\n".join(tables(content)) or "Nothing was measured.",
     )
 

@@ -109,7 +109,7 @@ def test_the_table_has_the_least_ratio_the_mean_and_the_lower_scores(report):
     text = report.peer_table(sets, "scikit-learn")
     assert "| digits | **0.9000** | 0.9500 | 1 (2) | 2 (4) | 1 (2) | 1 (1) |" in text
     assert "| census | **0.8900** | 0.9000 | 1 (2) | 8 (16) | 8 (16) | 8 (8) |" in text
-    assert "Least ratio 1 (digits), geometric mean 2.83 (CPU 2.83), over 2 settings." in text
+    assert "Least ratio 1 (digits), geometric mean 2.83 (CPU 2.83), over 2 problems." in text
     assert "Lower by more than 0.002: digits (0.050); census (0.010)." in text
     equal = report.peer_table(panel({"digits": 0.9}, {"digits": course([0.9015], end=0)}), "scikit-learn")
     assert "**" not in equal
@@ -142,7 +142,7 @@ def test_a_page_names_the_machine_and_all_versions(report):
     assert "scikit-learn 1.9.1" in page
     assert "## Beside scikit-learn" in page
     assert "with a tenth of the rows" in page
-    assert "means over the seeds 0." in page
+    assert "| digits | small images of 8 x 8 | 1,300 + 497 | 100 | 1 |" in page
     assert "Nothing was measured" in report.page(content | {"sets": {}})
 
 
