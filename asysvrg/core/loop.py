@@ -207,7 +207,7 @@ class _Run:
     def roll_back(self, old: Snapshot, epoch: int) -> Snapshot:
         self.factor /= 2
         self.ceiling = min(self.ceiling, self.factor)
-        if not self.warned:
+        if self.schedule.most_growth == 1 and not self.warned:  # a rate that grows finds its limit by this
             warn(
                 f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
                 f"learning rate, {self.factor * self.schedule.eta(epoch):.3g}. A smaller learning_rate_init avoids "
@@ -331,8 +331,8 @@ def minimize(
     Warns
     -----
     ConvergenceWarning
-        At the first roll-back: after an epoch whose loss is not finite or far above the snapshot's, the run continues
-        from the snapshot with half the learning rate.
+        At the first roll-back, unless the learning rate grows: after an epoch whose loss is not finite or far above the
+        snapshot's, the run continues from the snapshot with half the learning rate.
     """
     run = _Run(execution, x, schedule, trace, clock)
     number = schedule.first
