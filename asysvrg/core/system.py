@@ -12,12 +12,19 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows, which neither removes nor renames an open file
+    fcntl = None  # type: ignore[assignment]
 
 MEMINFO = Path("/proc/meminfo")
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # of a container
 CPUS, STAT = Path("/sys/devices/system/cpu"), Path("/proc/stat")
 # Lets another thread or process have this one's core.
 offer_core: Callable[[], None] = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
+RENAMED_AFTER = 60.0  # seconds within which a process renames a file that it has closed
 # What asks a program to end: SIGHUP when its terminal is closed.
 ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -42,6 +49,31 @@ def write_names(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def hold(file: BinaryIO) -> None:
+    """Has `remove_abandoned` leave a file alone until it is closed, or its process ends in any way."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks, where `remove_abandoned` does nothing
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def close_to_rename(file: BinaryIO) -> None:
+    """Closes a file where an open one cannot be renamed."""
+    if fcntl is None:
+        file.close()
+
+
+def remove_abandoned(path: Path) -> None:
+    """Removes a file, unless a process holds it. Does nothing where that cannot be told."""
+    with contextlib.suppress(OSError):
+        if fcntl is None:
+            if time.time() - path.stat().st_mtime > RENAMED_AFTER:
+                path.unlink()
+            return
+        with open(path, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 # ---- The machine. ----

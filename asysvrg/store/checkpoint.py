@@ -7,7 +7,6 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from asysvrg.core.network import Network, Samples
 from asysvrg.core.trace import Trace
 from asysvrg.core.warn import warn
 from asysvrg.store import archive
-from asysvrg.store.files import digest
+from asysvrg.store.files import clear_abandoned, digest
 
 NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 5
 TEMPORARY = f".{NAME}.*.tmp"
@@ -82,10 +81,7 @@ class Checkpoint:
         check_folder(folder, resume=resume)
         if resume and self.path.exists():
             self._read()
-        # Those of a process that was killed while it wrote. If this run was refused, they may be another one's.
-        for temporary in self.path.parent.glob(TEMPORARY):
-            with suppress(OSError):
-                temporary.unlink()
+        clear_abandoned(self.path)
 
     def started_with(self, name: str, find: Callable[[], int | float]) -> int | float:
         """A number that is found at the start of a run, by `find`; in a resumed run the number found then."""

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,21 +22,42 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file for writing, and rename it to `path` once its content is on disk.
 
     After an exception, kill -9 or a loss of power, `path` has either the old content or the new one. It keeps its
-    permissions, and a link stays a link. Each call has a temporary file of its own.
+    permissions, and a link stays a link. Each call has a temporary file of its own, which it holds to the end.
     """
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
+    temporary, file = _temporary(path)
+    with file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            system.close_to_rename(file)
+            if path.exists():
+                shutil.copymode(path, temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                file.close()
+            temporary.unlink(missing_ok=True)
+            raise
     system.write_names(path.parent)
+
+
+def _temporary(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside `path`, which this process holds."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        file = open(temporary, "xb")  # noqa: SIM115  # `replacing` closes it
+        system.hold(file)
+        if temporary.exists():
+            return temporary, file
+        file.close()  # another process took it for an abandoned one before it was held
+
+
+def clear_abandoned(path: Path) -> None:
+    """Removes temporary files of `replacing` for this path whose processes were killed."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        system.remove_abandoned(temporary)
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from asysvrg.core.loop import minimize
 from asysvrg.core.schedule import Schedule
 from asysvrg.core.trace import Trace
 from asysvrg.store import archive, checkpoint
+from asysvrg.store.files import replacing
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -391,9 +392,19 @@ def test_a_full_disk_keeps_the_run_and_the_last_checkpoint(tmp_path, monkeypatch
 
 
 def test_what_a_killed_process_left_is_no_checkpoint(tmp_path):
-    (tmp_path / ".checkpoint.npz.123.tmp").write_bytes(b"half")
+    half = tmp_path / ".checkpoint.npz.123.tmp"
+    half.write_bytes(b"half")
+    os.utime(half, (time.time() - 3600,) * 2)
     model(tmp_path, resume=True, max_iter=1).fit(X, Y)
     assert os.listdir(tmp_path) == ["checkpoint.npz"]
+
+
+def test_a_run_that_resumes_leaves_what_another_one_is_writing(tmp_path):
+    model(tmp_path, max_iter=1).fit(X, Y)
+    with replacing(tmp_path / "checkpoint.npz") as file:
+        model(tmp_path, resume=True, max_iter=2).fit(X, Y)
+        file.write((tmp_path / "checkpoint.npz").read_bytes())
+    assert_same(model(tmp_path, resume=True).fit(X, Y), model().fit(X, Y))
 
 
 def test_the_state_is_all_that_the_loop_needs():
