@@ -146,7 +146,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), of the fitted dtype
+        ndarray of shape (n_samples, n_classes), of the fitted dtype; float64 where that cannot hold them
         """
         logs = [
             -np.logaddexp(0, -sums) if self._network.loss == "binary" else log_softmax(sums, axis=1)
@@ -251,7 +251,7 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs), in the wider one of X's dtype and the fitted dtype;
-            float64 where the last of `intercepts_` are
+            float64 where the last of `intercepts_` are, or where the fitted dtype cannot hold them
         """
         outputs = self._outputs(X)
         given = getattr(X, "dtype", np.float64)  # frames and lists count as float64

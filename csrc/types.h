@@ -110,8 +110,8 @@ typedef struct {
     const void *x;
     void *gradient; /* d: sum_i of weight_i grad l_i; without l2, not divided by n */
     void *cache; /* n x cache_stride: per sample, hidden activations then deltas (kernels/layers.inc: keep_row) */
-    void *outputs; /* n x width[L]: what the loss makes of the last layer's sums */
-    double loss; /* out: sum_i weight_i l_i */
+    void *outputs; /* n x width[L]: what the loss makes of the last layer's sums; NaN where a sum is not finite */
+    double loss; /* out: sum_i weight_i l_i; NaN where an output is, for want of finite sums */
     double errors; /* out: sum of the weights of misclassified samples; squared residuals where there are targets */
     int64_t evaluated; /* out: samples done; fewer than asked when stopped */
 } asv_sweep;

@@ -10,7 +10,7 @@ import pytest
 from helpers.estimators import ESTIMATORS, data, forward, python, small
 from scipy import sparse
 
-from asysvrg import load
+from asysvrg import AsySVRGClassifier, load
 from asysvrg.core import cpu
 from asysvrg.plan import LEAST_PREDICTION, suits_threads
 from asysvrg.prediction import viewed
@@ -176,3 +176,41 @@ def test_python_threads_predict_at_the_same_time():
     for worker in workers:
         worker.join()
     assert not wrong
+
+
+# Values so large that sums overflow. Their size differs from column to column, so that sums are of both signs.
+
+LARGE = (np.random.RandomState(0).uniform(-1, 1, (150, 12)) * 3.3e38).astype(np.float32)
+
+
+@pytest.mark.parametrize("rows", [1, 150])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("hidden", [(), (7, 5)], ids=str)
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_sums_that_float32_cannot_hold(kind, hidden, form, rows):
+    """They would be NaN, of which relu makes a zero. Other rows keep their bits."""
+    X, y = data(kind, n=200)
+    model = small(kind, hidden).fit(X, y)
+    usual = X[:rows].astype(np.float32)
+    both = np.concatenate([usual, LARGE[:rows, : X.shape[1]]])
+    found, expected = raw(model, form(both)), raw(model, form(usual))
+    exact = forward(model, both.astype(np.float64))
+    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-5)
+    if rows == 1:
+        np.testing.assert_array_equal(found[:1].astype(np.float32), expected.astype(np.float32))
+    if hasattr(model, "predict_log_proba"):
+        assert not np.isnan(model.predict_log_proba(form(both))).any()
+
+
+def test_sums_that_float64_cannot_hold():
+    X, y = data(AsySVRGClassifier, n=200)
+    model = small(AsySVRGClassifier, (7,), dtype="float64").fit(X, y)
+    X = X.copy()
+    X[3, 2] = -1.7e308
+    model.coefs_[0][2] = 100
+    for form in (np.asarray, sparse.csr_matrix):
+        with pytest.raises(ValueError, match=r"too large for this network, such as -1\.7e\+308 in column 2: give"):
+            model.predict_proba(form(X))
+    model.coefs_[0][2] = np.nan
+    with pytest.raises(ValueError, match="coefs_ or intercepts_ have values that are too large, or not finite"):
+        model.predict(X[:1])

@@ -23,6 +23,7 @@ from asysvrg.core._csrc cimport (
 from asysvrg.core.control cimport start_control
 
 from asysvrg.core.control import OutOfTime, last_moment, reraise
+from asysvrg.core.overflow import in_float64
 
 # Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
 ACTIVATIONS = {asv_activation_name(k).decode(): k for k in range(ASV_ACTIVATION_COUNT)}
@@ -226,7 +227,7 @@ cdef class Network:
         """What the network makes of each sample.
 
         Fewer than FEW_ROWS samples take no BLAS; for more, the caller limits BLAS to one thread. Each of these few gets
-        the same bits whatever other samples there are.
+        the same bits whatever other samples there are. Samples whose sums overflow are computed in float64.
 
         Parameters
         ----------
@@ -236,11 +237,11 @@ cdef class Network:
 
         Returns
         -------
-        array of shape (n, outputs)
+        array of shape (n, outputs), of this dtype; float64 where it cannot hold them
         """
         found = np.empty((samples.size, self.widths[len(self.widths) - 1]), self.dtype)
-        self.sweep(samples, x, threads, outputs=found)
-        return found
+        loss, _ = self.sweep(samples, x, threads, outputs=found)
+        return in_float64(self, samples, x, threads, found) if loss != loss else found
 
     def sweep(self, Samples samples not None, x, int threads, gradients=None, cache=None, outputs=None, rows=None,
               parts=None):
