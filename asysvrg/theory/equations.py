@@ -3,8 +3,8 @@
 Two architectures: "shared" (Theorems 1 and 2: threads, single coordinates, inconsistent reads) and "distributed"
 (Theorems 3 and 4: a server, whole vectors). The equations of the second are those of the first with d = 1.
 
-Where a condition of a theorem fails, the answer is infinite or 0, as the function says; it is never NaN. Arguments that
-make no sense are a ValueError.
+Where a condition of a theorem fails, the answer is infinite or 0, as the function says; it is never NaN. Numbers that
+float64 cannot hold are infinite or 0, too. Arguments that make no sense are a ValueError.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from asysvrg.theory.checks import (
     dimension,
     iterations,
 )
-from asysvrg.theory.recurrence import backwards, denominator, gammas, least_gamma
+from asysvrg.theory.recurrence import backwards, denominator, gammas, least_gamma, log_product
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,10 @@ def constants(
     """
     check_count(b=b, m=m)
     left = m - np.arange(m + 1)  # iterations up to m
-    c = backwards(architecture, left, L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
-    Gamma = gammas(architecture, c[1:], L=L, eta=eta, delay=delay, d=d)
-    return Constants(c, Gamma, float(Gamma.min()))
+    log_c = backwards(architecture, left, L=L, eta=eta, beta=beta, b=b, delay=delay, d=d)
+    Gamma = gammas(architecture, log_c[1:], L=L, eta=eta, delay=delay, d=d)
+    with np.errstate(over="ignore"):
+        return Constants(np.exp(log_c), Gamma, float(Gamma.min()))
 
 
 def is_proved(found: Constants, *, beta: float) -> bool:
@@ -232,7 +233,7 @@ def settings(
     check_a(a)
     check_count(n=n, b=b)
     d, power = dimension(architecture, d), float(n) ** a
-    return Settings(eta=u0 * b / (L * power), beta=2 * L, m=iterations(d * power / (6 * u0 * b)))
+    return Settings(eta=u0 * b / power / L, beta=2 * L, m=iterations(d * power / (6 * u0 * b)))
 
 
 def simplified_bound(
@@ -271,7 +272,10 @@ def simplified_bound(
     d = dimension(architecture, d)
     if sigma <= 0:
         return math.inf
-    return d * L * float(n) ** a * gap / b / T / sigma if gap and sigma < math.inf else 0.0
+    if not gap or sigma == math.inf:
+        return 0.0
+    with np.errstate(over="ignore"):
+        return float(np.exp(log_product(d, L, float(n) ** a, gap) - log_product(b, T, sigma)))
 
 
 def largest_eta(

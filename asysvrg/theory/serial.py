@@ -14,7 +14,7 @@ import numpy as np
 
 from asysvrg.theory.checks import check_a, check_count, check_positive, iterations
 from asysvrg.theory.equations import Constants, Settings
-from asysvrg.theory.recurrence import series
+from asysvrg.theory.recurrence import added_logs, log_product, log_series
 
 
 def reddi_constants(*, L: float, eta: float, beta: float, b: int, m: int) -> Constants:
@@ -35,11 +35,12 @@ def reddi_constants(*, L: float, eta: float, beta: float, b: int, m: int) -> Con
     """
     check_positive(L=L, eta=eta, beta=beta)
     check_count(b=b, m=m)
-    step = L * eta
-    c = series(m - np.arange(m + 1), growth=eta * beta + 2 * step * step / b, added=L * step * step / b)
-    with np.errstate(over="ignore", invalid="ignore"):
-        lost = c[1:] * (1 / beta + 2 * eta)
-        Gamma = eta * (1 - step - np.where(c[1:] > 0, lost, 0.0))  # 1 / beta may be infinite
+    step = log_product(L, eta)
+    growth = added_logs(log_product(eta, beta), math.log(2) + 2 * step - math.log(b))
+    log_c = log_series(m - np.arange(m + 1), growth, math.log(L) + 2 * step - math.log(b))
+    lost = log_c[1:] + added_logs(-math.log(beta), math.log(2) + math.log(eta))
+    with np.errstate(over="ignore"):
+        c, Gamma = np.exp(log_c), eta - np.exp(math.log(eta) + np.logaddexp(step, lost))
     return Constants(c, Gamma, float(Gamma.min()))
 
 

@@ -163,6 +163,31 @@ def test_extreme_numbers_are_no_nan(architecture):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("architecture", BOTH)
+def test_extreme_numbers_are_exact(architecture):
+    """Infinite or 0 only where float64 has no number for it, whatever overflows or vanishes on the way."""
+    sizes, infinite = (1e-288, 1e-150, 1.0, 1e150, 1e288), 0
+    for L, step, beta, delay in itertools.product(sizes, (1e-140, 1e-3), sizes, (0.0, 1e-288, 10.0, 1e138)):
+        for b, m, d in ((1, 3, 10), (10**90, 2, 10**20)):
+            how = {"L": L, "eta": step / L, "beta": beta, "delay": delay, "b": b, "m": m, "d": d}
+            D = (d if architecture == "shared" else 1) - 2 * (mp.mpf(step) * mp.mpf(delay)) ** 2
+            if D <= 0 or not 0 < how["eta"] < math.inf:
+                continue
+            found = theory.constants(architecture, **how)
+            for values, exact in zip((found.c, found.Gamma), printed(architecture, **how), strict=True):
+                expected = np.array([float(value) for value in exact])
+                np.testing.assert_allclose(values, expected, rtol=1e-11, atol=1e-11 * how["eta"])
+                infinite += np.isinf(expected).sum()
+    assert infinite > 0
+
+
+def test_a_bound_that_overflows_on_the_way():
+    how = {"n": 10**20, "b": 10, "a": 1.0, "sigma": 0.1, "gap": 1e10, "T": 10**100, "d": 10}
+    assert theory.simplified_bound("shared", L=1e288, **how) == pytest.approx(1e219, RTOL)
+    assert theory.settings("shared", L=1e300, n=10**20, b=1, u0=0.01, a=1.0, d=1).eta == pytest.approx(1e-322, 0.1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("architecture", BOTH)
 def test_extreme_settings(architecture):
     """Counts above 2^63, and products that float64 cannot hold on the way."""
     d = 10**12
@@ -185,6 +210,8 @@ def test_extreme_settings(architecture):
 def test_extreme_numbers_of_serial_svrg_are_no_nan():
     for L, eta, beta in itertools.product((5e-324, 1e-9, 1.0, 1e308), repeat=3):
         assert not np.isnan(theory.reddi_constants(L=L, eta=eta, beta=beta, b=1, m=3).Gamma).any()
+    found = theory.reddi_constants(L=1e-288, eta=1e280, beta=1.0, b=1, m=2)  # (eta beta)^2 overflows
+    assert found.c[:2] == pytest.approx([1e-24, 1e-304], RTOL)
 
 
 BAD = [
