@@ -16,6 +16,7 @@ FAR = 1000.0  # standard deviations of a target: if its mean is farther from zer
 LOST = 0.01  # of a column's standard deviation: rounding by more is worth a warning
 SEEN = 50, 2**15  # a first look at columns takes at least so many rows, and about so many numbers
 CONSTANT = 1e-12  # share of its mean that the standard deviation of a constant target has at most, by rounding
+LARGEST = 1e150  # of a target: sums of squares stay finite
 NAMED = 5  # columns of a warning
 
 
@@ -53,9 +54,15 @@ def centred(y: np.ndarray, center: np.ndarray | None, dtype: Any, name: str) -> 
     y = y if center is None else y - center
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(y, dtype=dtype)
+    largest = abs(y).max(initial=0)
+    if largest > LARGEST:
+        raise ValueError(
+            f"{name} has values of up to {largest:.3g}, whose squares float64 cannot add up: give smaller units"
+        )
     if not np.isfinite(rounded).all():
         raise ValueError(
-            f"{name} has a value too large for dtype('{np.dtype(dtype)}'): give dtype='float64', or smaller units"
+            f"{name} has values of up to {largest:.3g}, which float32 cannot hold: give dtype='float64', or smaller "
+            "units"
         )
     return rounded
 

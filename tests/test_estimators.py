@@ -316,10 +316,12 @@ def test_parameters_set_after_fit_do_not_change_the_fitted_model(kind):
 def test_an_estimator_whose_fit_failed_is_not_fitted():
     X, y = data(AsySVRGClassifier)
     model = small(AsySVRGClassifier, dtype="float32")
-    with pytest.raises(ValueError, match="not finite at the initial parameters"):
+    with pytest.raises(ValueError, match=r"not finite at the initial parameters.*, or use dtype='float64'"):
         model.fit(X * 1e30, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
+    with pytest.raises(ValueError, match=r"not finite at the initial parameters.*give a smaller alpha$"):
+        model.set_params(dtype="float64").fit(X * 1e200, y)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -120,8 +120,14 @@ def test_ranks_with_samples_of_their_own_agree_on_the_offset():
 
 
 def test_targets_that_cannot_be_held():
-    with pytest.raises(ValueError, match=r"y has a value too large for dtype\('float32'\)"):
+    with pytest.raises(
+        ValueError, match=r"y has values of up to [\d.]+e\+40, which float32 cannot hold: give dtype='float64'"
+    ):
         linear().fit(X, SIGNAL * 1e39)
+    for dtype in ("float32", "float64"):
+        with pytest.raises(ValueError, match=r"y has values of up to [\d.]+e\+301, .* add up: give smaller units$"):
+            linear(dtype=dtype).fit(X, SIGNAL * 1e300)
+    assert linear(dtype="float64").fit(X, SIGNAL * 1e140).score(X, SIGNAL * 1e140) > 0.9
     with pytest.warns(UserWarning, match="float32 cannot hold the differences within y"):
         linear(loss="poisson", max_iter=1).fit(X, SIGNAL + FAR)  # its link is a logarithm: no offset
 

@@ -346,9 +346,10 @@ def minimize(
             seconds = run.seconds
             snapshot = run.snapshot(number)
             if previous is None and not _finite(snapshot):
+                wider = ", or use dtype='float64'" if x.dtype == np.float32 else ""
                 raise ValueError(
-                    "the loss or its gradient is not finite at the initial parameters: scale the input "
-                    "(for example with StandardScaler), give a smaller alpha, or use dtype='float64'"
+                    "the loss or its gradient is not finite at the initial parameters: scale the input, and real "
+                    f"targets, for example with StandardScaler, or give a smaller alpha{wider}"
                 )
             stopped = None
             if start is not None and number == start.epoch:
