@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) 
     ValueError
         If y does not hold labels, or fewer than two different ones.
     """
+    refuse_columns(y, "y")
     y = check_comparable(column_or_1d(y, warn=True), "y")
     check_classification_targets(y)
     classes = np.unique(y)
@@ -54,6 +56,7 @@ def encode(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
     y = np.asarray(y) if np.ndim(y) == 0 else y
     if getattr(y, "shape", None) == ():
         raise ValueError(f"{name} is a single value; a label for each sample is expected")
+    refuse_columns(y, name)
     y = check_comparable(column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name=name)), name)
     if y.dtype.kind == "O" and classes.dtype.kind == "O":
         check_comparable(np.concatenate([classes, y]), f"{name}, beside the classes,")
@@ -61,6 +64,20 @@ def encode(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
     if unknown.size:
         raise ValueError(f"{name} has labels that are not among the classes: {unknown[:5].tolist()}")
     return np.searchsorted(classes, y).astype(np.int32)
+
+
+def refuse_columns(y: Any, name: str) -> None:
+    """ValueError for a matrix that holds indicators as objects, or more than two values."""
+    shape = np.shape(y)
+    if len(shape) != 2 or shape[1] < 2:
+        return
+    numbers = "a label is one column, and several labels of a sample are an indicator matrix of the numbers 0 and 1"
+    as_numbers = f": give {name}.astype(int)" if _holds_indicators(y) else ""
+    raise ValueError(f"{name} has {shape[1]} columns of type {np.asarray(y).dtype}; {numbers}{as_numbers}")
+
+
+def _holds_indicators(y: Any) -> bool:
+    return all(isinstance(value, Real | np.bool_) and value in (0, 1) for value in np.asarray(y).flat)
 
 
 def is_indicator_matrix(y: Any) -> bool:
@@ -71,6 +88,8 @@ def is_indicator_matrix(y: Any) -> bool:
 def indicators(y: Any, classes: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     """An indicator matrix as zeros and ones. ValueError if it is none, or has another number of labels."""
     if not is_indicator_matrix(y):
+        if not sparse.issparse(y):
+            refuse_columns(y, name)
         raise ValueError(f"{name} is not what y was at first, an indicator matrix with a column for each label")
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
     if y.shape[1] != len(classes):

@@ -79,6 +79,7 @@ X, LABELS = data(AsySVRGClassifier)
 
 _, TARGETS = data(AsySVRGRegressor)
 
+INDICATORS = np.stack([LABELS > 2, LABELS < 5], axis=1).astype(int)
 Y = {AsySVRGClassifier: LABELS, AsySVRGRegressor: TARGETS}
 
 
@@ -122,7 +123,18 @@ def test_bad_data(kind, change, words):
     [
         (AsySVRGClassifier, {"y": np.zeros(len(X), int)}, "one class only"),
         (AsySVRGClassifier, {"y": np.linspace(0, 1, len(X))}, "continuous"),
-        (AsySVRGClassifier, {"y": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
+        (AsySVRGClassifier, {"y": np.stack([LABELS, LABELS], axis=1)}, "y has 2 columns of type int64; .* 0 and 1$"),
+        (
+            AsySVRGClassifier,
+            {"y": INDICATORS.astype(object)},
+            r"y has 2 columns of type object; .*: give y\.astype\(int\)$",
+        ),
+        (AsySVRGClassifier, {"y": INDICATORS.astype(str)}, "y has 2 columns of type <U21; .* the numbers 0 and 1$"),
+        (
+            AsySVRGClassifier,
+            {"y": INDICATORS, "X_val": X, "y_val": INDICATORS.astype(object)},
+            r"y_val has 2 columns of type object; .*: give y_val\.astype\(int\)$",
+        ),
         (AsySVRGClassifier, {"y": spoilt(LABELS, np.nan, 4)}, "NaN"),
         (
             AsySVRGClassifier,
@@ -134,7 +146,7 @@ def test_bad_data(kind, change, words):
             {"X_val": X, "y_val": LABELS.astype(str)},
             "y_val has labels that are not among the classes",
         ),
-        (AsySVRGClassifier, {"X_val": X, "y_val": np.stack([LABELS, LABELS], axis=1)}, "1d array"),
+        (AsySVRGClassifier, {"X_val": X, "y_val": np.stack([LABELS, LABELS], axis=1)}, "y_val has 2 columns"),
         (AsySVRGRegressor, {"y": spoilt(TARGETS, np.nan)}, "y contains NaN"),
         (AsySVRGRegressor, {"y": np.full(len(X), "a")}, "could not convert"),
         (AsySVRGRegressor, {"X_val": X, "y_val": TARGETS[:, 1:]}, "y_val has 3 targets, not 4"),
