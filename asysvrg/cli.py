@@ -192,7 +192,7 @@ def _write_and_say(writers: dict[str, tuple[str | None, Callable[[str], Any]]], 
                 write(path)
                 written.append(f"{what}: {path}")
             except (OSError, ValueError, MemoryError) as error:
-                failed.append(f"the {what} {path} was not written ({error})")
+                failed.append(f"the {what} {path} was not written ({getattr(error, 'strerror', None) or error})")
     streams.out.say("\n".join([*lines, *written]))
     if failed:
         raise OSError("; ".join(failed))

@@ -1,6 +1,8 @@
 """`asysvrg predict`."""
 
+import errno
 import importlib.util
+import os
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from sklearn.datasets import dump_svmlight_file, load_iris
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli, load
+from asysvrg.store import files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -55,6 +58,23 @@ def test_predict_csv_with_and_without_a_target(here, capsys):
     expected = [f'"{name}"' if "," in name else name for name in model.predict(X)]
     for arguments in (["bare.csv"], ["number.csv"], ["text.csv"], ["first.csv", "--target", "y"]):
         assert predictions(capsys, *arguments, "--model", "model.npz") == expected, arguments
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "open"])
+def test_a_full_disk_is_named_by_the_output(here, monkeypatch, capsys, call):
+    fitted(AsySVRGClassifier).save("model.npz")
+    pd.DataFrame(samples(AsySVRGClassifier)[0]).to_csv("rows.csv", index=False)
+    (here / "old.csv").write_text("old")
+
+    def full(*arguments, **options):
+        named = () if call == "fsync" else (".old.csv.1.tmp",)
+        raise OSError(errno.ENOSPC, "No space left on device", *named)
+
+    monkeypatch.setattr(files if call == "open" else os, call, full, raising=False)
+    assert cli.main(["predict", "rows.csv", "--model", "model.npz", "--output", "old.csv"]) == 2
+    assert capsys.readouterr().err == "asysvrg predict: error: old.csv: No space left on device\n"
+    assert sorted(os.listdir(here)) == ["model.npz", "old.csv", "rows.csv"]
+    assert (here / "old.csv").read_text() == "old"
 
 
 def test_predict_svmlight_that_does_not_use_the_last_columns(here, capsys):

@@ -23,10 +23,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     After an exception, kill -9 or a loss of power, `path` has either the old content or the new one. It keeps its
     permissions, and a link stays a link. Each call has a temporary file of its own, which it holds to the end.
+    Errors of the system name `path`.
     """
-    path = Path(os.path.realpath(path))
-    temporary, file = _temporary(path)
-    with file:
+    given, path = os.fspath(path), Path(os.path.realpath(path))
+    with _errors_name(given), _temporary(path) as file:
+        temporary = Path(file.name)
         try:
             yield file
             file.flush()
@@ -40,17 +41,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 file.close()
             temporary.unlink(missing_ok=True)
             raise
-    system.write_names(path.parent)
+        system.write_names(path.parent)
 
 
-def _temporary(path: Path) -> tuple[Path, BinaryIO]:
+@contextmanager
+def _errors_name(path: str) -> Iterator[None]:
+    """Has errors of the system name a file, and not the temporary one, or none: a full disk has no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and not str(error.filename).endswith(".tmp")):
+            raise
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _temporary(path: Path) -> BinaryIO:
     """A new file beside `path`, which this process holds."""
     while True:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         file = open(temporary, "xb")  # noqa: SIM115  # `replacing` closes it
         system.hold(file)
         if temporary.exists():
-            return temporary, file
+            return file
         file.close()  # another process took it for an abandoned one before it was held
 
 
