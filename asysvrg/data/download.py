@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 # Name -> (URL of the folder, {file: md5}). Tests replace it by a server of their own.
@@ -94,6 +95,7 @@ def locate(name: str, data_home: str | os.PathLike[str] | None = None) -> Path:
 def _download(url: str, md5: str, folder: Path) -> None:
     import pooch
 
+    absent = [path for path in (folder, *folder.parents) if not os.path.exists(path)]  # pooch creates them
     try:
         pooch.retrieve(
             url,
@@ -108,6 +110,10 @@ def _download(url: str, md5: str, folder: Path) -> None:
             f"{folder} by hand, or name the folder that contains {folder.name}/ by data_home or "
             "ASYSVRG_DATA_HOME"
         ) from None
+    finally:
+        for path in absent:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
 
 
 def short(err: Exception) -> str:

@@ -85,8 +85,10 @@ def test_download_that_is_not_there(server, tmp_path):
 def test_download_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "DOWNLOADS", {"mnist": ("http://127.0.0.1:1/", FILES)})
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(OSError, match=r"could not download .*by hand") as error:
-        data.load("mnist", data_home=tmp_path)
-    assert str(tmp_path / "mnist") in str(error.value)
-    assert "\n" not in str(error.value)
-    assert error.value.__suppress_context__
+    for home in (tmp_path, tmp_path / "new" / "home"):
+        with pytest.raises(OSError, match=r"could not download .*by hand") as error:
+            data.load("mnist", data_home=home)
+        assert str(home / "mnist") in str(error.value)
+        assert "\n" not in str(error.value)
+        assert error.value.__suppress_context__
+        assert list(tmp_path.iterdir()) == []
