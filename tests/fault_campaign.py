@@ -139,15 +139,17 @@ class Campaign:
     folder : Path
     epochs, steps : int
         Of each run.
+    workers : int
+        Of the undisturbed run.
     """
 
-    def __init__(self, folder, epochs=24, steps=3000):
+    def __init__(self, folder, epochs=24, steps=3000, workers=WORKERS):
         self.folder, self.epochs, self.count = Path(folder), epochs, 0
         X, y = samples()
         self.network = Network((X.shape[1], HIDDEN, int(y.max()) + 1), "relu", "softmax", np.float64)
         self.serial = Objective(self.network, Samples(X, y), alpha=ALPHA, threads=1)
         self.options = training_of(self.folder, epochs, steps)
-        first = self.watch(self.new_folder())
+        first = self.watch(self.new_folder(), workers=workers)
         self.objective = first.objective
         self.must_be_complete(first)
         if first.wrong:
@@ -159,10 +161,10 @@ class Campaign:
         folder.mkdir()
         return folder
 
-    def watch(self, folder, *faults, resume=False, servers=1):
+    def watch(self, folder, *faults, resume=False, servers=1, workers=WORKERS):
         """Runs to the end with faults; looks at all it wrote. Ranks of workers begin behind those of servers."""
         seen, trace, since_fault = {}, folder / "trace.json", None
-        argv = [sys.executable, "-m", "asysvrg", "launch", "-n", WORKERS, *self.options, "--trace", trace]
+        argv = [sys.executable, "-m", "asysvrg", "launch", "-n", workers, *self.options, "--trace", trace]
         argv += ["--checkpoint-dir", folder / "kept", "--servers", servers, *(["--resume"] if resume else [])]
         temporary = Path(tempfile.mkdtemp(dir=folder))
         with mpi_jobs.Running(argv, folder, TMPDIR=str(temporary), ASYSVRG_LOST_AFTER=str(LOST_AFTER)) as running:
@@ -231,20 +233,20 @@ class Campaign:
         self.must_be_complete(run)
         return run
 
-    def lose_server(self, rng, servers=1):
+    def lose_server(self, rng, servers=1, workers=WORKERS):
         """A run whose server, or one of them, is killed, and its continuation."""
         folder = self.new_folder()
         fault = Fault(self._epoch(rng), rng.uniform(0, 0.3), rng.randrange(servers))
-        first = self.watch(folder, fault, servers=servers)
+        first = self.watch(folder, fault, servers=servers, workers=workers)
         if first.code == 0 and len(first.rows) == self.epochs + 1:  # it was over before
-            return self.lose_server(rng, servers)
+            return self.lose_server(rng, servers, workers)
         if first.code != 3 or RESTARTED[fault.rank > 0] not in first.said:
             first.wrong.append(f"exit code {first.code}, and it said {first.said}")
         if first.since_fault is None or first.since_fault > 8:
             first.wrong.append(f"it ended {first.since_fault} s after the server")
         kept = folder / "kept" / checkpoint.NAME
         rows = archive.read(kept, checkpoint.FORMAT, checkpoint.VERSION, ())[0]["rows"] if kept.exists() else []
-        second = self.watch(folder, resume=True, servers=servers)
+        second = self.watch(folder, resume=True, servers=servers, workers=workers)
         self.must_be_complete(second)
         if second.rows[: len(rows)] != rows:
             second.wrong.append("it did not go on from the checkpoint")

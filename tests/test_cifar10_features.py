@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TRAIN, TEST = 320, 60
+TRAIN, TEST, BATCH = 40, 20, 24  # two batches, of which the second is short
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def write(path, n, seed):
     return labels
 
 
-@pytest.mark.parametrize("names", [("train-320.bin", "test-60.bin"), ("data_batch_1.bin", "test_batch.bin")])
-def test_features_of_a_few_hundred_images(script, tmp_path, capsys, names):
-    labels = [write(tmp_path / name, n, seed) for seed, (name, n) in enumerate(zip(names, (TRAIN, TEST), strict=True))]
+def test_features_of_a_few_images(script, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(script, "BATCH", BATCH)
+    labels = [write(tmp_path / "train-40.bin", TRAIN, 0), write(tmp_path / "test-20.bin", TEST, 1)]
     out = tmp_path / "cifar10-features.npz"
     arguments = ["--data", str(tmp_path), "--epochs", "2", "--seed", "3", "--out"]
     assert script.main([*arguments, str(out)]) == 0
@@ -50,7 +50,16 @@ def test_features_of_a_few_hundred_images(script, tmp_path, capsys, names):
         again = tmp_path / "again.npz"
         assert script.main([*arguments, str(again)]) == 0
         np.testing.assert_allclose(np.load(again)["X_test"], found["X_test"], rtol=1e-3, atol=1e-3)
-    assert "X_train 320x384" in capsys.readouterr().out
+    assert f"X_train {TRAIN}x384" in capsys.readouterr().out
+
+
+def test_files_may_be_named_as_they_are_published(script, tmp_path, monkeypatch):
+    labels = [write(tmp_path / name, 10, seed) for seed, name in enumerate(("data_batch_1.bin", "test_batch.bin"))]
+    monkeypatch.setattr(script, "trained", lambda X, y, epochs, seed: script.network())
+    arrays, _ = script.build(tmp_path, 1, 0)
+    assert [arrays[name].shape for name in ("X_train", "X_test")] == [(10, 384)] * 2
+    for name, y in zip(("y_train", "y_test"), labels, strict=True):
+        np.testing.assert_array_equal(arrays[name], y)
 
 
 def test_crops_and_flips(script):

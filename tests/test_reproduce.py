@@ -290,7 +290,20 @@ def test_one_rank_trains_as_one_thread_does(mpi, dense):
     assert np.all(np.diff([row["seconds"] for row in found]) > 0)
 
 
+@pytest.fixture
+def stages_by_ranks(monkeypatch, full):
+    """Without --full, ranks train the method of two stages only, and virtual workers the others."""
+
+    def ranks(self, workers, stages, *, seed, name, original=runs.Experiment.ranks):
+        if full or len(stages) > 1:
+            return original(self, workers, stages, seed=seed, name=name)
+        return self.train(name, stages, seed=seed, virtual={"workers": workers, "architecture": "distributed"})
+
+    monkeypatch.setattr(runs.Experiment, "ranks", ranks)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("stages_by_ranks")
 def test_figure_3_is_trained_by_ranks(mpi, tmp_path, monkeypatch):
     effort = replace(TINY, seeds=1, epochs=8, ranks=True)
     monkeypatch.setattr(command, "WORKERS", 2)

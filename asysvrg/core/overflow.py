@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-if TYPE_CHECKING:
-    from asysvrg.core.network import Network, Samples
 
-
-def in_float64(network: Network, samples: Samples, x: np.ndarray, threads: int, outputs: np.ndarray) -> np.ndarray:
+def in_float64(network: Any, samples: Any, x: np.ndarray, threads: int, outputs: np.ndarray) -> np.ndarray:
     """Outputs with those that are NaN computed in float64, in which they stay if the network's dtype cannot hold them.
 
     Raises

@@ -1,5 +1,7 @@
 """Threads that do not wait for each other: no update lost, delays within bounds, the same floor; and what is chosen."""
 
+import functools
+
 import numpy as np
 import pytest
 from helpers.problems import Problem
@@ -89,26 +91,33 @@ def test_no_lazy_row_is_lost(dtype, threads, mode):
         np.testing.assert_array_equal(x, -0.5 * mu * 1000 * (epoch + 1))
 
 
+@functools.cache
+def updated(form, hidden, steps, *coordinates):
+    """A problem, and the sum of the twin's updates divided by eta, at a rate next to nothing."""
+    problem, eta = Problem(hidden=(hidden,), form=form, n=100, density=0.2), 1e-9
+    updates = problem.twin.epoch("sgd", problem.x, steps, eta, 70, *coordinates, seed=7, epoch=3) - problem.x
+    assert np.abs(updates / eta).max() > 0.5
+    return problem, eta, updates / eta
+
+
 @pytest.mark.parametrize(
-    ("form", "hidden"), [("dense", 1100), ("dense", 3300), ("zeros", 1100), ("csr", 1100)]
+    ("form", "hidden", "steps"), [("dense", 1100, 32), ("dense", 3300, 16), ("zeros", 1100, 32), ("csr", 1100, 32)]
 )  # of the second, W_0 is read where it is
 @pytest.mark.parametrize(
     ("mode", "coordinates"),
     [(mode, (0, 1)) for mode in MODES] + [("atomic", (999, 16)), ("striped", (999, 16))],
 )
-def test_every_update_is_that_of_its_mini_batch(form, hidden, mode, coordinates):
+def test_every_update_is_that_of_its_mini_batch(form, hidden, steps, mode, coordinates):
     """At a rate next to nothing all x^ are x_0, so that the sum of all updates is the twin's in any order.
 
     Rows are wider than a stripe, and mini-batches than a word of marks.
     """
-    problem, eta, steps = Problem(hidden=(hidden,), form=form, n=100, density=0.2), 1e-9, 32
-    expected = problem.twin.epoch("sgd", problem.x, steps, eta, 70, *coordinates, seed=7, epoch=3) - problem.x
-    assert np.abs(expected / eta).max() > 1
-    for threads in THREADS:
+    problem, eta, expected = updated(form, hidden, steps, *coordinates)
+    for threads in THREADS if hidden < 2000 else (2, 16):
         x = problem.vector(problem.x)
         loop = problem.inner_loop(*coordinates, threads=threads, batch=70, **MODES[mode])
         loop.run(x, steps, direction="sgd", eta=eta, epoch=3)
-        np.testing.assert_allclose((x - problem.x) / eta, expected / eta, atol=2e-4)
+        np.testing.assert_allclose((x - problem.x) / eta, expected, atol=2e-4)
 
 
 def test_locks_are_refused_for_single_coordinates():
@@ -156,7 +165,7 @@ def digits():
 def optimum(digits):
     """Of the same objective: mean loss + 0.05 / 2 |W|^2."""
     X, y = digits
-    model = LogisticRegression(C=1 / (0.05 * len(X)), tol=1e-12, max_iter=10_000).fit(X, y)
+    model = LogisticRegression(C=1 / (0.05 * len(X)), tol=1e-10, solver="newton-cg", max_iter=1000).fit(X, y)
     return model.coef_, model.predict_proba(X)
 
 

@@ -64,13 +64,13 @@ def test_inner_loop(shape, form, direction, rank, coordinates):
     bases, pairs = shortened(problem, min(rank, min(problem.widths[:-1])), kind) if rank else (None, None)
     how = {"direction": kind, "epoch": 3, "preconditioner": pairs, "mu": mu, "x_snap": problem.vector(problem.x)}
     how["cache"] = cache if direction == "svrg" else None
-    expected = problem.twin.epoch(kind, problem.x, 12, 0.05, batch, count, block, seed=7, epoch=3, bases=bases)
+    expected = problem.twin.epoch(kind, problem.x, 8, 0.05, batch, count, block, seed=7, epoch=3, bases=bases)
     assert np.abs(expected - problem.x).max() > 1e-4
     for mode in ["plain", "atomic"] if count else MODES:
         how_many = {"threads": 3 if mode == "lockstep" else 1, "rank": pairs[0][0].shape[1] if rank else 0}
         loop = problem.inner_loop(count, block, batch=batch, **how_many, **MODES[mode])
         x = problem.vector(problem.x)
-        loop.run(x, 12, eta=0.05, **how)
+        loop.run(x, 8, eta=0.05, **how)
         np.testing.assert_allclose(x, expected, rtol=TOL, atol=TOL)
 
 

@@ -7,12 +7,14 @@ import signal
 import pytest
 from fault_campaign import Campaign, Fault
 
+FEW = 2  # workers where their number does not matter: each is a process that imports for a second
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
 
 
 @pytest.fixture(scope="module")
 def campaign(mpi, tmp_path_factory):
-    return Campaign(tmp_path_factory.mktemp("faults"), epochs=8, steps=1500)
+    return Campaign(tmp_path_factory.mktemp("faults"), epochs=8, steps=1500, workers=FEW)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_workers_lost(campaign, servers, faults):
 
 
 def test_server_lost(campaign):
-    run = campaign.lose_server(random.Random(0))
+    run = campaign.lose_server(random.Random(0), workers=FEW)
     assert not run.wrong, run
     assert run.checked > 3
 
@@ -44,7 +46,7 @@ def test_server_lost(campaign):
 def test_another_server_lost(campaign, full):
     """Rank 1 is killed; with --full, the run goes on from its checkpoint with one server."""
     folder = campaign.new_folder()
-    first = campaign.watch(folder, Fault(2, 0.02, 1), servers=2)
+    first = campaign.watch(folder, Fault(2, 0.02, 1), servers=2, workers=FEW)
     assert first.code == 3
     assert re.search(
         r"error: (rank \d: )?rank 1, a server, was lost: .*; --resume goes on from the last checkpoint", first.said
@@ -53,14 +55,16 @@ def test_another_server_lost(campaign, full):
     assert first.since_fault < 8
     if not full:
         return
-    run = campaign.watch(folder, resume=True)
+    run = campaign.watch(folder, resume=True, workers=FEW)
     campaign.must_be_complete(run)
     assert not run.wrong, run
-    assert run.rows[0]["workers"] == 4
+    assert run.rows[0]["workers"] == FEW
 
 
 def test_all_workers_lost(campaign):
-    run = campaign.watch(campaign.new_folder(), *(Fault(1, 0.02 * rank, rank) for rank in range(1, 5)))
+    run = campaign.watch(
+        campaign.new_folder(), *(Fault(1, 0.02 * rank, rank) for rank in range(1, FEW + 1)), workers=FEW
+    )
     assert run.code == 3
     assert not run.wrong, run
     assert "all workers were lost" in run.said
