@@ -54,7 +54,7 @@ def centred(y: np.ndarray, center: np.ndarray | None, dtype: Any, name: str) -> 
     y = y if center is None else y - center
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(y, dtype=dtype)
-    largest = abs(y).max(initial=0)
+    largest = float(abs(y).max(initial=0))
     if largest > LARGEST:
         raise ValueError(
             f"{name} has values of up to {largest:.3g}, whose squares float64 cannot add up: give smaller units"

@@ -128,6 +128,7 @@ def test_targets_that_cannot_be_held():
         with pytest.raises(ValueError, match=r"y has values of up to [\d.]+e\+301, .* add up: give smaller units$"):
             linear(dtype=dtype).fit(X, SIGNAL * 1e300)
     assert linear(dtype="float64").fit(X, SIGNAL * 1e140).score(X, SIGNAL * 1e140) > 0.9
+    linear().fit(X, SIGNAL.astype(np.float32))  # without a warning
     with pytest.warns(UserWarning, match="float32 cannot hold the differences within y"):
         linear(loss="poisson", max_iter=1).fit(X, SIGNAL + FAR)  # its link is a logarithm: no offset
 
