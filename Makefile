@@ -68,8 +68,10 @@ lint: $(VENV)/.with-lint $(VENV)/.dependencies ## ruff, mypy, cython-lint, clang
 	$(VENV)/bin/clang-format --dry-run -Werror $(KERNELS) tests/sanitize/*.[ch]
 	$(VENV)/bin/zizmor --quiet --offline .github/workflows
 
-# Warnings are errors. What examples print depends on no terminal, and on no data beside scikit-learn's.
+# Warnings are errors. Pages of names that are gone would warn, so all are written anew. What examples print depends on no
+# terminal, and on no data beside scikit-learn's.
 docs: $(VENV)/.installed $(VENV)/.built $(VENV)/.with-docs $(VENV)/.with-mpi ## the site, in build/docs/html; runs the examples
+	@rm -rf docs/api/*.rst $(BUILD)/docs/html
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m sphinx -q -W --keep-going -b html -c docs -d $(BUILD)/docs/doctrees . $(BUILD)/docs/html
 	$(PY) docs/check_links.py $(BUILD)/docs/html
 

@@ -30,7 +30,7 @@ from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
 from asysvrg.options import BAD_INPUT, INTERRUPTED, UNWRITTEN
 from asysvrg.plan import Plan
 from asysvrg.report import plots, speedup, streams
-from asysvrg.report.progress import table
+from asysvrg.report.progress import short, table
 from asysvrg.reproduce import command as experiments
 from asysvrg.simulation.calibrate import calibrate
 from asysvrg.simulation.events import record
@@ -208,7 +208,7 @@ def _closing_lines(model: Any, name: str, shape: str) -> Iterator[str]:
     threads = f"{settings['threads']} thread(s), {settings['execution']}, update={settings['update']}"
     title = f"{name}: {settings['samples']} samples, {shape}, {settings['solver']}, {workers}{threads}"
     yield table(history["epochs"], title)
-    yield f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {model.loss_:.5f}"
+    yield f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {short(model.loss_, 5)}"
     if settings["early_stopping"]:
         kept = min(reversed(history["epochs"]), key=lambda row: (row["partial"], row["validation_error"]))
         test = "" if kept["test_error"] is None else f", test error {kept['test_error']:.4f}"

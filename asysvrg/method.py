@@ -120,7 +120,8 @@ def _batch_size(settings: Settings, n: int, automatic: bool, sgd: bool, basis: s
     size, reason = smallest, basis
     if automatic:
         batches = BATCHES if sgd else SVRG_BATCHES
-        size, reason = min(max(n // batches, smallest), largest), f"{n:,} samples, {batches} mini-batches a pass"
+        size = min(max(n // batches, smallest), largest)
+        reason = f"{n:,} samples / {batches:,}, but at least {smallest} and at most {largest}"
     size, reason = _choice(settings.batch_size, size, reason)
     return (size, reason) if size <= n else (n, "there are no more samples")
 

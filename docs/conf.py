@@ -28,7 +28,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
@@ -45,7 +44,6 @@ highlight_language = "none"
 # ---- Markdown: links to headings as hosting sites make them ----
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["dollarmath"]
 
 # ---- API ----
 
@@ -56,6 +54,7 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = False
+toc_object_entries_show_parents = "hide"
 
 # ---- Gallery ----
 
@@ -125,10 +124,15 @@ PAGES_BELOW = {
 }  # fmt: skip
 FOLDER = re.compile(r"\[([^]]+)\]\((?!http)[^)\s]*/\)")
 EXAMPLE = re.compile(r"\]\((?:\.\./)?examples/(plot_\w+)\.py\)")
+PICTURE = re.compile(r"!\[[^]]*\]")
 
 
 def adapt(app, page, source):
-    """Adds the pages below a page. Examples' files become links to their pages, and folders no links."""
+    """Adds the pages below a page. Examples' files become links to their pages, and folders no links.
+
+    Words at the ends of lines in a picture's description stay apart: MyST joins the lines without a blank.
+    """
+    source[0] = PICTURE.sub(lambda found: found[0].replace("\n", " "), source[0])
     source[0] = EXAMPLE.sub(r"](/docs/gallery/\1.rst)", FOLDER.sub(r"\1", source[0]))
     names = "\n".join(PAGES_BELOW.get(page, []))
     if names:

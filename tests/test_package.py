@@ -261,6 +261,15 @@ def test_build_is_not_stale():
         assert not newer, f"{name} is older than {newer}: run `make test`, which rebuilds"
 
 
+def test_sources_that_are_not_built_say_so(tmp_path):
+    """As for a user who installs a clone, and then starts Python in it."""
+    folder = tmp_path / "asysvrg"
+    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    done = run(sys.executable, "-c", "from asysvrg import AsySVRGClassifier", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert f"ImportError: asysvrg is not built in {folder / 'core'}: start Python in another folder" in done.stdout
+
+
 # ---- Distributions. ----
 
 # One SIMD level in the place of three (csrc/simd.h), and no optimisation.

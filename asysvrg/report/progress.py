@@ -13,9 +13,14 @@ from asysvrg.report import streams
 Row = dict[str, Any]
 
 
+def short(value: float, decimals: int) -> str:
+    """A number in at most 12 characters: of prices, squared errors may have more digits before the point."""
+    return f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.6g}"
+
+
 def describe(row: Row) -> str:
     """Loss, errors and delay of a row on one line."""
-    words = [f"loss {row['loss']:.4f}", f"train error {row['train_error']:.4f}"]
+    words = [f"loss {short(row['loss'], 4)}", f"train error {row['train_error']:.4f}"]
     for name in ("validation", "test"):
         if row[f"{name}_error"] is not None:
             words.append(f"{name} error {row[f'{name}_error']:.4f}")
@@ -58,13 +63,14 @@ def table(rows: list[Row], title: str = "", lines: int = 8) -> str:
     if all(row["validation_error"] is None for row in rows):
         del errors["valid"]
     titles = " ".join(f"{name + ' err':>9}" for name in errors)
-    out.append(f"{'epoch':>6} {'seconds':>9} {'loss':>10} {'|grad|^2':>10} {titles} {'delay':>6}")
-    for row in chosen:
+    losses = [short(row["loss"], 5) for row in chosen]
+    width = max(10, *map(len, losses))
+    out.append(f"{'epoch':>6} {'seconds':>9} {'loss':>{width}} {'|grad|^2':>10} {titles} {'delay':>6}")
+    for row, loss in zip(chosen, losses, strict=True):
         squares = row["gradient_norm_squared"]
         norm = "-" if squares is None else f"{squares:.2e}"
         found = " ".join(f"{'-' if row[name] is None else f'{row[name]:.4f}':>9}" for name in errors.values())
         out.append(
-            f"{row['epoch']:>6} {row['seconds']:>9.3f} {row['loss']:>10.5f} {norm:>10} {found} "
-            f"{row['delay']['mean']:>6.2f}"
+            f"{row['epoch']:>6} {row['seconds']:>9.3f} {loss:>{width}} {norm:>10} {found} {row['delay']['mean']:>6.2f}"
         )
     return "\n".join(out)

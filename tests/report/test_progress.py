@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.traces import rows
 
-from asysvrg.report.progress import describe, progress_bar, table
+from asysvrg.report.progress import describe, progress_bar, short, table
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9, 21, 101, 1000])
@@ -18,6 +18,18 @@ def test_table_is_short_and_has_the_first_and_the_last_row(count):
     assert (shown[0], shown[-1]) == (0, count - 1)
     assert min(count, 5) <= len(shown) <= 9
     assert shown == sorted(set(shown))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.123456, "0.12346"), (99999, "99999.00000"), (1412715362.128, "1.41272e+09"), (-2e9, "-2e+09")],
+)
+def test_large_losses_are_short(value, shown):
+    """Squared errors of prices may be any size."""
+    assert short(value, 5) == shown
+    lines = table(rows([value, 1.0])).splitlines()
+    assert shown in lines[1]
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_progress_on_a_terminal_is_a_bar(monkeypatch, capsys):
