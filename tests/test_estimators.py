@@ -409,6 +409,15 @@ def test_an_interrupt_warns_keeps_the_best_model_and_is_passed_on():
     assert model.loss_ == pytest.approx(objective(model, X, y), rel=1e-5)
 
 
+def test_partial_fit_begins_with_four_epochs_of_sgd():
+    X, y = data(AsySVRGRegressor)
+    model = AsySVRGRegressor((4,), random_state=0, inner_steps=5)
+    for _ in range(6):
+        model.partial_fit(X, y)
+    rows = model.history_["epochs"]
+    assert [row["direction"] for row in rows if row["direction"]] == ["sgd"] * 4 + ["svrg"] * 2
+
+
 def test_the_warning_of_a_roll_back_points_at_the_caller():
     X, y = data(AsySVRGRegressor)
     with pytest.warns(ConvergenceWarning, match="half the learning rate") as caught:
