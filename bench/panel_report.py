@@ -22,6 +22,7 @@ PAGE = """# Panel: many kinds of data, defaults
 
 `make bench-panel`, on {where}{quick}.
 Versions: {versions}.
+There is a table of an earlier version [on a Xeon](../bench/history/panel-xeon.md), where the peers are slower.
 
 Scores on the test set are accuracy, or R^2 of regressions, means over as many seeds as the table says. Seconds are
 medians over them, and of short fits of ours means of repetitions. CPU is the seconds of all threads together. Ours has
