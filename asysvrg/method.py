@@ -34,7 +34,7 @@ EXACT, EVALUATED = 5_000, 0.2
 # SVRG.
 SVRG_LARGE = 5000  # samples from which a set is large
 SVRG_BATCHES = 200  # as BATCHES; less variance allows larger mini-batches
-SGD_EPOCHS = 4  # before it, and at most a third of all
+SGD_EPOCHS = 4  # before it; they do not depend on max_iter, which a resumed run may raise
 PASSES = 2  # over the samples in an epoch, so that the snapshot is a third of the work
 BOOST = 4.0  # of the l2 term in the first epoch, for large sets
 
@@ -94,9 +94,7 @@ def choose_method(settings: Settings, data: Data, n: int) -> dict[str, Choice]:
             None if automatic else settings.learning_rate_init, None, "from the curvature at the start"
         ),
         "most_growth": (MOST_GROWTH if large else 1.0, size),
-        "sgd_epochs": _choice(
-            settings.sgd_epochs, min(SGD_EPOCHS, settings.max_iter // 3) if automatic and not sgd else 0, basis
-        ),
+        "sgd_epochs": _choice(settings.sgd_epochs, SGD_EPOCHS if automatic and not sgd else 0, basis),
         "alpha_boost": _choice(settings.alpha_boost, boost, "SGD" if sgd else size),
         "deflation": _choice(settings.deflation, rank, why_rank),
         "evaluated": _evaluated(settings, n, batch_size[0] * steps[0]),
@@ -174,9 +172,7 @@ def one_epoch(settings: Settings, epoch: int) -> Settings:
             "give decay a number"
         )
     off = {"tol": 0.0, "early_stopping": False, "target_loss": -math.inf, "checkpoint_dir": None, "resume": False}
-    method: dict[str, Any] = {"solver": settings.solver or "svrg", "decay": settings.decay or 0.0}
-    if settings.sgd_epochs is None and settings.learning_rate_init == "auto":
-        method["sgd_epochs"] = SGD_EPOCHS
+    method = {"solver": settings.solver or "svrg", "decay": settings.decay or 0.0}
     return replace(settings, max_iter=epoch + 1, **method, **off)
 
 

@@ -115,7 +115,7 @@ class Parameters:
         None,
         kinds.integer(0),
         "Epochs of SGD before SVRG (the paper's SGD_SVRG); counted in `max_iter`",
-        unset='4 for SVRG with learning_rate_init="auto", at most a third of `max_iter`; else 0',
+        unset='4 for SVRG with learning_rate_init="auto", else 0',
     )
     deflation: int | None = parameter(
         None,

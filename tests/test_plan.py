@@ -70,7 +70,6 @@ def test_faster_methods_are_for_large_sets_and_an_automatic_rate(n, options, cho
         (1000, {"solver": "svrg"}, (20, 100, 4)),  # two passes
         (8000, {"solver": "svrg"}, (40, 400, 4)),
         (60_000, {"solver": "svrg"}, (50, 2400, 4)),
-        (101, {"solver": "svrg", "max_iter": 8}, (20, 50, 2)),  # of all epochs a third
         (101, {"solver": "svrg"}, (20, 50, 4)),  # the least number of steps
         (101, {}, (20, 50, 0)),
         (10_000, {}, (20, 500, 0)),  # one pass

@@ -48,7 +48,8 @@ def test_threads(tmp_path, capsys):
 def test_updates_are_those_that_were_made():
     """L-SVRG ends an epoch by chance, but with every number of threads at the same update."""
     X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
-    model = AsySVRGClassifier((3,), solver="lsvrg", max_iter=4, inner_steps=20, execution="shared", random_state=0)
+    how = {"solver": "lsvrg", "sgd_epochs": 0, "max_iter": 4, "inner_steps": 20, "execution": "shared"}
+    model = AsySVRGClassifier((3,), random_state=0, **how)
     made = speedup.study(model, X, y, [1, 2], repeats=1)["updates"]
     assert 0 < made != 4 * 20
     alone = model.set_params(tol=0, early_stopping=False, n_jobs=1).fit(X, y)
