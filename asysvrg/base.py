@@ -83,9 +83,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             For parameters or data that cannot be trained on, before any thread starts.
         KeyboardInterrupt
             After Ctrl-C, so that a search that has called `fit` ends, too. From the first row of `history_` on, the
-            estimator is then fitted: it has the best parameters so far, by the loss or, with early stopping,
-            the validation error, and `stopped_` is
-            "interrupted".
+            estimator is then fitted: it has the best parameters so far, by the loss or, with early stopping, the
+            validation error, and `stopped_` is "interrupted".
         """
         return self._fit(X, y, sample_weight, X_val, y_val, callback)
 

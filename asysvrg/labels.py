@@ -67,7 +67,7 @@ def encode(y: Any, classes: np.ndarray, name: str) -> np.ndarray:
 
 
 def refuse_columns(y: Any, name: str) -> None:
-    """ValueError for a matrix that holds indicators as objects, or more than two values."""
+    """Raises ValueError if y has several columns: where this is called, it is no indicator matrix of numbers."""
     shape = np.shape(y)
     if len(shape) != 2 or shape[1] < 2:
         return

@@ -27,7 +27,7 @@ LARGE = 1000  # samples from which a set is large; on smaller ones, faster metho
 ONE_PASS = 10_000  # samples with which an epoch is one pass; with fewer samples it is longer, with more it is shorter
 MOST_PASSES = 2.0  # in an epoch
 CONVEX = 0.5  # factor of the number of passes if there are no hidden layers
-BATCHES = 1000  # mini-batches in a pass, if they then have one of BATCH_SIZES
+BATCHES = 1000  # mini-batches in a pass, if their size is then within BATCH_SIZES
 # The recorded loss is that of EXACT samples, or of this share of an epoch's draws if that is more.
 EXACT, EVALUATED = 5_000, 0.2
 

@@ -25,14 +25,14 @@ Versions: {versions}.
 There is a table of an earlier version [on a Xeon](../bench/history/panel-xeon.md), where the peers are slower.
 
 Scores on the test set are accuracy, or R^2 of regressions, means over as many seeds as the table says. Seconds are
-medians over them, and of short fits of ours means of repetitions. CPU is the seconds of all threads together. Ours has
-its defaults and the hidden layers of the table. So have scikit-learn's MLP and LightGBM. PyTorch trains the same layers
-by Adam with its defaults and mini-batches of 256, until the rule by which scikit-learn's fit ends.
+medians over them, and of short fits of ours means of repetitions. CPU is the seconds of all threads together. Ours,
+scikit-learn's MLP and LightGBM have their defaults. All networks have the hidden layers of the table. PyTorch trains
+them by Adam with its defaults and mini-batches of 256, until the rule by which scikit-learn's fit ends.
 
 "To our score" are the seconds until the peer first has our score on the test set, which it cannot know: it is scored
 after each epoch (or number of trees), outside the clock. A peer without our score goes on after its end for as long
-again. One that never has it, or is given up after {limit:g} seconds, has a ">" before the seconds it took. "Ratio" is
-by our seconds, and in brackets by CPU. A score of ours that is lower by more than {noise} is **bold**.
+again. A ">" stands before the seconds of a peer that never has our score, or is given up after {limit:g} seconds.
+"Ratio" is by our seconds, and in brackets by CPU. A score of ours that is lower by more than {noise} is **bold**.
 
 ## The problems
 

@@ -128,7 +128,7 @@ PICTURE = re.compile(r"!\[[^]]*\]")
 
 
 def adapt(app, page, source):
-    """Adds the pages below a page. Examples' files become links to their pages, and folders no links.
+    """Adds the list of the pages below a page. Links to example files lead to their pages; those to folders go.
 
     Words at the ends of lines in a picture's description stay apart: MyST joins the lines without a blank.
     """

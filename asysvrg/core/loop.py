@@ -46,7 +46,7 @@ class Applied(NamedTuple):
 
 
 class Execution(Protocol):
-    """Who computes full gradients and runs inner loops. `shared.ThreadedExecution` is one."""
+    """Who computes full gradients and runs inner loops. `threaded.ThreadedExecution` is one."""
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
         """Loss, error and full gradient at x; keeps the cache where the next epoch uses it and memory allows."""

@@ -17,10 +17,9 @@ from asysvrg.core.network import Network, Samples
 from asysvrg.core.trace import Trace
 from asysvrg.core.warn import warn
 from asysvrg.store import archive
-from asysvrg.store.files import clear_abandoned, digest
+from asysvrg.store.files import TEMPORARY, clear_abandoned, digest
 
 NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 5
-TEMPORARY = f".{NAME}.*.tmp"
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip
@@ -164,7 +163,7 @@ def check_folder(folder: str | os.PathLike[str], *, resume: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-        others = sorted(path.name for path in folder.iterdir() if not path.match(TEMPORARY))
+        others = sorted(path.name for path in folder.iterdir() if not path.match(TEMPORARY.format(NAME)))
     except OSError as error:
         raise ValueError(f"checkpoint_dir {folder}: cannot be written to ({error.strerror or error})") from None
     if not resume and NAME in others:

@@ -16,6 +16,8 @@ import numpy as np
 
 from asysvrg.core import system
 
+TEMPORARY = ".{}.*.tmp"  # names of the temporary files of a file with this name
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -68,7 +70,7 @@ def _temporary(path: Path) -> BinaryIO:
 
 def clear_abandoned(path: Path) -> None:
     """Removes temporary files of `replacing` for this path whose processes were killed."""
-    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+    for temporary in path.parent.glob(TEMPORARY.format(path.name)):
         system.remove_abandoned(temporary)
 
 

@@ -92,5 +92,5 @@ def added_logs(first: float, second: float) -> float:
 
 
 def _noise(L: float, eta: float, delay: float, d: float) -> float:
-    """Logarithm of (L^2 Delta^2 eta^3 / (2 d) + eta^2 L / 2) of Eqs. (10) and (11), divided by eta / 2."""
+    """Logarithm of (L^2 Delta^2 eta^3 / (2 d) + eta^2 L / 2) / (eta / 2), a factor of Eqs. (10) and (11)."""
     return added_logs(2 * log_product(L, eta, delay) - math.log(d), log_product(L, eta))
