@@ -184,6 +184,6 @@ def draw(content: dict[str, Any], path: Path = RESULTS / "peers.png") -> None:
             axis.plot(*zip(*reached, strict=True), label=name, markersize=7, **LINES[line])
         axis.set(yscale="log", title=f"{cores} core(s)", xlabel="objective to reach (mean loss and l2 term)")
         axis.grid(alpha=0.3)
-        axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)  # below the lines
+        axis.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)  # below the lines
     axes[0][0].set_ylabel("seconds, median over rounds (logarithmic)")
     figure.savefig(path, dpi=100)
