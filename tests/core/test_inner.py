@@ -91,3 +91,15 @@ def test_a_deadline_in_the_past_leaves_x_alone():
     )
     assert (delays == -1).all()
     np.testing.assert_array_equal(x, problem.x)
+
+
+@pytest.mark.parametrize("mode", ["plain", "lockstep"])
+def test_subnormal_numbers_are_0_in_the_loop_and_nowhere_else(mode):
+    """They would slow a diverging run down thirty times."""
+    problem = Problem(dtype=np.float32, alpha=0.125)
+    x = problem.vector(np.zeros_like(problem.x))
+    (weights, _), *_ = problem.network.slices
+    x[weights] = tiny = np.float32(1e-40)
+    problem.inner_loop(**MODES[mode]).run(x, 1, direction="sgd", eta=0.0, epoch=0)
+    assert (x[weights] == 0).all()
+    assert tiny * np.float32(1) == tiny != 0
