@@ -78,6 +78,8 @@ class Network:
         parts: int | None = None,
     ) -> tuple[float, float]: ...
 
+def count_nonzeros(X: np.ndarray) -> int: ...
+
 @disjoint_base
 class Samples:
     @property

@@ -21,6 +21,7 @@ from asysvrg.core.network import DEGREE_OF_LOSS, Network
 USUAL = (0.1, 10.0)  # range of root mean squares (of the largest column) that need no scaling
 FAR = 3.0  # times a column's standard deviation: a mean further from 0 than this, and than 1, needs scaling
 SPARSE_USUAL = 10.0  # the same for sparse input: its largest number
+BLOCK = 2**17  # numbers that stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,21 @@ def choose(X: Any, y: np.ndarray | None, alpha: float, *, centre: bool = True) -
     return Scaling(mean, scale, target_mean, target_scale)
 
 
-def _moments(X: np.ndarray, rows: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each column in float64. In blocks of rows: ndarray.var would copy X to float64."""
-    mean = X.mean(axis=0, dtype=np.float64)
-    squares = np.zeros(X.shape[1])
-    for first in range(0, len(X), rows):
-        squares += ((X[first : first + rows] - mean) ** 2).sum(axis=0)
-    return mean, squares / len(X)
+    n, p = X.shape
+    rows = max(1, BLOCK // p)
+    sums, squares = np.zeros(p), np.zeros(p)
+    near = X[:rows].mean(axis=0, dtype=np.float64)  # squares of differences from it are exact enough
+    ones, differences = np.ones(rows), np.empty((min(rows, n), p))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, n, rows):
+            block = X[first : first + rows]
+            d, one = differences[: len(block)], ones[: len(block)]
+            np.subtract(block, near, out=d)
+            sums += one @ d
+            np.square(d, out=d)
+            squares += one @ d
+        offset = sums / n
+        variance = squares / n - offset**2
+    return near + offset, np.where(np.isnan(variance), np.inf, np.maximum(variance, 0.0))

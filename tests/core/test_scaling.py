@@ -6,7 +6,7 @@ from scipy import sparse
 
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
-from asysvrg.core.scaling import choose
+from asysvrg.core.scaling import BLOCK, _moments, choose
 
 
 def table(form, outputs=3, n=60, p=6):
@@ -55,3 +55,18 @@ def test_scales_stop_where_the_l2_term_rules():
     X, y = np.random.default_rng(0).normal(size=(50, 2)) * [100, 1e-9], np.zeros((50, 1))
     scaling = choose(X, y, 1e-4)
     assert scaling.l2(1e-4, Network((2, 1), "relu", "squared_error", np.float64)).max() <= 1.0001
+
+
+def test_moments_in_blocks():
+    """Of several blocks; of columns far from 0, of a first block unlike the others, and of constants."""
+    rng = np.random.default_rng(0)
+    n = 2 * BLOCK // 5 + 7
+    X = rng.normal(size=(n, 5)) * [1, 1e3, 1e-3, 1, 0] + [0, 1e6, 3, 0, 0.1]
+    X[: BLOCK // 5, 3] += 1e3
+    for dtype in (np.float32, np.float64):
+        typed = X.astype(dtype)
+        mean, variance = _moments(typed)
+        np.testing.assert_allclose(mean, typed.mean(axis=0, dtype=np.float64), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(variance[:4], typed.var(axis=0, dtype=np.float64)[:4], rtol=1e-8)
+        assert variance[4] < 1e-30
+    assert _moments(np.array([[1e200], [-1e200]]))[1] == np.inf
