@@ -14,7 +14,8 @@ import pytest
 from asysvrg import options
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/**/*.md")])
+BENCH = (path for path in ROOT.glob("bench/**/*.md") if path.parent.name != "results")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *BENCH])
 NOW = [page for page in PAGES if "history" not in page.parts and page.name != "CHANGELOG.md"]
 
 
