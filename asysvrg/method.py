@@ -9,10 +9,10 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 from scipy import sparse
 
 from asysvrg.core.directions import DIRECTIONS
+from asysvrg.core.network import count_nonzeros
 from asysvrg.settings import Settings
 
 # With learning_rate_init="auto".
@@ -57,7 +57,7 @@ class Data(NamedTuple):
     def of(cls, X: Any) -> Data:
         """Counts the non-zeros of an array, or the entries of a CSR matrix."""
         is_sparse = sparse.issparse(X)
-        return cls(X.shape[0], X.shape[1], int(X.nnz if is_sparse else np.count_nonzero(X)), is_sparse)
+        return cls(X.shape[0], X.shape[1], int(X.nnz if is_sparse else count_nonzeros(X)), is_sparse)
 
     @property
     def density(self) -> float:
@@ -179,14 +179,13 @@ def one_epoch(settings: Settings, epoch: int) -> Settings:
 def restart(settings: Settings, early_stopping: bool, decay: Choice) -> Choice:
     """The epoch in which the rate, after it has reached 0, begins to fall a second time.
 
-    The first fall is short. If a longer run would overfit, its parameters have the lowest validation error.
+    The first fall is short. If a longer run would overfit, its parameters have the lowest validation error; and where
+    little was left to gain when it ended, it is the only one (`core.schedule`).
     """
     if decay[0] != "linear" or decay[1] == "given":
         return 0, "the rate does not fall to 0" if decay[0] != "linear" else "decay is given"
     if not early_stopping:
         return 0, "no validation set chooses"
-    if not settings.hidden_layer_sizes:
-        return 0, "no hidden layers"  # little is fitted too well
     return int(settings.max_iter * FIRST_FALL), "a validation set chooses between a short run and a longer one"
 
 

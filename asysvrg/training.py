@@ -14,7 +14,7 @@ from asysvrg.core.control import OutOfTime, seconds_left
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.loop import Outcome, minimize
 from asysvrg.core.network import DEGREE_OF_LOSS, KIND_OF_LOSS, Network, Samples
-from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.objective import Objective, constant_error, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.scaling import NEUTRAL, Scaling, choose
 from asysvrg.core.schedule import Schedule
@@ -115,11 +115,11 @@ def train(
 
     def errors(x: np.ndarray) -> dict[str, float | None]:
         x = scaling.unscaled(network, x)
-        of_validation, of_test = (None if some is None else objective.error(x, some) for some in others)
-        return {"validation_error": of_validation, "test_error": of_validation if test is validation else of_test}
+        error, loss = (None, None) if validation is None else objective.on_others(x, validation)
+        of_test = error if test is None or test is validation else objective.on_others(x, test)[0]
+        return {"validation_error": error, "validation_loss": loss, "test_error": of_test if test is not None else None}
 
     validation, test = job.validation, job.test
-    others = (validation, None if test is validation else test)
 
     with progress_bar(job.verbose, job.settings.max_iter) as show:
 
@@ -310,6 +310,7 @@ def _schedule(job: Job, plan: Plan, rate: float | None, *, seed: int, unit: floa
         early_stopping=plan.early_stopping and settings.early_stopping,
         error_tol=settings.tol,
         error_noise=lambda error: _noise(error, job.validation, is_real),
+        constant_error=math.inf if job.validation is None else constant_error(job.network, job.validation),
         target_loss=settings.target_loss,
         max_time=seconds_left(),
         most_growth=plan.most_growth,

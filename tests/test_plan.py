@@ -144,7 +144,7 @@ def test_a_validation_set_chooses_among_many_samples(n, options, on, why):
         ({}, 3),
         ({"max_iter": 41}, 10),
         ({"max_iter": 3}, 0),
-        ({"hidden": ()}, 0),
+        ({"hidden": ()}, 3),
         ({"early_stopping": False}, 0),
         ({"decay": "linear"}, 0),
         ({"solver": "svrg"}, 0),

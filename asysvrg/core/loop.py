@@ -23,7 +23,7 @@ from asysvrg.core.warn import warn
 
 GROWTH = 2.0  # the learning rate of an epoch is at most this many times the one before
 FAR_ABOVE = 2.0  # an epoch diverged if its loss exceeds the snapshot's this many times ...
-NO_ERRORS: dict[str, float | None] = {"validation_error": None, "test_error": None}  # of a run without other samples
+NO_ERRORS: dict[str, float | None] = dict.fromkeys(("validation_error", "validation_loss", "test_error"))
 ALLOWANCE = 0.1  # ... and by more than this share of the loss at the start
 
 
@@ -126,7 +126,7 @@ class State:
 
 
 KEPT = (
-    "seconds", "factor", "ceiling", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest",
+    "seconds", "factor", "ceiling", "tried", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest",
     "lowest_error", "warned",
 )  # fmt: skip
 
@@ -144,6 +144,7 @@ class _Run:
         self.deadline = time.monotonic() + schedule.max_time
         self.factor = 1.0  # of the learning rate: `pace` and `roll_back` change it
         self.ceiling = schedule.most_growth
+        self.tried = math.inf  # the largest rate with which the loss fell
         self.sample_gradients = 0
         self.best, self.best_value, self.best_loss = x, math.inf, math.inf
         self.last_gain, self.lowest, self.lowest_error = schedule.first, math.inf, math.inf
@@ -196,9 +197,17 @@ class _Run:
         allowance = ALLOWANCE * abs(self.trace.epochs[0]["loss"])
         return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
 
-    def pace(self, new: Snapshot, old: Snapshot) -> None:
+    def epoch(self, number: int) -> Epoch:
+        """The next epoch. Also where the rate begins to fall anew, it is at most GROWTH times one that went well."""
+        eta = self.schedule.eta(number)
+        if self.schedule.most_growth > 1 and self.factor * eta > GROWTH * self.tried:
+            self.factor = GROWTH * self.tried / eta
+        return self.schedule.epoch(number, self.factor, self.deadline)
+
+    def pace(self, new: Snapshot, old: Snapshot, rate: float) -> None:
         """The learning rate grows while the loss falls. A rate at which the loss rose is not tried again."""
         if new.loss < old.loss:
+            self.tried = rate if math.isinf(self.tried) else max(self.tried, rate)
             self.factor = max(self.factor, min(self.factor * GROWTH, self.ceiling))
         elif self.schedule.most_growth > 1:
             self.factor /= GROWTH
@@ -264,7 +273,8 @@ class _Run:
             return "target_loss"
         if time.monotonic() >= self.deadline:
             return "max_time"
-        if schedule.tol > 0 and epoch - self.last_gain >= schedule.n_iter_no_change:
+        no_gain = epoch - self.last_gain >= schedule.n_iter_no_change
+        if schedule.tol > 0 and (no_gain or schedule.is_settled(epoch, self.trace.epochs)):
             return "tol"
         return "max_iter" if epoch >= schedule.max_iter else None
 
@@ -306,8 +316,8 @@ def minimize(
     trace : Trace
         Rows are added to it.
     errors : callable, optional
-        The columns validation_error and test_error of given parameters. Early stopping needs the first one; nothing
-        here looks at the second.
+        The columns validation_error, validation_loss and test_error of given parameters. Early stopping needs the first
+        two; nothing here looks at the third.
     callback : callable, optional
         Called with each new row. A true answer stops the run.
     clock : Clock, optional
@@ -359,7 +369,7 @@ def minimize(
                 if previous is not None and more["rolled_back"]:
                     snapshot = run.roll_back(previous, number)
                 elif previous is not None and not out_of_time():
-                    run.pace(snapshot, previous)
+                    run.pace(snapshot, previous, more["learning_rate"])
                 more |= errors(x)
                 row = run.record(number, snapshot, seconds, **more)
                 if keep is not None and not run.cut and not row["partial"]:
@@ -369,7 +379,7 @@ def minimize(
             if reason:
                 return run.outcome(number, reason, snapshot)
             previous = snapshot  # frees the vectors of the one before
-            epoch = schedule.epoch(number, run.factor, run.deadline)
+            epoch = run.epoch(number)
             with run.clock.running():
                 applied = run.inner(snapshot, epoch)
             more = run.count(epoch, applied)

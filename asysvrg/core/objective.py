@@ -152,16 +152,24 @@ class Objective:
         spread = self._spread
         if spread is None and KIND_OF_LOSS[self.network.loss] == "reals":
             spread = self._spread = spread_of(self.samples)[1]
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = float(np.vdot(self.with_l2(self.network.vector(), x), x))
         return Snapshot(
             self.network.vector(x),
-            self.unit * (loss / weight + squares / 2),
+            self.unit * (loss / weight + self._squares(x) / 2),
             self._relative_error(self.samples, errors * self.n / weight, self.n, spread),
             self._mu,
             None,
             None,
         )
+
+    def _squares(self, x: np.ndarray) -> float:
+        """Sum of the squared weights, each times its alpha; without a vector for the products."""
+        total = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for alpha, (weights, _) in zip(self.alphas, self.network.slices, strict=True):
+                W = x[weights].reshape(len(alpha), -1)
+                of_rows = np.vdot(W, W) if len(alpha) == 1 else np.einsum("ij,ij->i", W, W)
+                total += float(np.vdot(alpha, of_rows))
+        return total
 
     def _sweep(self, x: np.ndarray, cache: np.ndarray | None = None) -> tuple[float, float]:
         """Sums the gradient over the samples into `_mu`; returns the sums of loss and errors."""
@@ -219,13 +227,13 @@ class Objective:
                 total[rows] += alpha[rows] * W[rows]
         return gradient
 
-    def error(self, x: np.ndarray, samples: Samples) -> float:
-        """Error on other samples (1 - score); on a few of them if no time is left."""
+    def on_others(self, x: np.ndarray, samples: Samples) -> tuple[float, float]:
+        """Error (1 - score) and mean loss on other samples; on a few of them if no time is left."""
         try:
-            _, errors, weight = self._sums(samples, x, [(0, samples.size)], self.threads)
+            loss, errors, weight = self._sums(samples, x, [(0, samples.size)], self.threads)
         except OutOfTime:
-            _, errors, weight = self._sums_of_few(samples, x)
-        return self._relative_error(samples, errors * (samples.size / weight), samples.size)
+            loss, errors, weight = self._sums_of_few(samples, x)
+        return self._relative_error(samples, errors * (samples.size / weight), samples.size), loss / weight
 
     def _relative_error(self, samples: Samples, errors: float, n: int, spread: float | None = None) -> float:
         if KIND_OF_LOSS[self.network.loss] != "reals":
@@ -248,6 +256,18 @@ def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
     weight = samples.weight if samples.weight is not None else np.ones(samples.size)
     mean = np.average(y, axis=0, weights=weight)
     return mean, float(weight @ ((y - mean) ** 2).sum(axis=1))
+
+
+def constant_error(network: Network, samples: Samples) -> float:
+    """The error of the best constant prediction: 1 of targets, else that of samples with other labels than most."""
+    if KIND_OF_LOSS[network.loss] == "reals":
+        return 1.0
+    y = samples.y
+    weight = np.ones(samples.size) if samples.weight is None else samples.weight.astype(np.float64)
+    if y.ndim == 1:
+        return float(1 - np.bincount(y, weight).max() / weight.sum())
+    usual = np.average(y, axis=0, weights=weight) > 0.5
+    return float(np.average(((y > 0.5) != usual).any(axis=1), weights=weight))
 
 
 def initial_parameters(network: Network, random_state: np.random.RandomState) -> np.ndarray:

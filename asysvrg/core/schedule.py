@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from asysvrg.core.directions import DIRECTIONS, Direction
+
+FLAT = 0.03  # share of the validation loss that the last third of a fall gains at least, if another one is worth it
+LEARNED = 0.9  # the largest error, as a share of the best constant's, with which nothing more to learn is believed
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class Schedule:
     error_noise : callable
         How much that error varies by chance, from its value. With "auto", an error that exceeds the lowest one by less
         counts as equal to it, and of equal epochs the last one is kept, because its rate is smaller.
+    constant_error : float
+        That error of the best constant prediction.
     evaluated : int
         In epochs that need no full gradient: how many samples the recorded loss is computed from; 0 for all.
     target_loss : float
@@ -118,6 +124,7 @@ class Schedule:
     early_stopping: bool | str = False
     error_tol: float = 0.0
     error_noise: Callable[[float], float] = lambda error: 0.0
+    constant_error: float = math.inf
     evaluated: int = 0
     target_loss: float = -math.inf
     max_time: float = math.inf
@@ -158,3 +165,17 @@ class Schedule:
             deadline=deadline,
             eta_end=factor * self.eta(number, 1.0) if self.decay == "linear" else None,
         )
+
+    def is_settled(self, epoch: int, rows: Sequence[dict[str, Any]]) -> bool:
+        """Whether the rate has fallen once, and `rows` say that a second fall is not worth its time.
+
+        While the rate fell to 0, neither noise nor bias was left to be removed: the loss on the validation set hardly
+        fell. Before anything is learned it hardly falls, too; then the error is that of a constant.
+        """
+        if not self.restart or epoch != self.restart:
+            return False
+        losses = {row["epoch"]: row["validation_loss"] for row in rows}
+        before = losses.get(epoch - math.ceil(epoch / 3))
+        if before is None or rows[-1]["validation_error"] > LEARNED * self.constant_error:
+            return False
+        return bool(losses[epoch] > (1 - FLAT) * before)

@@ -36,7 +36,7 @@ class Clock:
 
 def delay_summary(delays: np.ndarray) -> dict[str, float]:
     """Mean, median, 99th percentile and maximum of an epoch's delays (Assumption 4), in updates."""
-    if delays.size == 0:
+    if not delays.any():
         return {"mean": 0.0, "p50": 0, "p99": 0, "max": 0}
     p50, p99 = np.percentile(delays, [50, 99], method="higher")
     return {
@@ -77,10 +77,11 @@ class Trace:
         Parameters, the plan's choices by name, and under "plan" the reason for each.
     epochs : list of dict
         A row for each recorded state: epoch, seconds (of training), loss (the whole objective), train_error,
-        validation_error (of the samples that early stopping looks at; None where it is off), test_error (of the
-        command line's test set or else of `X_val`; None without), gradient_norm_squared, sample_gradients (so far),
-        partial (whether `max_time` left time for a few samples only, from which loss and errors then are), delay
-        (mean, p50, p99, max of the epoch), direction, learning_rate, rolled_back. Row 0 is the start. With
+        validation_error and validation_loss (of the samples that early stopping looks at, without the l2 term; None
+        where it is off), test_error (of the command line's test set or else of `X_val`; None without),
+        gradient_norm_squared, sample_gradients (so far), partial (whether `max_time` left time for a few samples only,
+        from which loss and errors then are), delay (mean, p50, p99, max of the epoch), direction, learning_rate,
+        rolled_back. Row 0 is the start. With
         `track_gradient_norm` there are mean_gradient_norm_squared, smoothness and batch_smoothness (`core.gauge`).
     delay_histogram : list of int
         Entry i counts the updates with delay i, over the whole run.

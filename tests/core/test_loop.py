@@ -264,6 +264,33 @@ def test_the_l2_term_counts_less_from_epoch_to_epoch_down_to_once(first, factors
     assert l2_factor(10_000, 1e300) == 1
 
 
+SETTLED = [2.3, 0.9, 0.6, 0.5, 0.49, 0.485, 0.482, *[0.4] * 6]  # of the first six epochs, the last two gain 2%
+
+
+@pytest.mark.parametrize(
+    ("losses", "constant", "plan", "epochs"),
+    [
+        (SETTLED, 0.4, {}, 6),
+        (SETTLED, 0.4, {"restart": 0}, 12),  # the rate falls once
+        (SETTLED, 0.4, {"tol": 0.0}, 12),  # never stop
+        (SETTLED, 0.3, {}, 12),  # the error is that of a constant: nothing is learned yet
+        ([*SETTLED[:6], 0.47, *SETTLED[7:]], 0.4, {}, 12),  # the last two gain 4%
+    ],
+    ids=["settled", "one fall", "no tolerance", "a constant", "gains"],
+)
+def test_where_a_fall_of_the_rate_gains_little_there_is_no_second_one(losses, constant, plan, epochs):
+    found = iter(losses)
+    outcome, rows = run(
+        Quadratic(),
+        solver="sgd",
+        max_iter=12,
+        errors=lambda x: {"validation_error": 0.28, "validation_loss": next(found), "test_error": None},
+        **{"decay": "linear", "early_stopping": "auto", "constant_error": constant, "restart": 6, "tol": 1e-4} | plan,
+    )
+    assert (outcome.epochs, outcome.reason) == (epochs, "tol" if epochs == 6 else "max_iter")
+    assert column(rows, "validation_loss") == losses[: epochs + 1]
+
+
 # Growth: gradient descent on 1/2 |x|^2 shrinks x by |1 - eta|; scripted losses say when it rises.
 
 
@@ -277,6 +304,15 @@ def test_the_rate_grows_while_the_loss_falls_up_to_its_limit():
 def test_a_rate_at_which_the_loss_rose_is_not_tried_again():
     _, rows = scripted([1.0, 0.9, 0.8, 0.85, 0.7, 0.6, 0.5], learning_rate=0.1, most_growth=8.0)
     assert column(rows[1:], "learning_rate") == pytest.approx([0.1, 0.2, 0.4, 0.2, 0.2, 0.2])
+
+
+def test_the_rate_is_at_most_twice_one_that_went_well_where_it_begins_to_fall_anew():
+    plan = {"solver": "sgd", "learning_rate": 0.1, "decay": "linear", "restart": 3, "most_growth": 6.0}
+    _, rows = scripted([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], **plan)
+    falling = [0.1, 2 * 0.1 * 2 / 3, 4 * 0.1 / 3]  # the factor is 4 then, and 6 times the rate may be next
+    assert column(rows[1:], "learning_rate") == pytest.approx([*falling, 2 * 0.4 / 3, 2 * 2 * 0.4 / 9 * 2, 6 * 0.1 / 3])
+    _, rows = scripted([1.0, 0.9, 0.8, 0.7, 0.6], **plan | {"most_growth": 1.0, "learning_rate": 0.3, "restart": 2})
+    assert column(rows[1:], "learning_rate") == pytest.approx([0.3, 0.15, 0.3, 0.15])
 
 
 def test_a_roll_back_ends_the_growth_and_is_no_reason_to_warn():

@@ -32,7 +32,7 @@ def test_the_trace_has_the_delay_of_every_update(threads):
     content = json.loads(json.dumps(record.as_dict()))
     assert set(content) == {"config", "environment", "epochs", "delay_histogram"}
     keys = {"epoch", "seconds", "loss", "gradient_norm_squared", "sample_gradients"}
-    keys |= {f"{samples}_error" for samples in ("train", "validation", "test")}
+    keys |= {f"{samples}_error" for samples in ("train", "validation", "test")} | {"validation_loss"}
     histogram = content["delay_histogram"]
     assert sum(histogram) == 3 * 1500
     assert len(histogram) - 1 == max(row["delay"]["max"] for row in content["epochs"])
