@@ -12,6 +12,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -139,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tree", type=Path, help="a checkout of the other version, built in place")
     parser.add_argument("--rounds", type=int, default=7, help="pairs of each setting; three times as many of defaults")
+    parser.add_argument("--only", default="", help="rows whose name has this pattern (a regular expression)")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
@@ -154,7 +156,8 @@ def main() -> None:
     for title, rows in tables.items():
         print(f"{title}\n\n| | other | this | this / other | other | this |\n|---|---|---|---|---|---|")
         for name, settings in rows.items():
-            print(compared(versions, name, settings, args.rounds), flush=True)
+            if re.search(args.only, name):
+                print(compared(versions, name, settings, args.rounds), flush=True)
         print()
 
 

@@ -12,7 +12,8 @@ from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.preconditioner import LowRankPreconditioner
 
-BATCHES, ITERATIONS = 12, 6
+BATCHES, FEWEST_BATCHES = 12, 4  # as many as n samples make, within these limits
+ITERATIONS = 6
 MOST_ITERATIONS = 500  # of `largest_eigenvalue`
 STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences: small ones suffer from rounding, large ones from bias
 
@@ -49,7 +50,7 @@ def smoothness(
     """
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(BATCHES):
+    for _ in range(min(max(samples.size // batch_size, FEWEST_BATCHES), BATCHES)):
         rows = rng.integers(samples.size, size=batch_size)
         weight = None if samples.weight is None else samples.weight[rows]
         X, part, penalty, at = samples.X[rows], network, alpha, x
