@@ -21,11 +21,12 @@ demo: ## train on digits: demo.png; the paper's Figure 1 in short, in demo/, if 
 	$(PY) -m asysvrg.demo
 
 TESTED := $(addprefix $(VENV)/.,installed built with-test with-mpi)
-test: $(TESTED) ## the tests; ARGS="-m 'not slow'" for the short ones, ARGS="-k words" for some
-	$(PY) -m pytest $(ARGS)
+SIDE_BY_SIDE := -n 2 --dist worksteal# two processes: many tests start threads or ranks of their own
+test: $(TESTED) ## the tests; ARGS="-m 'not slow'" for the short ones, ARGS="-k words" for some, ARGS="-n 0" for one process
+	$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: $(TESTED) ## the tests with all combinations of settings in the place of covering sets, and more repetitions
-	$(PY) -m pytest --full $(ARGS)
+	$(PY) -m pytest $(SIDE_BY_SIDE) --full $(ARGS)
 
 test-faults: $(TESTED) ## 70 distributed runs that lose workers or the server (an hour); ARGS="--workers 5 --servers 2" for fewer
 	$(PY) tests/fault_campaign.py $(ARGS)

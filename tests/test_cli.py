@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.files import named
 
 import asysvrg
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, cli
@@ -306,7 +307,7 @@ BAD = [
 
 
 @pytest.mark.usefixtures("no_training")
-@pytest.mark.parametrize(("arguments", "words"), BAD, ids=str)
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=named)
 def test_bad_input_is_answered_by_code_2_and_one_line(arguments, words, elsewhere, capsys):
     arguments = [a(elsewhere) if callable(a) else a for a in arguments]
     there = os.listdir()

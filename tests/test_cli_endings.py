@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.files import named
 
 import asysvrg
 from asysvrg import cli
@@ -114,7 +115,7 @@ def existing(folder):
         (["launch", "-n", "1", "--hosts", "a,,b", "train"], "--hosts 'a,,b': names of machines"),
         (["launch", "-n", "1", "--mpiexec-args", "'", "train"], "--mpiexec-args ': No closing quotation"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_bad_input_of_each_command(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

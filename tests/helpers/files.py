@@ -1,6 +1,7 @@
 """Files of data."""
 
 import gzip
+import re
 import struct
 
 import numpy as np
@@ -40,3 +41,8 @@ def records(n, seed):
 ONES = np.ones((4, 2))
 
 SVMLIGHT = "# a comment\n+1 1:0.5 3:2 # another\n-1 2:1e-3\n\n-1 3:7\n+1 1:1\n"
+
+
+def named(value):
+    """An id of arguments, some of which are functions that write files: the same in each process."""
+    return re.sub(r"<function ([^ ]+) at 0x\w+>", r"\1", str(value))
