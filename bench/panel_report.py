@@ -22,7 +22,8 @@ PAGE = """# Panel: many kinds of data, defaults
 
 `make bench-panel`, on {where}{quick}.
 Versions: {versions}.
-There is a table of an earlier version [on a Xeon](../bench/history/panel-xeon.md), where the peers are slower.
+There are tables of earlier versions on [an EPYC](../bench/history/panel-epyc.md) and [a Xeon without AMX
+](../bench/history/panel-xeon.md).
 
 Scores on the test set are accuracy, or R^2 of regressions, means over as many seeds as the table says. Seconds are
 medians over them, and of short fits of ours means of repetitions. CPU is the seconds of all threads together. Ours,

@@ -108,9 +108,10 @@ def serve(tree: Path) -> None:
 class Version:
     """A process that has imported the package from a checkout."""
 
-    def __init__(self, tree: Path):
+    def __init__(self, tree: Path, **env: str):
         command = [sys.executable, __file__, "--serve", str(tree)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env=os.environ | env, **pipes)
 
     def ask(self, **task: Any) -> dict[str, float]:
         assert self.process.stdin is not None
@@ -138,7 +139,8 @@ def compared(versions: list[Version], name: str, settings: dict[str, Any] | None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tree", type=Path, help="a checkout of the other version, built in place")
+    parser.add_argument("tree", type=Path, help="a checkout of the other version, built in place; or this one")
+    parser.add_argument("--env", nargs="*", default=[], help="NAME=VALUE in the other's environment")
     parser.add_argument("--rounds", type=int, default=7, help="pairs of each setting; three times as many of defaults")
     parser.add_argument("--only", default="", help="rows whose name has this pattern (a regular expression)")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -146,7 +148,7 @@ def main() -> None:
     if args.serve:
         serve(args.tree)
         return
-    versions = [Version(HERE), Version(args.tree.resolve())]
+    versions = [Version(HERE), Version(args.tree.resolve(), **dict(each.split("=", 1) for each in args.env))]
     sys.path[:0] = [str(HERE), str(HERE / "bench")]
     tables = {
         "Explicit settings, MNIST, 10,000 rows, 784-100-10: seconds of training, and the loss at the end": SETTINGS

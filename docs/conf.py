@@ -116,7 +116,7 @@ PAGES_BELOW = {
     "docs/how-it-works": ["method", "executions", "distributed", "sparse-and-tiles", "design"],
     "docs/performance": [
         "panel", "defaults", "speedup", "ablation", "/bench/README", "/bench/history/epyc", "/bench/history/avx512",
-        "/bench/history/amx", "/bench/history/panel-xeon",
+        "/bench/history/amx", "/bench/history/panel-xeon", "/bench/history/panel-epyc",
     ],
     "docs/theory": ["paper"],
     "docs/paper": present("figures/verdict"),

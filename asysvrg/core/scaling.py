@@ -129,8 +129,8 @@ def choose(X: Any, y: np.ndarray | None, alpha: float, *, centre: bool = True) -
     mean = scale = target_mean = None
     target_scale, least = 1.0, max(math.sqrt(alpha), 1e-12)
     if sparse.issparse(X):
-        largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64) if X.nnz else np.zeros(X.shape[1])
-        if largest.max(initial=0) > SPARSE_USUAL:
+        if X.nnz and max(X.data.max(), -X.data.min()) > SPARSE_USUAL:
+            largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64)
             scale = np.where(largest > 0, np.maximum(largest, least), 1.0)
     else:
         mean, variance = _moments(X)
