@@ -29,7 +29,7 @@ from switches import ROOT, SWITCHES, Switch, build
 from asysvrg.core.trace import environment
 
 RESULTS = ROOT / "bench" / "results" / "ablation.json"
-BUSY = ("table, 4 classes", "mushrooms (CSR)", "MNIST")
+SOME = ("table, 4 classes", "mushrooms (CSR)", "MNIST")  # sets of the parts "svrg" and "busy"
 BUSY_EPOCHS = 1  # of a fit beside busy processes
 QUIET, ATTEMPTS, LONGEST_WAIT = 0.15, 4, 30.0  # cores that others may use; times that a pair is taken; seconds
 LONG_ENOUGH, MOST_TIMES = 0.15, 6  # seconds of fits on a set for each seed; and of how many at most
@@ -242,9 +242,11 @@ def measure(
                 into[name] = measure_tuned(workers, name, switch, repeats[part], others)
             elif part == "defaults":
                 into[name] = measure_sets(two, name, [*defaults.SETS, WIDE_SPARSE], repeats[part], others)
+            elif part == "svrg":
+                into[name] = measure_sets(two, name, SOME, repeats["defaults"], others, {"solver": "svrg"})
             else:
                 with busy_cores():
-                    into[name] = measure_sets(two, name, BUSY, repeats[part], others, {"max_iter": BUSY_EPOCHS})
+                    into[name] = measure_sets(two, name, SOME, repeats[part], others, {"max_iter": BUSY_EPOCHS})
             used[f"{part}, {name}"] = others.total
             keep(content)
             took = time.monotonic() - began
@@ -253,10 +255,10 @@ def measure(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="*", default=["tuned", "defaults", "cluster", "busy"])
+    parser.add_argument("--parts", nargs="*", default=["tuned", "defaults", "svrg", "cluster", "busy"])
     parser.add_argument("--only", default="", help="mechanisms whose name has this pattern (a regular expression)")
     parser.add_argument(
-        "--repeats", type=int, nargs="+", default=[9, 3, 3], help="of tuned, defaults and busy; or of all"
+        "--repeats", type=int, nargs="+", default=[9, 3, 3], help="of tuned, defaults (and svrg) and busy; or of all"
     )
     parser.add_argument("--tree", type=Path, help="a folder in which the copy with switches was built before")
     parser.add_argument("--anyway", action="store_true", help="do not wait until other programs are quiet")

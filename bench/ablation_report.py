@@ -33,7 +33,11 @@ those with it.
 
 {sets}
 
-## The same beside a busy process on each core
+## Fits with solver="svrg"
+
+{svrg}
+
+## Fits with defaults beside a busy process on each core
 
 {busy}
 
@@ -139,6 +143,7 @@ def write(content: dict[str, Any]) -> None:
             noise=noise(content.get("tuned", {})),
             tuned=tuned_table(content.get("tuned", {})),
             sets=sets_table(content.get("defaults", {})),
+            svrg=sets_table(content.get("svrg", {})),
             busy=sets_table(content.get("busy", {})),
             cluster=cluster_table(content.get("cluster", {})),
             disturbed="; ".join(f"{what}: {cores:.2f}" for what, cores in used.items()) or "nothing",

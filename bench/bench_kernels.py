@@ -81,11 +81,13 @@ def test_crossover(measure, monkeypatch, kernel, inputs, hidden, density):
 
 @pytest.mark.skipif(not network.HAS_TILES, reason="this processor has no tiles (AMX)")
 @pytest.mark.parametrize("density", [0.1, 0.2, 0.3, 1.0])
-@pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (384, 50), (784, 16)])
-@pytest.mark.parametrize("batch", [10, 20, 32, 64, 128])
+@pytest.mark.parametrize(("inputs", "hidden"), [(784, 100), (384, 50), (784, 16), (64, 100), (28, 64), (48, 1024)])
+@pytest.mark.parametrize("batch", [10, 20, 32, 50, 64, 128])
 def test_tiles(measure, monkeypatch, batch, inputs, hidden, density):
-    """Iterations on tiles, in units of those by vectors: below 1, tiles win. Earns TILED_ROWS and TILED_UNITS."""
+    """Iterations on tiles, in units of those by vectors: below 1, tiles win. Earns TILED_ROWS, ...UNITS and
+    ...WORK."""
     monkeypatch.setattr(network, "TILED_UNITS", 1)
+    monkeypatch.setattr(network, "TILED_WORK", 0)
     data, runs = random_samples(4000, inputs, density), []
     for rows in [1, 10**6]:
         monkeypatch.setattr(network, "TILED_ROWS", rows)

@@ -96,7 +96,9 @@ SWITCHES = {
         "csrc/kernels/batch.inc: mark_columns; linked lists instead", {"core.inner.CHAINED": True}
     ),
     "lazy rows": Switch("csrc/kernels/lazy.inc", {"plan.LAZY": -1.0}),
-    "lockstep": Switch("csrc/kernels/lockstep.inc", settings={"execution": "lockstep"}, turns_on=True),
+    "threads that do not wait, in the place of lockstep": Switch(
+        "csrc/kernels/shared.inc", settings={"execution": "shared"}, turns_on=True
+    ),
     "importance sampling: shuffle": Switch("asysvrg/core/importance.py", settings={"sampling": "shuffle"}),
     "importance sampling: replacement": Switch("asysvrg/core/importance.py", settings={"sampling": "replacement"}),
     "preconditioner": Switch("csrc/kernels/precondition.inc", settings={"deflation": 0}, tuned=PLAIN),
@@ -104,7 +106,7 @@ SWITCHES = {
     "snapshot cache": Switch("csrc/kernels/direction.inc: cached_gradient", {"plan.storage": _without_cache}),
     "zero skipping": Switch("asysvrg/plan.py: DENSE", {"plan.DENSE": 0.0}),
     "atomic updates of all coordinates": Switch(
-        "csrc/kernels/apply.inc: apply_atomic", settings={"update": "atomic"}, turns_on=True
+        "csrc/kernels/apply.inc: apply_atomic", settings={"execution": "shared", "update": "atomic"}, turns_on=True
     ),
 }
 

@@ -17,6 +17,7 @@ LEVELS: tuple[str, ...]
 HAS_TILES: bool
 TILED_ROWS: int
 TILED_UNITS: int
+TILED_WORK: int
 
 def build_info() -> dict[str, Any]: ...
 def team(threads: int) -> int: ...

@@ -11,8 +11,9 @@ import numpy as np
 
 from asysvrg.core.directions import DIRECTIONS, Direction
 
-FLAT = 0.03  # share of the validation loss that the last third of a fall gains at least, if another one is worth it
-LEARNED = 0.9  # the largest error, as a share of the best constant's, with which nothing more to learn is believed
+# The rate falls a second time if the last third of the first fall lowered the validation loss by this share at least;
+# or if the error still exceeds this share of the best constant's: then the run has hardly begun to learn.
+FLAT, LEARNED = 0.03, 0.9
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,9 @@ class Schedule:
         )
 
     def is_settled(self, epoch: int, rows: Sequence[dict[str, Any]]) -> bool:
-        """Whether the rate has fallen once, and `rows` say that a second fall is not worth its time.
+        """Whether the rate has fallen once, and a second fall is not worth its time: see FLAT and LEARNED.
 
-        While the rate fell to 0, neither noise nor bias was left to be removed: the loss on the validation set hardly
-        fell. Before anything is learned it hardly falls, too; then the error is that of a constant.
+        rows: of the trace, up to this epoch.
         """
         if not self.restart or epoch != self.restart:
             return False
