@@ -16,6 +16,7 @@ LEVEL: str
 LEVELS: tuple[str, ...]
 HAS_TILES: bool
 TILED_ROWS: int
+TILED_INPUTS: int
 TILED_UNITS: int
 TILED_WORK: int
 

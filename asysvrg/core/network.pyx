@@ -41,8 +41,8 @@ if LEVEL not in LEVELS:
 cdef const asv_level *level = asv_levels + <int>LEVELS.index(LEVEL)
 HAS_TILES = LEVEL == LEVELS[-1] and os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
 # The first layer's products are formed on tiles where these are faster (bench/bench_kernels.py): from so many dense
-# samples of a batch on, so many units, and so large a product of samples, inputs and the root of units.
-TILED_ROWS, TILED_UNITS, TILED_WORK = 20, 16, 12_800
+# samples of a batch on, so many inputs, so many units, and so large a product of samples, inputs and the root of units.
+TILED_ROWS, TILED_INPUTS, TILED_UNITS, TILED_WORK = 20, 24, 16, 12_800
 
 
 def build_info():
@@ -149,7 +149,7 @@ cdef class Network:
     tiles : int, optional
         Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.
         Default: TILED_ROWS and more for few inputs and units (TILED_WORK), where the processor has tiles, numbers are
-        float32, and there are TILED_UNITS units.
+        float32, and there are TILED_INPUTS inputs and TILED_UNITS units.
     """
 
     def __init__(self, widths, activation, loss, dtype, tiles=None, smoothing=0.0, bint intercepts=True):
@@ -192,7 +192,7 @@ cdef class Network:
         self.net.gemm = <void *>sgemm if self.dtype == np.float32 else <void *>dgemm
         if tiles is None:
             tiles = max(TILED_ROWS, math.ceil(TILED_WORK / (self.widths[0] * math.sqrt(self.widths[1]))))
-            tiles = tiles if self.widths[1] >= TILED_UNITS else 0
+            tiles = tiles if self.widths[0] >= TILED_INPUTS and self.widths[1] >= TILED_UNITS else 0
         self.net.tiles = tiles if HAS_TILES and self.dtype == np.float32 else 0
         self.cache_width = asv_cache_stride(&self.net)
 
