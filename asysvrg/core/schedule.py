@@ -11,9 +11,7 @@ import numpy as np
 
 from asysvrg.core.directions import DIRECTIONS, Direction
 
-# The rate falls a second time if the last third of the first fall lowered the validation loss by this share at least;
-# or if the error still exceeds this share of the best constant's: then the run has hardly begun to learn.
-FLAT, LEARNED = 0.03, 0.9
+FLAT = 0.03  # share of the validation loss that the last third of a fall has to gain, if there is to be another one
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ class Schedule:
     error_noise : callable
         How much that error varies by chance, from its value. With "auto", an error that exceeds the lowest one by less
         counts as equal to it, and of equal epochs the last one is kept, because its rate is smaller.
-    constant_error : float
-        That error of the best constant prediction.
+    is_convex : bool
+        Whether there are no hidden layers.
     evaluated : int
         In epochs that need no full gradient: how many samples the recorded loss is computed from; 0 for all.
     target_loss : float
@@ -125,7 +123,7 @@ class Schedule:
     early_stopping: bool | str = False
     error_tol: float = 0.0
     error_noise: Callable[[float], float] = lambda error: 0.0
-    constant_error: float = math.inf
+    is_convex: bool = False
     evaluated: int = 0
     target_loss: float = -math.inf
     max_time: float = math.inf
@@ -168,14 +166,13 @@ class Schedule:
         )
 
     def is_settled(self, epoch: int, rows: Sequence[dict[str, Any]]) -> bool:
-        """Whether the rate has fallen once, and a second fall is not worth its time: see FLAT and LEARNED.
+        """Whether the rate has fallen once, and a second fall is not worth its time. `rows`: of the trace so far.
 
-        rows: of the trace, up to this epoch.
+        Without hidden layers a loss on the validation set that hardly falls, while the rate falls to 0, is near its
+        least value. A network may learn for long before it shows.
         """
-        if not self.restart or epoch != self.restart:
+        if not self.is_convex or not self.restart or epoch != self.restart:
             return False
         losses = {row["epoch"]: row["validation_loss"] for row in rows}
         before = losses.get(epoch - math.ceil(epoch / 3))
-        if before is None or rows[-1]["validation_error"] > LEARNED * self.constant_error:
-            return False
-        return bool(losses[epoch] > (1 - FLAT) * before)
+        return before is not None and losses[epoch] > (1 - FLAT) * before

@@ -268,24 +268,24 @@ SETTLED = [2.3, 0.9, 0.6, 0.5, 0.49, 0.485, 0.482, *[0.4] * 6]  # of the first s
 
 
 @pytest.mark.parametrize(
-    ("losses", "constant", "plan", "epochs"),
+    ("losses", "plan", "epochs"),
     [
-        (SETTLED, 0.4, {}, 6),
-        (SETTLED, 0.4, {"restart": 0}, 12),  # the rate falls once
-        (SETTLED, 0.4, {"tol": 0.0}, 12),  # never stop
-        (SETTLED, 0.3, {}, 12),  # the error is that of a constant: nothing is learned yet
-        ([*SETTLED[:6], 0.47, *SETTLED[7:]], 0.4, {}, 12),  # the last two gain 4%
+        (SETTLED, {}, 6),
+        (SETTLED, {"restart": 0}, 12),  # the rate falls once
+        (SETTLED, {"tol": 0.0}, 12),  # never stop
+        (SETTLED, {"is_convex": False}, 12),  # more may be learned
+        ([*SETTLED[:6], 0.47, *SETTLED[7:]], {}, 12),  # the last two gain 4%
     ],
-    ids=["settled", "one fall", "no tolerance", "a constant", "gains"],
+    ids=["settled", "one fall", "no tolerance", "hidden layers", "gains"],
 )
-def test_where_a_fall_of_the_rate_gains_little_there_is_no_second_one(losses, constant, plan, epochs):
+def test_where_a_fall_of_the_rate_gains_little_there_is_no_second_one(losses, plan, epochs):
     found = iter(losses)
     outcome, rows = run(
         Quadratic(),
         solver="sgd",
         max_iter=12,
         errors=lambda x: {"validation_error": 0.28, "validation_loss": next(found), "test_error": None},
-        **{"decay": "linear", "early_stopping": "auto", "constant_error": constant, "restart": 6, "tol": 1e-4} | plan,
+        **{"decay": "linear", "early_stopping": "auto", "is_convex": True, "restart": 6, "tol": 1e-4} | plan,
     )
     assert (outcome.epochs, outcome.reason) == (epochs, "tol" if epochs == 6 else "max_iter")
     assert column(rows, "validation_loss") == losses[: epochs + 1]
