@@ -185,10 +185,10 @@ class Parameters:
         "The validation set is `X_val, y_val` of `fit`, or else `validation_fraction` of the samples, which are then "
         'not trained on. "auto": from 10,000 samples on, without `target_loss`. It holds out at most 10,000, and of '
         "epochs within half a standard error of the lowest error it keeps the last. With the default `decay` the rate "
-        "falls to 0 in the first quarter of the epochs, and once more in the others. Without hidden layers, and if "
-        "`tol` is not 0, the run ends after the first fall where the loss on the validation set hardly fell any "
-        "longer. Training goes on while either the loss or the validation error falls by `tol`: the score often "
-        "improves when the rate is small. No samples are held out where their copies do not fit into `cache_size`. "
+        "falls to 0 in the first quarter of the epochs, and once more in the others. If `tol` is not 0, the run ends "
+        "after the first fall where the loss on the validation set hardly fell any longer; with hidden layers only if "
+        "the network overfits. Training goes on while either the loss or the validation error falls by `tol`: the "
+        "score often improves when the rate is small. No samples are held out where their copies do not fit into `cache_size`. "
         'True: the validation error alone decides when to stop. With backend="mpi" and no `X_val`, all ranks need the '
         'same samples; "auto" is off where they have their own.',
     )

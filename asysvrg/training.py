@@ -14,7 +14,7 @@ from asysvrg.core.control import OutOfTime, seconds_left
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.core.loop import Outcome, minimize
 from asysvrg.core.network import DEGREE_OF_LOSS, KIND_OF_LOSS, Network, Samples
-from asysvrg.core.objective import Objective, initial_parameters
+from asysvrg.core.objective import Objective, constant_error, initial_parameters
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.scaling import NEUTRAL, Scaling, choose
 from asysvrg.core.schedule import Schedule
@@ -311,6 +311,7 @@ def _schedule(job: Job, plan: Plan, rate: float | None, *, seed: int, unit: floa
         error_tol=settings.tol,
         error_noise=lambda error: _noise(error, job.validation, is_real),
         is_convex=not settings.hidden_layer_sizes,
+        constant_error=math.inf if job.validation is None else constant_error(job.network, job.validation),
         target_loss=settings.target_loss,
         max_time=seconds_left(),
         most_growth=plan.most_growth,

@@ -258,6 +258,18 @@ def spread_of(samples: Samples) -> tuple[np.ndarray, float]:
     return mean, float(weight @ ((y - mean) ** 2).sum(axis=1))
 
 
+def constant_error(network: Network, samples: Samples) -> float:
+    """The error of the best constant prediction: 1 of targets, else that of samples with other labels than most."""
+    if KIND_OF_LOSS[network.loss] == "reals":
+        return 1.0
+    y = samples.y
+    weight = np.ones(samples.size) if samples.weight is None else samples.weight.astype(np.float64)
+    if y.ndim == 1:
+        return float(1 - np.bincount(y, weight).max() / weight.sum())
+    usual = np.average(y, axis=0, weights=weight) > 0.5
+    return float(np.average(((y > 0.5) != usual).any(axis=1), weights=weight))
+
+
 def initial_parameters(network: Network, random_state: np.random.RandomState) -> np.ndarray:
     """Uniform initial parameters (Glorot & Bengio, 2010) within the bounds of scikit-learn's MLP, biases included."""
     x = network.vector()

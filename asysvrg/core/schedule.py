@@ -11,7 +11,11 @@ import numpy as np
 
 from asysvrg.core.directions import DIRECTIONS, Direction
 
-FLAT = 0.03  # share of the validation loss that the last third of a fall has to gain, if there is to be another one
+# There is no second fall of the rate if the last third of the first one lowered the validation loss by less than a
+# share of FLAT. With hidden layers that is not enough: a network may learn for long before it shows. Then it must
+# overfit, too, after it has learned most: the training loss fell FASTER times as much, the validation error exceeds the
+# training error by GAP times what it varies by chance, and it is at most LEARNED times that of the best constant.
+FLAT, FASTER, GAP, LEARNED = 0.03, 2.0, 4.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class Schedule:
         counts as equal to it, and of equal epochs the last one is kept, because its rate is smaller.
     is_convex : bool
         Whether there are no hidden layers.
+    constant_error : float
+        The validation error of the best constant prediction.
     evaluated : int
         In epochs that need no full gradient: how many samples the recorded loss is computed from; 0 for all.
     target_loss : float
@@ -124,6 +130,7 @@ class Schedule:
     error_tol: float = 0.0
     error_noise: Callable[[float], float] = lambda error: 0.0
     is_convex: bool = False
+    constant_error: float = 0.0
     evaluated: int = 0
     target_loss: float = -math.inf
     max_time: float = math.inf
@@ -166,13 +173,15 @@ class Schedule:
         )
 
     def is_settled(self, epoch: int, rows: Sequence[dict[str, Any]]) -> bool:
-        """Whether the rate has fallen once, and a second fall is not worth its time. `rows`: of the trace so far.
-
-        Without hidden layers a loss on the validation set that hardly falls, while the rate falls to 0, is near its
-        least value. A network may learn for long before it shows.
-        """
-        if not self.is_convex or not self.restart or epoch != self.restart:
+        """Whether the rate has fallen once, and a second fall is not worth it: see FLAT. `rows`: of the trace."""
+        if not self.restart or epoch != self.restart:
             return False
-        losses = {row["epoch"]: row["validation_loss"] for row in rows}
-        before = losses.get(epoch - math.ceil(epoch / 3))
-        return before is not None and losses[epoch] > (1 - FLAT) * before
+        before, now = {row["epoch"]: row for row in rows}.get(epoch - math.ceil(epoch / 3)), rows[-1]
+        if before is None:
+            return False
+        gain, error = before["validation_loss"] - now["validation_loss"], now["validation_error"]
+        if gain >= FLAT * before["validation_loss"]:
+            return False
+        overfits = before["loss"] - now["loss"] > FASTER * gain
+        overfits = overfits and error - now["train_error"] > GAP * self.error_noise(error)
+        return self.is_convex or (overfits and error <= LEARNED * self.constant_error)

@@ -274,9 +274,13 @@ SETTLED = [2.3, 0.9, 0.6, 0.5, 0.49, 0.485, 0.482, *[0.4] * 6]  # of the first s
         (SETTLED, {"restart": 0}, 12),  # the rate falls once
         (SETTLED, {"tol": 0.0}, 12),  # never stop
         (SETTLED, {"is_convex": False}, 12),  # more may be learned
+        (SETTLED, {"is_convex": False, "constant_error": 1.2}, 6),  # it overfits
+        (SETTLED, {"is_convex": False, "constant_error": 1.0}, 12),  # but it has not learned most yet
+        (SETTLED, {"is_convex": False, "constant_error": 1.2, "error_noise": lambda error: 0.1}, 12),  # or by chance
+        (SETTLED, {"is_convex": False, "constant_error": 1.2, "learning_rate": 1e-6}, 12),  # the training loss is flat
         ([*SETTLED[:6], 0.47, *SETTLED[7:]], {}, 12),  # the last two gain 4%
     ],
-    ids=["settled", "one fall", "no tolerance", "hidden layers", "gains"],
+    ids=["settled", "one fall", "no tolerance", "hidden layers", "overfits", "early", "chance", "flat", "gains"],
 )
 def test_where_a_fall_of_the_rate_gains_little_there_is_no_second_one(losses, plan, epochs):
     found = iter(losses)

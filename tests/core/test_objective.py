@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from helpers.problems import Problem
 
-from asysvrg.core.objective import EVALUATED, Objective
+from asysvrg.core.network import Network, Samples
+from asysvrg.core.objective import EVALUATED, Objective, constant_error
 
 
 @pytest.mark.parametrize("loss", ["softmax", "squared_error"])
@@ -32,3 +33,24 @@ def test_some_samples_evenly_spread_stand_for_all(loss):
     assert part.loss == pytest.approx(whole.loss, rel=0.1)
     assert part.error == pytest.approx(whole.error, rel=0.1)
     assert part.loss != whole.loss
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ["softmax", "binary", "squared_error"])
+def test_error_of_the_best_constant(loss, weighted):
+    """That of a network whose weights are 0 and whose biases say what most samples are, or their mean."""
+    rng = np.random.default_rng(0)
+    weight = rng.random(60)
+    weight = weight / weight.mean() if weighted else None
+    usual, y = np.array([0, 1, 0]), (rng.random((60, 3)) < [0.1, 0.8, 0.3]).astype(float)
+    if loss == "softmax":
+        usual, y = np.array([0, 1, 0]), np.array([0] * 20 + [1] * 28 + [2] * 12, dtype=np.int32)
+    elif loss == "squared_error":
+        usual = np.average(y, axis=0, weights=weight)
+    network, samples = Network((2, 3), "relu", loss, np.float64), Samples(rng.random((60, 2)), y, weight)
+    x = np.zeros(9)
+    network.layers(x)[0][1][:] = usual - (0.5 if loss == "binary" else 0)
+    error, value = Objective(network, samples, alpha=0.0, threads=1).on_others(network.vector(x), samples)
+    assert constant_error(network, samples) == pytest.approx(error, rel=1e-12)
+    assert 0.1 < error <= 1 + 1e-12
+    assert value > 0
