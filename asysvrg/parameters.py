@@ -188,7 +188,8 @@ class Parameters:
         "falls to 0 in the first quarter of the epochs, and once more in the others. If `tol` is not 0, the run ends "
         "after the first fall where the loss on the validation set hardly fell any longer; with hidden layers only if "
         "the network overfits. Training goes on while either the loss or the validation error falls by `tol`: the "
-        "score often improves when the rate is small. No samples are held out where their copies do not fit into `cache_size`. "
+        "score often improves when the rate is small. No samples are held out where their copies do not fit into "
+        "`cache_size`. "
         'True: the validation error alone decides when to stop. With backend="mpi" and no `X_val`, all ranks need the '
         'same samples; "auto" is off where they have their own.',
     )
