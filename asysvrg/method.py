@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from scipy import sparse
 
+from asysvrg.core.blocks import count_nonzeros
 from asysvrg.core.directions import DIRECTIONS
-from asysvrg.core.network import count_nonzeros
 from asysvrg.settings import Settings
 
 # With learning_rate_init="auto".

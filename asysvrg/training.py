@@ -116,8 +116,8 @@ def train(
     def errors(x: np.ndarray) -> dict[str, float | None]:
         x = scaling.unscaled(network, x)
         error, loss = (None, None) if validation is None else objective.on_others(x, validation)
-        of_test = error if test is None or test is validation else objective.on_others(x, test)[0]
-        return {"validation_error": error, "validation_loss": loss, "test_error": of_test if test is not None else None}
+        of_test = error if test is validation else None if test is None else objective.on_others(x, test)[0]
+        return {"validation_error": error, "validation_loss": loss, "test_error": of_test}
 
     validation, test = job.validation, job.test
 

@@ -1,8 +1,9 @@
-"""Another version of the package beside this one: `python bench/versions.py ../before`, a checkout, built in place.
+"""Compares this version of the package with another one: `python bench/versions.py ../before`.
 
-Both train with the same explicit settings: inner iterations, full gradients, and MNIST until the objective of
-bench/peers.py. Then both fit the sets of bench/defaults.py, each with its own defaults. Each version has a process of
-its own, and they train in turns; a figure is the median of ratios of pairs, this version's seconds by the other's.
+`../before` is a checkout that was built in place. Both versions train with the same explicit settings: inner
+iterations, full gradients, and MNIST until the objective of bench/peers.py. Then each version fits the sets of
+bench/defaults.py with its own defaults. Each version runs in a process of its own, and they take turns. A figure is the
+seconds of this version divided by those of the other: the median of all pairs.
 """
 
 from __future__ import annotations
@@ -44,28 +45,29 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "full gradient, lockstep of 2": GRADIENTS | LOCKSTEP,
 }
 OBJECTIVE = "0.125"
-CONTENDERS = {"sgd": {"solver": "sgd"}, "sgd_svrg": {"solver": "svrg"}, "svrg all": {"solver": "svrg"}}
+CONTENDERS = ("sgd", "sgd_svrg", "svrg all")
 
 
 def to_the_objective() -> dict[str, dict[str, Any]]:
-    """The best settings that bench/peers.py found, by what they are for."""
+    """The best settings that bench/peers.py found, by name."""
+    from contenders.ours import DIRECTIONS
+    from contenders.setting import ALPHA
+
     found = json.loads((HERE / "bench/peers_best.json").read_text())["contenders"]
-    target = {"target_loss": float(OBJECTIVE), "tol": 0.0, "alpha": 1e-3, "sampling": "importance", "max_iter": 1000}
-    return {
-        f"to {OBJECTIVE}, {name}, {cores}": target
-        | own
-        | {"n_jobs": int(cores), "execution": "lockstep"}
-        | best[OBJECTIVE]["settings"]
-        for name, own in CONTENDERS.items()
-        for cores, best in found[f"ours {name}"].items()
-    }
+    run = {"target_loss": float(OBJECTIVE), "tol": 0.0, "alpha": ALPHA, "sampling": "importance", "max_iter": 1000}
+    rows = {}
+    for name in CONTENDERS:
+        for cores, best in found[f"ours {name}"].items():
+            settings = run | {"n_jobs": int(cores)} | DIRECTIONS[name] | best[OBJECTIVE]["settings"]
+            rows[f"to {OBJECTIVE}, {name}, {cores}"] = settings
+    return rows
 
 
 # ---- A process with one version: lines of JSON in, lines of JSON out. ----
 
 
 def known(settings: dict[str, Any], kind: Callable[..., Any]) -> dict[str, Any]:
-    """The settings as this version has them. An earlier one took lockstep by itself, and `block` for cache lines."""
+    """The settings in the words of this version. Earlier ones chose lockstep themselves, and had `block`."""
     names = inspect.signature(kind).parameters
     settings = {name: value for name, value in settings.items() if name in names}
     if "block" in names and str(settings.get("coordinates", "")).startswith("lines:"):
@@ -122,6 +124,8 @@ class Version:
 
 def compared(versions: list[Version], name: str, settings: dict[str, Any] | None, rounds: int) -> str:
     """A row of the table."""
+    from ablation_report import with_spread
+
     for version in versions:
         version.ask(name=name, settings=settings, seed=0)  # loads data and libraries
     pairs = []
@@ -129,11 +133,9 @@ def compared(versions: list[Version], name: str, settings: dict[str, Any] | None
         order = versions if seed % 2 else versions[::-1]
         found = [version.ask(name=name, settings=settings, seed=seed) for version in order]
         pairs.append(found if seed % 2 else found[::-1])
-    ratios = sorted(new["seconds"] / old["seconds"] for new, old in pairs)
-    quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     seconds = [statistics.median(pair[k]["seconds"] for pair in pairs) for k in (0, 1)]
     scores = [statistics.mean(pair[k]["score"] for pair in pairs) for k in (0, 1)]
-    ratio = f"{statistics.median(ratios):.2f} ({quartiles[0]:.2f} to {quartiles[2]:.2f})"
+    ratio = with_spread([new["seconds"] / old["seconds"] for new, old in pairs])
     return f"| {name} | {seconds[1]:.4g} | {seconds[0]:.4g} | {ratio} | {scores[1]:.4f} | {scores[0]:.4f} |"
 
 
@@ -149,7 +151,6 @@ def main() -> None:
         serve(args.tree)
         return
     versions = [Version(HERE), Version(args.tree.resolve(), **dict(each.split("=", 1) for each in args.env))]
-    sys.path[:0] = [str(HERE), str(HERE / "bench")]
     tables = {
         "Explicit settings, MNIST, 10,000 rows, 784-100-10: seconds of training, and the loss at the end": SETTINGS
         | to_the_objective(),

@@ -1,11 +1,12 @@
-/* Subnormal numbers, below 1e-38 in float32, take many processors some hundred times as long as others. A run that
- * diverges can be full of them, and then an epoch takes thirty times as long. In the kernels they count as 0. */
+/* Subnormal numbers are those too close to 0 for full precision: below 1e-38 in float32. Many processors compute with
+ * them some hundred times more slowly. A run that diverges can have so many of them that an epoch takes thirty times as
+ * long. So the kernels treat them as 0. */
 #ifndef ASYSVRG_SUBNORMAL_H
 #define ASYSVRG_SUBNORMAL_H
 
 #include <stdint.h>
 
-/* From here on they are 0, in this thread. Returns what asv_keep_subnormals needs. */
+/* From now on this thread treats subnormal numbers as 0. Returns the state before, for asv_keep_subnormals. */
 static inline uint64_t asv_flush_subnormals(void) {
 #if defined(__x86_64__)
     const unsigned before = __builtin_ia32_stmxcsr();
@@ -21,7 +22,7 @@ static inline uint64_t asv_flush_subnormals(void) {
 #endif
 }
 
-/* As before asv_flush_subnormals. */
+/* Returns this thread to the state before asv_flush_subnormals. */
 static inline void asv_keep_subnormals(uint64_t before) {
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr((unsigned)before);

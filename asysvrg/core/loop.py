@@ -21,10 +21,11 @@ from asysvrg.core.schedule import Epoch, Schedule
 from asysvrg.core.trace import Clock, Trace, delay_summary
 from asysvrg.core.warn import warn
 
-GROWTH = 2.0  # the learning rate of an epoch is at most this many times the one before
+GROWTH = 2.0  # the learning rate of an epoch is at most this many times the largest with which the loss fell
 FAR_ABOVE = 2.0  # an epoch diverged if its loss exceeds the snapshot's this many times ...
-NO_ERRORS: dict[str, float | None] = dict.fromkeys(("validation_error", "validation_loss", "test_error"))
 ALLOWANCE = 0.1  # ... and by more than this share of the loss at the start
+# Of a run without other samples.
+NO_ERRORS: dict[str, float | None] = dict.fromkeys(("validation_error", "validation_loss", "test_error"))
 
 
 class Applied(NamedTuple):
@@ -144,7 +145,7 @@ class _Run:
         self.deadline = time.monotonic() + schedule.max_time
         self.factor = 1.0  # of the learning rate: `pace` and `roll_back` change it
         self.ceiling = schedule.most_growth
-        self.tried = math.inf  # the largest rate with which the loss fell
+        self.tried = math.inf  # the largest rate with which the loss fell; infinite before there is one
         self.sample_gradients = 0
         self.best, self.best_value, self.best_loss = x, math.inf, math.inf
         self.last_gain, self.lowest, self.lowest_error = schedule.first, math.inf, math.inf
@@ -198,7 +199,7 @@ class _Run:
         return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
 
     def epoch(self, number: int) -> Epoch:
-        """The next epoch. Also where the rate begins to fall anew, it is at most GROWTH times one that went well."""
+        """The next epoch. Where a falling rate begins anew, it could be far above all that were tried: see GROWTH."""
         eta = self.schedule.eta(number)
         if self.schedule.most_growth > 1 and self.factor * eta > GROWTH * self.tried:
             self.factor = GROWTH * self.tried / eta

@@ -80,8 +80,6 @@ class Network:
         parts: int | None = None,
     ) -> tuple[float, float]: ...
 
-def count_nonzeros(X: np.ndarray) -> int: ...
-
 @disjoint_base
 class Samples:
     @property

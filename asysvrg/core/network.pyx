@@ -22,6 +22,7 @@ from asysvrg.core._csrc cimport (
 )
 from asysvrg.core.control cimport start_control
 
+from asysvrg.core.blocks import count_nonzeros
 from asysvrg.core.control import OutOfTime, last_moment, reraise
 from asysvrg.core.overflow import in_float64
 
@@ -40,8 +41,8 @@ if LEVEL not in LEVELS:
                      f"{', '.join(LEVELS)}")
 cdef const asv_level *level = asv_levels + <int>LEVELS.index(LEVEL)
 HAS_TILES = LEVEL == LEVELS[-1] and os.environ.get("ASYSVRG_NO_TILES", "0") == "0" and bool(asv_tiles_enable())
-# The first layer's products are formed on tiles where these are faster (bench/bench_kernels.py): from so many dense
-# samples of a batch on, so many inputs, so many units, and so large a product of samples, inputs and the root of units.
+# Tiles form the first layer's products where they are faster (bench/bench_kernels.py). The first three are the least
+# numbers of dense samples in a batch, of inputs and of units. The fourth is the least samples x inputs x sqrt(units).
 TILED_ROWS, TILED_INPUTS, TILED_UNITS, TILED_WORK = 20, 24, 16, 12_800
 
 
@@ -148,8 +149,7 @@ cdef class Network:
         Whether there are biases. If not, they have no gradient; whoever gives parameters gives zeros there.
     tiles : int, optional
         Dense samples of a batch from which the first layer's products are formed on tiles (csrc/tiles.h), 0 for never.
-        Default: TILED_ROWS and more for few inputs and units (TILED_WORK), where the processor has tiles, numbers are
-        float32, and there are TILED_INPUTS inputs and TILED_UNITS units.
+        Default: what TILED_ROWS and the constants beside it say, of float32 on a processor with tiles.
     """
 
     def __init__(self, widths, activation, loss, dtype, tiles=None, smoothing=0.0, bint intercepts=True):
@@ -191,8 +191,8 @@ cdef class Network:
         self.kernels = kernels_of(self.dtype)
         self.net.gemm = <void *>sgemm if self.dtype == np.float32 else <void *>dgemm
         if tiles is None:
-            tiles = max(TILED_ROWS, math.ceil(TILED_WORK / (self.widths[0] * math.sqrt(self.widths[1]))))
-            tiles = tiles if self.widths[0] >= TILED_INPUTS and self.widths[1] >= TILED_UNITS else 0
+            least = max(TILED_ROWS, math.ceil(TILED_WORK / (self.widths[0] * math.sqrt(self.widths[1]))))
+            tiles = least if self.widths[0] >= TILED_INPUTS and self.widths[1] >= TILED_UNITS else 0
         self.net.tiles = tiles if HAS_TILES and self.dtype == np.float32 else 0
         self.cache_width = asv_cache_stride(&self.net)
 
@@ -333,12 +333,6 @@ cdef class Network:
         if count > 0:
             raise OutOfTime
         return loss, errors
-
-
-def count_nonzeros(X):
-    """np.count_nonzero of an array, in blocks of rows: of booleans it is five times as fast."""
-    rows = max(1, 2**18 // X.shape[1])
-    return sum(int(np.count_nonzero(X[first : first + rows] != 0)) for first in range(0, len(X), rows))
 
 
 cdef class Samples:

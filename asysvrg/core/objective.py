@@ -162,7 +162,7 @@ class Objective:
         )
 
     def _squares(self, x: np.ndarray) -> float:
-        """Sum of the squared weights, each times its alpha; without a vector for the products."""
+        """Sum over all weights of alpha times the squared weight. It needs no array as large as x."""
         total = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             for alpha, (weights, _) in zip(self.alphas, self.network.slices, strict=True):
@@ -186,13 +186,12 @@ class Objective:
         with np.errstate(over="ignore", invalid="ignore"):  # the epoch loop handles a diverged x
             np.divide(gradient, self.n, out=self._mu, casting="same_kind")
             vector = self.with_l2(self.network.vector(), x)
-            squares = float(np.vdot(vector, x))
             vector += self._mu  # the whole gradient
             norm = float(np.vdot(vector, vector))
         vector[:] = x  # the same memory now holds x~, which saves a vector at the peak
         return Snapshot(
             vector,
-            self.unit * (loss / self.n + squares / 2),
+            self.unit * (loss / self.n + self._squares(vector) / 2),
             self._relative_error(self.samples, errors, self.n, self._spread),
             self._mu,
             norm,

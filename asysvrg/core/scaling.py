@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from asysvrg.core.blocks import blocks
 from asysvrg.core.network import DEGREE_OF_LOSS, Network
 
 USUAL = (0.1, 10.0)  # range of root mean squares (of the largest column) that need no scaling
 FAR = 3.0  # times a column's standard deviation: a mean further from 0 than this, and than 1, needs scaling
 SPARSE_USUAL = 10.0  # the same for sparse input: its largest number
-BLOCK = 2**17  # numbers that stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,12 @@ def choose(X: Any, y: np.ndarray | None, alpha: float, *, centre: bool = True) -
 def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each column in float64. In blocks of rows: ndarray.var would copy X to float64."""
     n, p = X.shape
-    rows = max(1, BLOCK // p)
     sums, squares = np.zeros(p), np.zeros(p)
-    near = X[:rows].mean(axis=0, dtype=np.float64)  # squares of differences from it are exact enough
-    ones, differences = np.ones(rows), np.empty((min(rows, n), p))
+    largest = next(blocks(X), X)
+    near = largest.mean(axis=0, dtype=np.float64)  # squares of differences from it are exact enough
+    ones, differences = np.ones(len(largest)), np.empty(largest.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        for first in range(0, n, rows):
-            block = X[first : first + rows]
+        for block in blocks(X):
             d, one = differences[: len(block)], ones[: len(block)]
             np.subtract(block, near, out=d)
             sums += one @ d

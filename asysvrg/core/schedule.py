@@ -11,10 +11,12 @@ import numpy as np
 
 from asysvrg.core.directions import DIRECTIONS, Direction
 
-# There is no second fall of the rate if the last third of the first one lowered the validation loss by less than a
-# share of FLAT. With hidden layers that is not enough: a network may learn for long before it shows. Then it must
-# overfit, too, after it has learned most: the training loss fell FASTER times as much, the validation error exceeds the
-# training error by GAP times what it varies by chance, and it is at most LEARNED times that of the best constant.
+# When the learning rate has fallen to 0 for the first time, it starts again, unless nothing is left to gain. That is so
+# if, in the last third of that fall, the validation loss went down by less than the share FLAT. A network with hidden
+# layers can look like this long before it has learned everything. Its run ends only if three more things hold. The
+# training loss went down by more than FASTER times as much as the validation loss. The validation error exceeds the
+# training error by more than GAP times its own random variation. And it is at most LEARNED times the error of the best
+# constant prediction.
 FLAT, FASTER, GAP, LEARNED = 0.03, 2.0, 4.0, 0.25
 
 

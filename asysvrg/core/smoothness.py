@@ -12,7 +12,7 @@ from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective
 from asysvrg.core.preconditioner import LowRankPreconditioner
 
-BATCHES, FEWEST_BATCHES = 12, 4  # as many as n samples make, within these limits
+BATCHES, FEWEST_BATCHES = 12, 4  # how many, within these limits, depends on n
 ITERATIONS = 6
 MOST_ITERATIONS = 500  # of `largest_eigenvalue`
 STEP = {"float32": 1e-2, "float64": 1e-5}  # of the differences: small ones suffer from rounding, large ones from bias

@@ -5,7 +5,7 @@ import pytest
 from helpers.problems import DTYPES, TOLERANCE, Problem, each_problem
 from scipy import special
 
-from asysvrg.core.network import Network, Samples, aligned_zeros, count_nonzeros
+from asysvrg.core.network import Network, Samples, aligned_zeros
 
 
 @pytest.mark.parametrize("rows", [1, 16, 37])
@@ -68,9 +68,3 @@ def test_sweeps_depend_on_the_number_of_parts_alone(parts):
     for other in results[1:]:
         assert other[:2] == results[0][:2]
         np.testing.assert_array_equal(other[2], results[0][2])
-
-
-@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (7, 2**17), (3, 2**19)], ids=str)
-def test_non_zeros_are_counted_in_blocks(shape):
-    X = np.random.default_rng(0).integers(-1, 2, size=shape).astype(np.float32)
-    assert count_nonzeros(X) == np.count_nonzero(X)

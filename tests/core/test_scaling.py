@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from asysvrg.core.blocks import BLOCK
 from asysvrg.core.network import Network, Samples
 from asysvrg.core.objective import Objective, initial_parameters
-from asysvrg.core.scaling import BLOCK, _moments, choose
+from asysvrg.core.scaling import _moments, choose
 
 
 def table(form, outputs=3, n=60, p=6):
@@ -58,7 +59,7 @@ def test_scales_stop_where_the_l2_term_rules():
 
 
 def test_moments_in_blocks():
-    """Of several blocks; of columns far from 0, of a first block unlike the others, and of constants."""
+    """The data have several blocks. Columns are far from 0, differ in the first block, or are constant."""
     rng = np.random.default_rng(0)
     n = 2 * BLOCK // 5 + 7
     X = rng.normal(size=(n, 5)) * [1, 1e3, 1e-3, 1, 0] + [0, 1e6, 3, 0, 0.1]
