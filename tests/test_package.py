@@ -28,7 +28,7 @@ LAYERS = [
     {"_version", "kinds", "labels", "store.files", "store.schema", "data.download", "data.reading", "core._csrc"}
     | {"core.directions", "core.lazy", "core.memory", "core.warn", "accurate", "report.streams", "distributed._message"}
     | {"distributed.hosts", "distributed.rank_wrapper", "theory.checks", "simulation.times", "reproduce.settings"}
-    | {"integrations", "export.tensors", "core.overflow"},
+    | {"integrations", "export.tensors", "core.blocks", "core.overflow"},
     {"core.control", "theory.recurrence"},
     {"core.network", "core.schedule", "store.archive", "data.targets", "report.plots", "report.progress"}
     | {"preprocessing", "theory.equations"}
