@@ -1,6 +1,7 @@
 """The package as a whole: layers, what is built and shipped, and the kernels under sanitizers."""
 
 import ast
+import importlib
 import os
 import platform
 import re
@@ -256,7 +257,7 @@ def test_build_is_not_stale():
     for source in PACKAGE.rglob("*.pyx"):
         name = f"asysvrg.{dotted(source)}"
         own = ROOT.glob("csrc/**/*.c") if name == "asysvrg.core.network" else ()
-        built = Path(sys.modules[name].__file__).stat().st_mtime
+        built = Path(importlib.import_module(name).__file__).stat().st_mtime
         newer = [path.name for path in (*shared, *own, source) if path.stat().st_mtime > built]
         assert not newer, f"{name} is older than {newer}: run `make test`, which rebuilds"
 
