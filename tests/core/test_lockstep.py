@@ -137,7 +137,7 @@ def test_any_n_jobs_gives_the_same_bits(busy, form):
 
 
 LATE = """
-import os, statistics, time
+import os, time
 import numpy as np
 from helpers.problems import Problem, at_snapshot
 problem = Problem(hidden=(100,), n=500, p=300, dtype=np.float32)
@@ -152,15 +152,14 @@ for threads in (2, 1, 2, 1, 2):
         if int(task) != os.getpid():
             os.setpriority(os.PRIO_PROCESS, int(task), 10)
 assert (found[1] == found[2]).all()
-alone, together = statistics.median(times[1]), statistics.median(times[2][1:])
-print(alone, together)
-assert together < 2.5 * alone + 0.1, times
+alone, together = min(times[1]), min(times[2][1:])
+assert together < 6 * alone, times
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no Linux")
 def test_nobody_waits_for_a_thread_without_a_core(busy):
-    """It would be a hundred times slower."""
+    """That takes 1 to 3 times as long as one thread, and with waiting about 20 times."""
     env = os.environ | PATHS | {"OPENBLAS_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", LATE], cwd=TESTS, env=env, check=True, timeout=120)
 
