@@ -139,7 +139,7 @@ void count(int64_t *claimed, int64_t *completed, int32_t *delays, int64_t times)
 
 @pytest.mark.parametrize("threads", THREADS)
 def test_delay_counters(measure, mnist, tmp_path, threads):
-    """What csrc/step.h does for the delay and nothing else, all threads at once, beside real iterations."""
+    """What csrc/kernels/shared.inc does for the delay and nothing else, all threads at once, beside real iterations."""
     (tmp_path / "counters.c").write_text(COUNTERS)
     if not shutil.which("cc"):
         pytest.skip("no C compiler")
