@@ -22,28 +22,13 @@ enum asv_activation { ASV_ACTIVATIONS(ASV_ENUM) ASV_ACTIVATION_COUNT };
 enum asv_loss { ASV_LOSSES(ASV_ENUM) ASV_LOSS_COUNT };
 enum asv_direction_kind { ASV_DIRECTIONS(ASV_ENUM) ASV_DIRECTION_COUNT };
 #define ASV_STRING(name, ...) #name,
-static inline const char *asv_activation_name(int k) {
-    static const char *const names[] = {ASV_ACTIVATIONS(ASV_STRING)};
-    return names[k];
-}
-static inline const char *asv_loss_name(int k) {
-    static const char *const names[] = {ASV_LOSSES(ASV_STRING)};
-    return names[k];
-}
-static inline const char *asv_direction_name(int k) {
-    static const char *const names[] = {ASV_DIRECTIONS(ASV_STRING)};
-    return names[k];
-}
+static const char *const asv_activation_names[] = {ASV_ACTIVATIONS(ASV_STRING)};
+static const char *const asv_loss_names[] = {ASV_LOSSES(ASV_STRING)};
+static const char *const asv_direction_names[] = {ASV_DIRECTIONS(ASV_STRING)};
 #define ASV_KIND(name, kind, ...) ASV_##kind,
-static inline int asv_kind_of_loss(int k) {
-    static const int kinds[] = {ASV_LOSSES(ASV_KIND)};
-    return kinds[k];
-}
+static const int asv_kinds_of_losses[] = {ASV_LOSSES(ASV_KIND)};
 #define ASV_DEGREE(name, kind, degree, ...) degree,
-static inline int asv_degree_of_loss(int k) {
-    static const int degrees[] = {ASV_LOSSES(ASV_DEGREE)};
-    return degrees[k];
-}
+static const int asv_degrees_of_losses[] = {ASV_LOSSES(ASV_DEGREE)};
 
 enum asv_execution { ASV_SERIAL, ASV_SHARED, ASV_LOCKSTEP };
 enum asv_memory { ASV_PLAIN, ASV_ATOMIC, ASV_STRIPED };

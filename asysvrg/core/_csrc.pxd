@@ -22,13 +22,12 @@ cdef extern from "types.h":
         ASV_STRIPE
         ASV_POWERS, ASV_COUNTER_STRIDE
         ASV_INTERRUPTED
-        ASV_OUT_OF_TIME
 
-    const char *asv_activation_name(int)
-    const char *asv_loss_name(int)
-    const char *asv_direction_name(int)
-    int asv_kind_of_loss(int)
-    int asv_degree_of_loss(int)
+    const char *asv_activation_names[]
+    const char *asv_loss_names[]
+    const char *asv_direction_names[]
+    const int asv_kinds_of_losses[]
+    const int asv_degrees_of_losses[]
 
     ctypedef struct asv_network:
         int64_t layers

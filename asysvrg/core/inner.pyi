@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,14 +17,10 @@ _Preconditioner: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray] | None]
 
 @disjoint_base
 class InnerLoop:
-    @property
-    def network(self) -> Network: ...
-    @property
-    def samples(self) -> Samples: ...
-    @property
-    def turns(self) -> np.ndarray: ...
-    @property
-    def stripes(self) -> np.ndarray: ...
+    network: Final[Network]
+    samples: Final[Samples]
+    turns: Final[np.ndarray]
+    stripes: Final[np.ndarray]
     def __init__(
         self,
         network: Network,

@@ -9,7 +9,7 @@ import numpy as np
 
 from asysvrg.core._csrc cimport (
     ASV_ATOMIC, ASV_COUNTER_STRIDE, ASV_DIRECTION_COUNT, ASV_INTERRUPTED, ASV_LINE, ASV_LOCKSTEP, ASV_PLAIN,
-    ASV_POWERS, ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_direction_name, asv_inner, asv_kernels,
+    ASV_POWERS, ASV_SERIAL, ASV_SHARED, ASV_STRIPE, ASV_STRIPED, asv_direction_names, asv_inner, asv_kernels,
     asv_spread, asv_team_size, asv_thread_number,
 )
 from asysvrg.core.control cimport start_control
@@ -20,7 +20,7 @@ from asysvrg.core.draws import divide
 from asysvrg.core.lazy import tables
 from asysvrg.core.network import aligned_zeros
 
-DIRECTIONS = {asv_direction_name(k).decode(): k for k in range(ASV_DIRECTION_COUNT)}
+DIRECTIONS = {asv_direction_names[k].decode(): k for k in range(ASV_DIRECTION_COUNT)}
 EXECUTIONS = {"serial": ASV_SERIAL, "shared": ASV_SHARED, "lockstep": ASV_LOCKSTEP}
 STRIPE = ASV_STRIPE
 UPDATES = {"plain": ASV_PLAIN, "atomic": ASV_ATOMIC, "striped": ASV_STRIPED}

@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -30,24 +30,15 @@ def from_half(half: np.ndarray, scale: float, out: np.ndarray) -> None: ...
 
 @disjoint_base
 class Network:
-    @property
-    def widths(self) -> tuple[int, ...]: ...
-    @property
-    def activation(self) -> str: ...
-    @property
-    def loss(self) -> str: ...
-    @property
-    def dtype(self) -> np.dtype: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def cache_width(self) -> int: ...
-    @property
-    def slices(self) -> list[tuple[slice, slice]]: ...
-    @property
-    def smoothing(self) -> float: ...
-    @property
-    def intercepts(self) -> bool: ...
+    widths: Final[tuple[int, ...]]
+    activation: Final[str]
+    loss: Final[str]
+    dtype: Final[np.dtype]
+    size: Final[int]
+    cache_width: Final[int]
+    slices: Final[list[tuple[slice, slice]]]
+    smoothing: Final[float]
+    intercepts: Final[bool]
     def __init__(
         self,
         widths: Iterable[int],
@@ -82,18 +73,12 @@ class Network:
 
 @disjoint_base
 class Samples:
-    @property
-    def X(self) -> Any: ...
-    @property
-    def y(self) -> Any: ...
-    @property
-    def weight(self) -> Any: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def columns(self) -> np.ndarray: ...
-    @property
-    def skips_zeros(self) -> bool: ...
+    X: Final[Any]
+    y: Final[Any]
+    weight: Final[Any]
+    size: Final[int]
+    columns: Final[np.ndarray]
+    skips_zeros: Final[bool]
     def __init__(
         self, X: Any, y: np.ndarray | None = None, weight: np.ndarray | None = None, skip_zeros: bool = False
     ) -> None: ...

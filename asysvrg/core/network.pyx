@@ -16,9 +16,9 @@ import numpy as np
 
 from asysvrg.core._csrc cimport (
     ASV_ACTIVATION_COUNT, ASV_BLOCK_ROWS, ASV_INDICATORS, ASV_INTERRUPTED, ASV_LABELS, ASV_LINE, ASV_LOSS_COUNT,
-    ASV_POLL_SECONDS, ASV_REALS, asv_activation_name, asv_cache_stride, asv_control, asv_degree_of_loss, asv_kernels,
-    asv_kind_of_loss, asv_level, asv_levels, asv_levels_here, asv_loss_name, asv_network, asv_now, asv_openmp_version,
-    asv_set_dynamic, asv_sweep, asv_team_size, asv_thread_number, asv_tiles_enable,
+    ASV_POLL_SECONDS, ASV_REALS, asv_activation_names, asv_cache_stride, asv_control, asv_degrees_of_losses,
+    asv_kernels, asv_kinds_of_losses, asv_level, asv_levels, asv_levels_here, asv_loss_names, asv_network, asv_now,
+    asv_openmp_version, asv_set_dynamic, asv_sweep, asv_team_size, asv_thread_number, asv_tiles_enable,
 )
 from asysvrg.core.control cimport start_control
 
@@ -27,11 +27,11 @@ from asysvrg.core.control import OutOfTime, last_moment, reraise
 from asysvrg.core.overflow import in_float64
 
 # Names and numbers of the tables in csrc/activations.h and csrc/losses.h.
-ACTIVATIONS = {asv_activation_name(k).decode(): k for k in range(ASV_ACTIVATION_COUNT)}
-LOSSES = {asv_loss_name(k).decode(): k for k in range(ASV_LOSS_COUNT)}
+ACTIVATIONS = {asv_activation_names[k].decode(): k for k in range(ASV_ACTIVATION_COUNT)}
+LOSSES = {asv_loss_names[k].decode(): k for k in range(ASV_LOSS_COUNT)}
 KINDS = {ASV_LABELS: "labels", ASV_INDICATORS: "indicators", ASV_REALS: "reals"}
-KIND_OF_LOSS = {name: KINDS[asv_kind_of_loss(k)] for name, k in LOSSES.items()}
-DEGREE_OF_LOSS = {name: asv_degree_of_loss(k) for name, k in LOSSES.items()}
+KIND_OF_LOSS = {name: KINDS[asv_kinds_of_losses[k]] for name, k in LOSSES.items()}
+DEGREE_OF_LOSS = {name: asv_degrees_of_losses[k] for name, k in LOSSES.items()}
 BLOCK_ROWS = ASV_BLOCK_ROWS  # samples that a sweep takes through the network at once, unless they are dense
 FEW_ROWS = 128  # dense samples from which BLAS gives outputs faster, its start included (bench/predict.py)
 LEVELS = tuple(asv_levels[k].name.decode() for k in range(asv_levels_here()))  # of SIMD, the lowest first

@@ -49,8 +49,6 @@ class Scaling:
     def from_dict(cls, values: dict[str, Any]) -> Scaling:
         """The inverse of `as_dict`. Ignores other entries."""
         mean, scale, target_mean = (values.get(name) for name in ("mean", "scale", "target_mean"))
-        if scale is None and target_mean is None:
-            return NEUTRAL
         return cls(mean, scale, target_mean, values["target_scale"])
 
     def inputs(self, X: Any) -> Any:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,10 +10,8 @@ from asysvrg.core.inner import InnerLoop
 
 @disjoint_base
 class StepLoop(InnerLoop):
-    @property
-    def rates(self) -> np.ndarray: ...
-    @property
-    def delays(self) -> np.ndarray: ...
+    rates: Final[np.ndarray]
+    delays: Final[np.ndarray]
     def start(
         self,
         x: np.ndarray,

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -21,8 +21,7 @@ class PeerChannel: ...
 
 @final
 class Link:
-    @property
-    def carried(self) -> int: ...
+    carried: Final[int]
     def __init__(self, MPI: Any, comm: Any, sends: int, receives: int) -> None: ...
     def reserve(self, payload: int) -> None: ...
     def listen(self, ranks: Iterable[int]) -> None: ...

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
@@ -7,40 +7,23 @@ HEADER: int
 
 @final
 class Message:
-    @property
-    def kind(self) -> int: ...
-    @property
-    def flags(self) -> int: ...
-    @property
-    def stage(self) -> int: ...
-    @property
-    def run(self) -> int: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def iteration(self) -> int: ...
-    @property
-    def evaluated(self) -> int: ...
-    @property
-    def sweep(self) -> int: ...
-    @property
-    def shard(self) -> int: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def last(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def l2_factor(self) -> float: ...
-    @property
-    def payload(self) -> np.ndarray: ...
+    kind: Final[int]
+    flags: Final[int]
+    stage: Final[int]
+    run: Final[int]
+    seq: Final[int]
+    epoch: Final[int]
+    version: Final[int]
+    iteration: Final[int]
+    evaluated: Final[int]
+    sweep: Final[int]
+    shard: Final[int]
+    first: Final[int]
+    last: Final[int]
+    offset: Final[int]
+    total: Final[int]
+    l2_factor: Final[float]
+    payload: Final[np.ndarray]
     def __init__(
         self,
         kind: int,
@@ -67,8 +50,7 @@ class Message:
 
 @final
 class Buffer:
-    @property
-    def array(self) -> np.ndarray: ...
+    array: Final[np.ndarray]
     def __init__(self, array: np.ndarray) -> None: ...
     def __len__(self) -> int: ...
     def write(self, message: Message) -> int: ...

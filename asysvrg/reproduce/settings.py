@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 # The paper's method: independent mini-batches, steps as they are, the l2 term as it is, and nothing that stops early.
 PLAIN: dict[str, Any] = {
     "batch_size": 10, "sampling": "replacement", "deflation": 0, "alpha_boost": 1, "decay": 0.0, "tol": 0.0,
     "early_stopping": False, "n_jobs": 1,
 }  # fmt: skip
-
-
-class Sizes(TypedDict, total=False):
-    """Rows that are drawn of a data set."""
-
-    train_size: int
-    test_size: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +23,8 @@ class Problem:
         In names of files.
     source : str
         As for `asysvrg.data.load`.
-    sizes : Sizes
+    sizes : mapping
+        Of `asysvrg.data.load`.
     parameters : mapping
         Of the estimator.
     sgd_epochs : int
@@ -39,7 +33,7 @@ class Problem:
 
     name: str
     source: str
-    sizes: Sizes
+    sizes: Mapping[str, Any]
     parameters: Mapping[str, Any]
     sgd_epochs: int
 

@@ -35,12 +35,10 @@ class Times:
     Attributes
     ----------
     mean : float
-    described : str or float
-        For the trace.
     """
 
-    def __init__(self, mean: float, described: Any, draw_many: Callable[[np.random.Generator], np.ndarray]):
-        self.mean, self.described, self._draw_many = mean, described, draw_many
+    def __init__(self, mean: float, draw_many: Callable[[np.random.Generator], np.ndarray]):
+        self.mean, self._draw_many = mean, draw_many
 
     def stream(self, rng: np.random.Generator) -> Callable[[], float]:
         """A function that gives the next seconds."""
@@ -69,10 +67,10 @@ def times(given: Any, name: str) -> Times:
         given = _seconds(given, given, name)
     if isinstance(given, Real) and not isinstance(given, bool):
         mean = _seconds(given, given, name)
-        return Times(mean, mean, lambda rng: np.full(DRAWN, mean))
+        return Times(mean, lambda rng: np.full(DRAWN, mean))
     if isinstance(given, (Sequence, np.ndarray)) and len(given):
         listed = np.array([_seconds(each, given, name) for each in given])
-        return Times(float(listed.mean()), f"list of {len(listed)}, mean {listed.mean():.3g}", lambda rng: listed)
+        return Times(float(listed.mean()), lambda rng: listed)
     raise _error(given, name)
 
 
@@ -86,7 +84,7 @@ def _named(given: str, name: str) -> Times:
         raise ValueError(f"{name}={given!r}: the index of a Pareto distribution with a mean is above 1")
     if kind == "lognormal" and shape > MOST_SIGMA:
         raise ValueError(f"{name}={given!r}: sigma of a lognormal distribution is at most {MOST_SIGMA:g} here")
-    return Times(mean, given, lambda rng: mean * _unit(kind, shape, rng, DRAWN))
+    return Times(mean, lambda rng: mean * _unit(kind, shape, rng, DRAWN))
 
 
 def _seconds(given: Any, whole: Any, name: str) -> float:

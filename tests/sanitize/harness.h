@@ -153,7 +153,7 @@ static void make_network(problem *p) {
         .d = d,
         .activation = p->is.activation,
         .loss = p->is.loss,
-        .smoothing = asv_kind_of_loss(p->is.loss) == ASV_REALS ? 0 : 0.1,
+        .smoothing = asv_kinds_of_losses[p->is.loss] == ASV_REALS ? 0 : 0.1,
         .gemm = p->is.precise ? (void *)gemm_f64 : (void *)gemm_f32,
         .tiles = p->is.tiles && !p->is.precise && asv_tiles_enable(),
     };
