@@ -88,8 +88,7 @@ class Hooks:
 
     def _fitted(self, row: dict[str, Any], x: np.ndarray) -> dict[str, Any]:
         """The attributes of the estimator as if it had stopped here."""
-        x = x if self.center is None else self.network.vector(x)
-        coefs, intercepts = layers_of(self.network, x, self.center)
+        coefs, intercepts = layers_of(self.network, self.network.vector(x), self.center)
         return {
             "_network": self.network,
             "coefs_": coefs,

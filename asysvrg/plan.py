@@ -328,6 +328,7 @@ def _ranks(settings: Settings) -> dict[str, Choice]:
         "execution": ("distributed", "backend is MPI"),
         "threads": (settings.threads, "one for each rank" if settings.n_jobs is None else "given"),
         "update": ("server", "backend is MPI"),
+        "evaluated": (0, "workers compute the loss beside the gradient"),
         "skips_zeros": (False, by_worker),
         "snapshot_cache": (False, by_worker),
         "lazy_rows": (False, unused),

@@ -95,7 +95,8 @@ def train(
     seed = int(job.random_state.randint(np.iinfo(np.int32).max)) + start.stream
     if checkpoint is not None:
         seed = int(checkpoint.started_with("seed", lambda: seed))
-        plan = replace(plan, restart=int(checkpoint.started_with("restart", lambda: plan.restart)))
+        restart = int(checkpoint.started_with("restart", lambda: plan.restart))
+        plan = replace(plan, restart=restart if restart < job.settings.max_iter else 0)
     objective = _objective(job, scaled, plan, scaling)
     preconditioner = None
     if plan.deflation:
@@ -269,11 +270,10 @@ def _objective(job: Job, samples: Samples, plan: Plan, scaling: Scaling) -> Obje
 
 def _method(job: Job, plan: Plan) -> dict[str, Any]:
     """What a resumed run must have in common with the one before, besides data and network."""
-    given = ("alpha", "coordinates", "block", "delay_adaptive")
+    given = ("alpha", "coordinates", "block", "delay_adaptive", "early_stopping")
     chosen = ["solver", "batch_size", "inner_steps", "decay", "alpha_boost", "sampling", "sgd_epochs", "deflation"]
-    chosen += ["early_stopping"]
     method = {name: getattr(job.settings, name) for name in (*given, "learning_rate_init")}
-    method |= {name: getattr(plan, name) for name in chosen}
+    method |= {name: getattr(plan, name) for name in chosen} | {"chosen_by_validation": plan.early_stopping}
     state: Any = None if job.config.get("random_state") is None else job.random_state.get_state()
     method["random_state"] = None if state is None else digest(state[1])
     if job.placement is not None and job.placement.shards:
@@ -300,7 +300,7 @@ def _schedule(job: Job, plan: Plan, rate: float | None, *, seed: int, unit: floa
         max_iter=settings.max_iter,
         inner_steps=plan.inner_steps,
         sgd_epochs=plan.sgd_epochs,
-        learning_rate=0.0 if rate is None else rate * start.factor,  # without time for it there is none for an epoch
+        learning_rate=rate or 0.0,  # without time for it there is none for an epoch
         decay=plan.decay,
         restart=plan.restart,
         evaluated=plan.evaluated,
@@ -316,6 +316,7 @@ def _schedule(job: Job, plan: Plan, rate: float | None, *, seed: int, unit: floa
         max_time=seconds_left(),
         most_growth=plan.most_growth,
         first=start.epoch,
+        factor=start.factor,
         seed=seed,
     )
 

@@ -101,8 +101,9 @@ static inline void asv_lock(int32_t *lock) {
 
 static inline void asv_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
-static inline int asv_flag_read(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+/* What was written before a flag was raised is there for whoever reads the flag raised. */
+static inline int asv_flag_read(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
 
-static inline void asv_flag_raise(int *flag, int value) { __atomic_store_n(flag, value, __ATOMIC_RELAXED); }
+static inline void asv_flag_raise(int *flag, int value) { __atomic_store_n(flag, value, __ATOMIC_RELEASE); }
 
 #endif

@@ -3,6 +3,7 @@
 #define ASYSVRG_CONTROL_H
 
 #include "atomic.h"
+#include "subnormal.h"
 #include "system.h"
 #include "types.h"
 
@@ -18,7 +19,9 @@ static inline int asv_stopped(asv_control *control, int thread) {
         if (now >= control->deadline) asv_flag_raise(&control->stop, ASV_OUT_OF_TIME);
         if (control->poll && now >= control->next_poll) {
             control->next_poll = now + ASV_POLL_SECONDS;
+            const uint64_t state = asv_subnormals(0); /* Python's handlers have all numbers */
             if (control->poll()) asv_flag_raise(&control->stop, ASV_INTERRUPTED);
+            asv_restore_subnormals(state);
         }
     }
     return asv_flag_read(&control->stop);

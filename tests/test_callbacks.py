@@ -73,3 +73,28 @@ def test_an_interrupted_epoch_and_fit_have_an_end():
         model.set_callbacks(recorder).fit(X, y, sample_weight=np.ones(len(y)), callback=press)
     assert recorder.calls == ["setup", "begin fit", "begin epoch", "end epoch", "end fit", "teardown"]
     assert recorder.scores == 2 * [model.score(X, y)]
+
+
+def test_a_fit_that_fails_tears_them_down():
+    pytest.importorskip("sklearn.callback")
+    X, y = data(AsySVRGClassifier)
+    recorder = Recorder()
+    model = small(AsySVRGClassifier, (5,)).set_callbacks(recorder)
+    with pytest.raises(ZeroDivisionError):
+        model.fit(X, y, callback=lambda row: 1 / 0)
+    assert recorder.calls[-1] == "teardown"
+    assert not [name for name in vars(model) if name.startswith("_callback") or name.endswith("teardown")]
+
+
+def test_what_a_callback_keeps_does_not_change():
+    pytest.importorskip("sklearn.callback")
+    X, y = data(AsySVRGRegressor)
+    kept = []
+
+    class Keeper(Recorder):
+        def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
+            kept.append((fitted_estimator, [W.copy() for W in fitted_estimator.coefs_]))
+
+    small(AsySVRGRegressor, (5,), dtype="float64", learning_rate_init=0.01).set_callbacks(Keeper()).fit(X, y)
+    for estimator, then in kept:
+        assert all(map(np.array_equal, estimator.coefs_, then))

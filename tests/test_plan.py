@@ -294,6 +294,7 @@ def test_parts_of_sweeps_follow_from_the_problem():
 def test_workers_say_how_they_store_their_samples():
     plan = planned(backend="mpi")
     assert (plan.skips_zeros, plan.snapshot_cache) == (False, False)
+    assert planned(n=10**6).evaluated > 0 == planned(n=10**6, backend="mpi").evaluated  # they sweep over all
     whole = plan.with_storage(skips_zeros=True, snapshot_cache=True)
     assert (whole.skips_zeros, whole.snapshot_cache) == (True, True)
     assert whole.reasons["skips_zeros"] == "on all workers"

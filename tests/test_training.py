@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from asysvrg import AsySVRGClassifier, training
+from asysvrg import AsySVRGClassifier, AsySVRGRegressor, training
 from asysvrg.core.preconditioner import LowRankPreconditioner
+from asysvrg.method import MOST_GROWTH
 
 X, Y = load_digits(return_X_y=True)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -40,6 +41,35 @@ def test_a_resumed_run_does_not_look_for_its_rate_again(monkeypatch, tmp_path):
     assert len(calls) == 1
     rates = [model.history_["config"]["learning_rate"] for model in (first, resumed)]
     assert rates[0] == rates[1]
+
+
+@pytest.fixture(scope="module")
+def few_far_off():
+    """Targets of which a few that cost nearly all of the loss are in none of the blocks that stand for all samples."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20_000, 5))
+    y = X @ np.ones(5)
+    y[2000:2050] += 1000
+    return X, y
+
+
+def test_expensive_samples_do_not_undo_the_last_epoch(few_far_off):
+    model = AsySVRGRegressor((), random_state=0, early_stopping=False, tol=0, n_jobs=1).fit(*few_far_off)
+    rows = model.history_["epochs"]
+    assert model.history_["config"]["evaluated"] == 5000
+    assert not any(row["rolled_back"] for row in rows)
+    assert rows[-1]["loss"] > 2 * rows[-2]["loss"]
+
+
+def test_the_rate_of_partial_fit_stays_within_its_limits(few_far_off):
+    X, y = few_far_off
+    of_sgd, of_svrg = (AsySVRGRegressor((5,), solver=solver, random_state=0, n_jobs=1) for solver in ("sgd", "svrg"))
+    for _ in range(6):
+        of_sgd.partial_fit(X, y)
+        of_svrg.partial_fit(X, X[:, 0])
+        assert not of_sgd.history_["epochs"][-1]["rolled_back"]
+        assert of_sgd._factor == 1  # its losses are of different samples
+        assert of_svrg._factor <= MOST_GROWTH
 
 
 def test_the_trace_has_the_plan_and_verbose_shows_it(capsys):

@@ -143,8 +143,8 @@ class _Run:
         self.execution, self.x, self.schedule, self.trace = execution, x, schedule, trace
         self.clock = clock or Clock()
         self.deadline = time.monotonic() + schedule.max_time
-        self.factor = 1.0  # of the learning rate: `pace` and `roll_back` change it
-        self.ceiling = schedule.most_growth
+        self.factor = schedule.factor  # of the learning rate: `pace` and `roll_back` change it
+        self.ceiling = schedule.most_growth if schedule.most_growth > 1 else self.factor
         self.tried = math.inf  # the largest rate with which the loss fell; infinite before there is one
         self.sample_gradients = 0
         self.best, self.best_value, self.best_loss = x, math.inf, math.inf
@@ -192,11 +192,16 @@ class _Run:
         except OutOfTime:  # what comes before the first update took too long
             return Applied(np.zeros(0, dtype=np.int32), 0)
 
+    def is_far_above(self, new: Snapshot, old: Snapshot) -> bool:
+        allowance = ALLOWANCE * abs(self.trace.epochs[0]["loss"])
+        return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
+
     def diverged(self, new: Snapshot, old: Snapshot) -> bool:
         if not _finite(new):
             return True
-        allowance = ALLOWANCE * abs(self.trace.epochs[0]["loss"])
-        return new.loss > FAR_ABOVE * old.loss and new.loss > old.loss + allowance
+        if new.samples != old.samples and self.is_far_above(new, old):  # losses of different samples do not compare
+            old = self.execution.evaluate(old.x, new.samples)
+        return new.samples == old.samples and self.is_far_above(new, old)
 
     def epoch(self, number: int) -> Epoch:
         """The next epoch. Where a falling rate begins anew, it could be far above all that were tried: see GROWTH."""
@@ -207,6 +212,8 @@ class _Run:
 
     def pace(self, new: Snapshot, old: Snapshot, rate: float) -> None:
         """The learning rate grows while the loss falls. A rate at which the loss rose is not tried again."""
+        if new.samples != old.samples:
+            return
         if new.loss < old.loss:
             self.tried = rate if math.isinf(self.tried) else max(self.tried, rate)
             self.factor = max(self.factor, min(self.factor * GROWTH, self.ceiling))
@@ -214,16 +221,13 @@ class _Run:
             self.factor /= GROWTH
             self.ceiling = self.factor
 
-    def roll_back(self, old: Snapshot, epoch: int) -> Snapshot:
+    def roll_back(self, old: Snapshot, epoch: int, rate: float) -> Snapshot:
         self.factor /= 2
         self.ceiling = min(self.ceiling, self.factor)
         if self.schedule.most_growth == 1 and not self.warned:  # a rate that grows finds its limit by this
-            warn(
-                f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
-                f"learning rate, {self.factor * self.schedule.eta(epoch):.3g}. A smaller learning_rate_init avoids "
-                "this",
-                ConvergenceWarning,
-            )
+            told = f"the loss rose far above its value at the start of epoch {epoch}: going back there with half the "
+            told += f"learning rate, {rate / 2:.3g}. A smaller learning_rate_init avoids this"
+            warn(told, ConvergenceWarning)
             self.warned = True
         self.x[:] = old.x
         self.last_gain = epoch
@@ -233,10 +237,12 @@ class _Run:
         schedule, error = self.schedule, more["validation_error"]
         partial = out_of_time()
         value = error if schedule.early_stopping else snapshot.loss
+        value = math.inf if math.isnan(value) else value
         noise = 0.0
         if schedule.early_stopping == "auto" and math.isfinite(self.best_value):
             noise = schedule.error_noise(self.best_value)
-        if value <= self.best_value + noise and not (partial and math.isfinite(self.best_value)):
+        best = value <= self.best_value + noise and not (partial and math.isfinite(self.best_value))
+        if best:
             self.best, self.best_value, self.best_loss = snapshot.x, min(value, self.best_value), snapshot.loss
         if schedule.early_stopping is not True and snapshot.loss < self.lowest - schedule.tol:
             self.last_gain, self.lowest = epoch, snapshot.loss
@@ -250,6 +256,7 @@ class _Run:
             "gradient_norm_squared": snapshot.gradient_norm_squared,
             "sample_gradients": self.sample_gradients,
             "partial": partial,
+            "best": best,
             **more,
             **self.execution.report(),
         }
@@ -286,9 +293,9 @@ class _Run:
             self.x[:] = self.best
         else:
             loss = self.trace.epochs[-1]["loss"] if out_of_time() else last.loss
-        # Recorded losses are those of some samples, but the last one.
+        # Losses may be those of some samples.
         if self.schedule.evaluated and last is not None and not out_of_time():
-            known = epoch >= self.schedule.max_iter and np.array_equal(self.x, last.x)
+            known = last.samples == 0 and np.array_equal(self.x, last.x)
             whole = last if known else self.execution.evaluate(self.x, 0)
             loss = loss if out_of_time() else whole.loss
         return Outcome(self.x, epoch, reason, loss, self.factor)
@@ -368,7 +375,7 @@ def minimize(
             else:
                 more["rolled_back"] = previous is not None and run.diverged(snapshot, previous)
                 if previous is not None and more["rolled_back"]:
-                    snapshot = run.roll_back(previous, number)
+                    snapshot = run.roll_back(previous, number, more["learning_rate"])
                 elif previous is not None and not out_of_time():
                     run.pace(snapshot, previous, more["learning_rate"])
                 more |= errors(x)

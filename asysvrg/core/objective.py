@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
@@ -16,6 +17,9 @@ EVALUATED = 1024  # samples in each of the blocks that stand for all samples
 # Samples that stand for all when no time is left: in blocks of FEW, for so many products in all, a moment's work.
 FEW, FEW_PRODUCTS, MOST_BLOCKS = 16, 2**29, 64
 ROWS = 64  # rows of a weight matrix that a temporary array holds at once
+
+Blocks: TypeAlias = list[tuple[int, int]]  # rows first .. last - 1 of each
+Sums: TypeAlias = tuple[float, float, float]  # weighted, over samples: loss, errors, and the weights themselves
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Snapshot:
         Squared norm of the whole gradient, l2 term included; None where only the loss was wanted.
     cache : array of shape (n, cache_width) or None
         Each sample's activations and deltas. They make up grad f_i(x~) without a pass through the network.
+    samples : int
+        How many samples loss and error are computed from; 0 for all.
     """
 
     x: np.ndarray
@@ -44,6 +50,7 @@ class Snapshot:
     mu: np.ndarray
     gradient_norm_squared: float | None
     cache: np.ndarray | None
+    samples: int = 0
 
 
 class Objective:
@@ -119,26 +126,26 @@ class Objective:
         Otherwise they are computed from about that many samples: from blocks that are evenly spread over the data, and
         that are the same in each call. Where the time limit ends a sweep, it is `glimpse`.
         """
-        size = self.samples.size
+        blocks = _blocks(self.samples.size, -(-samples // EVALUATED), EVALUATED)
         try:
-            sums = self._sums(self.samples, x, _blocks(size, -(-samples // EVALUATED), EVALUATED), self.threads)
+            sums = self._sums(self.samples, x, blocks, self.threads)
         except OutOfTime:
             return self.glimpse(x)
-        return self._evaluation(x, sums)
+        return self._evaluation(x, blocks, sums)
 
     def glimpse(self, x: np.ndarray) -> Snapshot:
         """Loss and error at x from a few samples, evenly spread: what there is time for when none is left."""
-        return self._evaluation(x, self._sums_of_few(self.samples, x))
+        blocks = self._few(self.samples)
+        return self._evaluation(x, blocks, self._sums_of_few(self.samples, x, blocks))
 
-    def _sums_of_few(self, samples: Samples, x: np.ndarray) -> tuple[float, float, float]:
-        blocks = _blocks(samples.size, max(2, min(FEW_PRODUCTS // (FEW * self.d), MOST_BLOCKS)), FEW)
+    def _few(self, samples: Samples) -> Blocks:
+        return _blocks(samples.size, max(2, min(FEW_PRODUCTS // (FEW * self.d), MOST_BLOCKS)), FEW)
+
+    def _sums_of_few(self, samples: Samples, x: np.ndarray, blocks: Blocks) -> Sums:
         with time_limit(math.inf):
             return self._sums(samples, x, blocks, threads=1)  # several would wait for each other after each block
 
-    def _sums(
-        self, samples: Samples, x: np.ndarray, blocks: Sequence[tuple[int, int]], threads: int
-    ) -> tuple[float, float, float]:
-        """Weighted sums over blocks of samples: loss, errors, and the weights themselves."""
+    def _sums(self, samples: Samples, x: np.ndarray, blocks: Blocks, threads: int) -> Sums:
         loss = errors = weight = 0.0
         for first, last in blocks:
             sums = self.network.sweep(samples, x, threads, rows=(first, last), parts=self._parts)
@@ -147,19 +154,24 @@ class Objective:
             weight += last - first if given is None else float(given[first:last].sum(dtype=np.float64))
         return loss, errors, weight or 1.0
 
-    def _evaluation(self, x: np.ndarray, sums: tuple[float, float, float]) -> Snapshot:
+    def _evaluation(self, x: np.ndarray, blocks: Blocks, sums: Sums) -> Snapshot:
         loss, errors, weight = sums
-        spread = self._spread
-        if spread is None and KIND_OF_LOSS[self.network.loss] == "reals":
-            spread = self._spread = spread_of(self.samples)[1]
+        count = sum(last - first for first, last in blocks)
         return Snapshot(
             self.network.vector(x),
             self.unit * (loss / weight + self._squares(x) / 2),
-            self._relative_error(self.samples, errors * self.n / weight, self.n, spread),
+            self._error(errors * self.n / weight),
             self._mu,
             None,
             None,
+            count if count < self.n else 0,
         )
+
+    def _error(self, errors: float) -> float:
+        """The error, from the sum of the errors of all samples."""
+        if self._spread is None and KIND_OF_LOSS[self.network.loss] == "reals":
+            self._spread = spread_of(self.samples)[1]
+        return self._relative_error(self.samples, errors, self.n, self._spread)
 
     def _squares(self, x: np.ndarray) -> float:
         """Sum over all weights of alpha times the squared weight. It needs no array as large as x."""
@@ -192,7 +204,7 @@ class Objective:
         return Snapshot(
             vector,
             self.unit * (loss / self.n + self._squares(vector) / 2),
-            self._relative_error(self.samples, errors, self.n, self._spread),
+            self._error(errors),
             self._mu,
             norm,
             cache,
@@ -231,7 +243,7 @@ class Objective:
         try:
             loss, errors, weight = self._sums(samples, x, [(0, samples.size)], self.threads)
         except OutOfTime:
-            loss, errors, weight = self._sums_of_few(samples, x)
+            loss, errors, weight = self._sums_of_few(samples, x, self._few(samples))
         return self._relative_error(samples, errors * (samples.size / weight), samples.size), loss / weight
 
     def _relative_error(self, samples: Samples, errors: float, n: int, spread: float | None = None) -> float:
@@ -242,7 +254,7 @@ class Objective:
         return errors / total if total > 0 else float(errors > 0)
 
 
-def _blocks(size: int, count: int, rows: int) -> list[tuple[int, int]]:
+def _blocks(size: int, count: int, rows: int) -> Blocks:
     """So many blocks of rows, evenly spread over all; or all, where these are no more."""
     if not 0 < count * rows < size:
         return [(0, size)]

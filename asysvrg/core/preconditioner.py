@@ -97,7 +97,7 @@ class LowRankPreconditioner:
             factor[:, :1] = first
             np.multiply(inputs, root, out=factor[:, 1:])
         largest = abs(factor).max()
-        if not largest < np.inf:  # the epoch loop reports it
+        if not 0 < largest < np.inf:  # all are 0; or the epoch loop reports it
             return
         factor /= largest
         total = factor.multiply(factor).sum() if sparse.issparse(factor) else np.vdot(factor, factor)

@@ -11,12 +11,12 @@ import numpy as np
 
 from asysvrg.core.directions import DIRECTIONS, Direction
 
-# When the learning rate has fallen to 0 for the first time, it starts again, unless nothing is left to gain. That is so
-# if, in the last third of that fall, the validation loss went down by less than the share FLAT. A network with hidden
-# layers can look like this long before it has learned everything. Its run ends only if three more things hold. The
-# training loss went down by more than FASTER times as much as the validation loss. The validation error exceeds the
-# training error by more than GAP times its own random variation. And it is at most LEARNED times the error of the best
-# constant prediction.
+# When the learning rate has fallen to 0 for the first time, it starts again. With early_stopping="auto" it does so only
+# if something is left to gain. Nothing is if, in the last third of that fall, the validation loss went down by less
+# than the share FLAT. A network with hidden layers can look like this long before it has learned everything. Its run
+# ends only if three more things hold. The training loss went down by more than FASTER times as much as the validation
+# loss. The validation error exceeds the training error by more than GAP times its own random variation. And it is at
+# most LEARNED times the error of the best constant prediction.
 FLAT, FASTER, GAP, LEARNED = 0.03, 2.0, 4.0, 0.25
 
 
@@ -51,10 +51,13 @@ class Epoch:
 
     @property
     def rates(self) -> np.ndarray:
-        """The learning rate of each iteration. On a falling line it is the one in the middle of the iteration."""
-        if self.eta_end is None:
-            return np.full(self.steps, self.eta)
-        return self.eta + (self.eta_end - self.eta) * ((np.arange(self.steps) + 0.5) / self.steps)
+        """The learning rate of each iteration."""
+        return rates(self.steps, self.eta, self.eta if self.eta_end is None else self.eta_end)
+
+
+def rates(steps: int, eta: float, end: float) -> np.ndarray:
+    """The learning rate of each iteration: on a line from eta to `end` the one in the middle of the iteration."""
+    return eta + (end - eta) * ((np.arange(steps) + 0.5) / steps) if end != eta else np.full(steps, eta)
 
 
 def l2_factor(epoch: int, first: float) -> float:
@@ -114,6 +117,8 @@ class Schedule:
         The learning rate grows to at most this many times its initial value while the loss falls; 1 for never.
     first : int
         Number of the first epoch. The run continues one of this many epochs.
+    factor : float
+        Of the learning rate at the start: what growth and roll-backs of the run before made of it.
     seed : int
         Of random lengths.
     """
@@ -138,6 +143,7 @@ class Schedule:
     max_time: float = math.inf
     most_growth: float = 1.0
     first: int = 0
+    factor: float = 1.0
     seed: int = 0
 
     def direction(self, epoch: int) -> Direction:
@@ -176,7 +182,7 @@ class Schedule:
 
     def is_settled(self, epoch: int, rows: Sequence[dict[str, Any]]) -> bool:
         """Whether the rate has fallen once, and a second fall is not worth it: see FLAT. `rows`: of the trace."""
-        if not self.restart or epoch != self.restart:
+        if self.early_stopping != "auto" or not self.restart or epoch != self.restart:
             return False
         before, now = {row["epoch"]: row for row in rows}.get(epoch - math.ceil(epoch / 3)), rows[-1]
         if before is None:

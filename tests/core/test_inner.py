@@ -1,6 +1,9 @@
 """The inner loop against the NumPy twin, for each problem, memory mode and subset of coordinates."""
 
 import itertools
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -103,3 +106,22 @@ def test_subnormal_numbers_are_0_in_the_loop_and_nowhere_else(mode):
     problem.inner_loop(**MODES[mode]).run(x, 1, direction="sgd", eta=0.0, epoch=0)
     assert (x[weights] == 0).all()
     assert tiny * np.float32(1) == tiny != 0
+
+
+@pytest.mark.parametrize("mode", ["plain", "lockstep"])
+def test_handlers_of_signals_see_subnormal_numbers(mode):
+    problem, seen = Problem(hidden=(200,), n=500, p=40), []
+
+    def handler(*_):
+        seen.append(np.float32(1e-40) * np.float32(1))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGUSR1])
+    timer.start()
+    try:
+        how = {"direction": "sgd", "eta": 1e-4, "epoch": 0, "deadline": time.monotonic() + 0.6}
+        problem.inner_loop(**MODES[mode]).run(problem.vector(problem.x), 10**7, **how)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [np.float32(1e-40)]

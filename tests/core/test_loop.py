@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -279,8 +280,20 @@ SETTLED = [2.3, 0.9, 0.6, 0.5, 0.49, 0.485, 0.482, *[0.4] * 6]  # of the first s
         (SETTLED, {"is_convex": False, "constant_error": 1.2, "error_noise": lambda error: 0.1}, 12),  # or by chance
         (SETTLED, {"is_convex": False, "constant_error": 1.2, "learning_rate": 1e-6}, 12),  # the training loss is flat
         ([*SETTLED[:6], 0.47, *SETTLED[7:]], {}, 12),  # the last two gain 4%
+        (SETTLED, {"early_stopping": True, "n_iter_no_change": 20}, 12),  # the error alone decides
     ],
-    ids=["settled", "one fall", "no tolerance", "hidden layers", "overfits", "early", "chance", "flat", "gains"],
+    ids=[
+        "settled",
+        "one fall",
+        "no tolerance",
+        "hidden layers",
+        "overfits",
+        "early",
+        "chance",
+        "flat",
+        "gains",
+        "error alone",
+    ],
 )
 def test_where_a_fall_of_the_rate_gains_little_there_is_no_second_one(losses, plan, epochs):
     found = iter(losses)
@@ -317,6 +330,15 @@ def test_the_rate_is_at_most_twice_one_that_went_well_where_it_begins_to_fall_an
     assert column(rows[1:], "learning_rate") == pytest.approx([*falling, 2 * 0.4 / 3, 2 * 2 * 0.4 / 9 * 2, 6 * 0.1 / 3])
     _, rows = scripted([1.0, 0.9, 0.8, 0.7, 0.6], **plan | {"most_growth": 1.0, "learning_rate": 0.3, "restart": 2})
     assert column(rows[1:], "learning_rate") == pytest.approx([0.3, 0.15, 0.3, 0.15])
+
+
+def test_growth_goes_on_from_the_run_before_up_to_the_same_limit():
+    outcome, rows = run(Quadratic(), learning_rate=0.1, max_iter=3, most_growth=5.0, factor=2.0)
+    assert column(rows[1:], "learning_rate") == pytest.approx([0.2, 0.4, 0.5])
+    assert outcome.factor == 5
+    outcome, rows = run(Quadratic(), learning_rate=0.1, max_iter=3, factor=0.5)  # a given rate, halved by a roll-back
+    assert column(rows[1:], "learning_rate") == [0.05] * 3
+    assert outcome.factor == 0.5
 
 
 def test_a_roll_back_ends_the_growth_and_is_no_reason_to_warn():
@@ -363,10 +385,41 @@ def test_how_far_above_is_too_far(after, rolled_back):
     assert outcome.x[0] == (0 if rolled_back else 1)
 
 
+@pytest.mark.parametrize(("at_start", "rolled_back"), [(2.0, True), (30.0, False)])
+def test_losses_of_different_samples_do_not_say_what_an_epoch_did(at_start, rolled_back):
+    """The last loss is that of all samples, some of which cost far more. `at_start`: that of the epoch before."""
+
+    class OfSome(Quadratic):
+        def evaluate(self, x, samples):
+            found = super().evaluate(x, samples)
+            whole = {1: at_start, 2: 31.0}.get(round(x[0])) if samples == 0 else None
+            return replace(found, samples=samples, loss=found.loss if whole is None else whole)
+
+    how = {"solver": "sgd", "evaluated": 5, "most_growth": 8.0, "learning_rate": 0.1}
+    outcome, rows = run(OfSome(losses=[1.0, 0.9, 0.8]), x=(0.0,), max_iter=2, **how)
+    assert rows[2]["rolled_back"] == rolled_back
+    assert outcome.x[0] == (1 if rolled_back else 2)
+    assert outcome.loss == (at_start if rolled_back else 31)
+    assert outcome.factor == (1 if rolled_back else 2)  # what grew after the first epoch, and was halved
+
+
 def test_noise_near_a_loss_of_zero_is_no_divergence():
     """Twice a loss of 1e-9 is nothing beside the 1.0 of the start."""
     _, rows = scripted([1.0, 1e-9, 0.05, 1e-9])
     assert not any(column(rows, "rolled_back"))
+
+
+def test_an_error_that_is_not_a_number_is_the_worst():
+    found = iter([math.nan, math.nan, 0.5, math.nan])
+    outcome, _ = run(
+        Quadratic(),
+        max_iter=3,
+        early_stopping=True,
+        errors=lambda x: {"validation_error": next(found), "validation_loss": 0.0, "test_error": None},
+    )
+    assert outcome.x @ outcome.x / 2 == pytest.approx(outcome.loss)
+    assert 0 < outcome.loss < 12.5
+    assert outcome.x @ outcome.x < 0.9**8 * 25  # after two epochs
 
 
 def test_roll_backs_do_not_count_as_epochs_without_gain():

@@ -17,6 +17,13 @@ from asysvrg.core.preconditioner import EXACT, ROWS, LowRankPreconditioner
 from asysvrg.core.smoothness import smoothness
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_inputs_that_are_all_0_have_no_direction(form):
+    X, y = form(np.zeros((2000, 5))), np.arange(2000) % 2
+    model = AsySVRGRegressor((), fit_intercept=False, deflation=2, max_iter=2, random_state=0).fit(X, y)
+    assert (model.predict(X) == 0).all()
+
+
 @combinations(
     hidden=[(), (7,), (19, 6)],
     dtype=DTYPES,

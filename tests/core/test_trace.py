@@ -40,6 +40,6 @@ def test_the_trace_has_the_delay_of_every_update(threads):
     assert np.mean([row["delay"]["mean"] for row in content["epochs"][1:]]) == pytest.approx(mean)
     assert (mean > 0) == (threads > 1)
     for row in content["epochs"]:
-        assert keys | {"delay", "direction", "learning_rate", "rolled_back", "partial"} == set(row)
+        assert keys | {"delay", "direction", "learning_rate", "rolled_back", "partial", "best"} == set(row)
         assert set(row["delay"]) == {"mean", "p50", "p99", "max"}
         assert row["delay"]["p50"] <= row["delay"]["p99"] <= row["delay"]["max"]

@@ -117,6 +117,22 @@ def test_another_smoothing_is_refused(tmp_path):
         model(tmp_path, resume=True, label_smoothing=0.1).fit(X, Y)
 
 
+def test_another_use_of_the_validation_set_is_refused(tmp_path):
+    held_out = {"X_val": X[:50], "y_val": Y[:50]}
+    model(tmp_path, early_stopping=True, max_iter=1).fit(X, Y, **held_out)
+    with pytest.raises(ValueError, match="early_stopping was True, is False"):
+        model(tmp_path, resume=True, early_stopping=False).fit(X, Y)
+
+
+def test_fewer_epochs_than_the_first_fall_of_the_rate_are_one_fall(tmp_path):
+    options = {"learning_rate_init": "auto", "early_stopping": True, "tol": 0}
+    model(tmp_path, **options, max_iter=40).fit(X, Y, callback=lambda row: row["epoch"] == 2)
+    rows = model(tmp_path, **options, max_iter=8, resume=True).fit(X, Y).history_["epochs"]
+    assert [row["epoch"] for row in rows] == list(range(9))
+    rates = [row["learning_rate"] for row in rows[3:]]
+    assert rates == pytest.approx([rates[0] * (8 - epoch) / 6 for epoch in range(2, 8)])
+
+
 def test_another_validation_set_is_refused(tmp_path):
     options = {"early_stopping": True}
     model(tmp_path, **options).fit(X, Y, X_val=X[:50], y_val=Y[:50])
@@ -336,7 +352,7 @@ def test_the_state_of_the_execution_is_checked_too(name, tmp_path, monkeypatch):
 
 def test_a_newer_version_says_so(started):
     rewritten(started / "checkpoint.npz", version=np.array(99))
-    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 6; a newer asysvrg"):
+    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 7; a newer asysvrg"):
         model(started, resume=True).fit(X, Y)
 
 
