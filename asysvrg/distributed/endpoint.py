@@ -88,8 +88,10 @@ class Signals:
         self.before = replaced_handlers(lambda *came: self.came.append(came))
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, error: Any, *_: Any) -> None:
         restore_handlers(self.before)
+        if error is None:
+            self.handle()
 
     def handle(self) -> None:
         while self.came:

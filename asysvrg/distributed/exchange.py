@@ -55,7 +55,8 @@ class Exchange(Task):
             if message.offset == 0:
                 self.pieces[rank] = bytearray()
             blob = self.pieces.setdefault(rank, bytearray())
-            blob += message.payload.tobytes()
+            if message.offset == len(blob):  # and not a piece that came before its rank was lost
+                blob += message.payload.tobytes()
             if len(blob) == message.total:
                 self.given[rank] = unpack(blob)
         self.offsets[rank] = 0 if is_blob else message.offset
@@ -90,11 +91,11 @@ class Exchange(Task):
         if self.blobs is not None or not all(peer.rank in self.given for peer in self.server.live):
             return
         answer = self.combine(dict(sorted(self.given.items())))
-        ranks = [peer.rank for peer in self.server.live]
-        if self.own:
-            self.answer, self.blobs = answer[0], {rank: pack(answer[rank]) for rank in ranks}
+        if self.own:  # also for those that are lost, and may be back
+            packed = {id(one): pack(one) for one in answer.values()}
+            self.answer, self.blobs = answer[0], {rank: packed[id(one)] for rank, one in answer.items()}
         else:
-            self.answer, self.blobs = answer, dict.fromkeys(ranks, pack(answer))
+            self.answer, self.blobs = answer, dict.fromkeys((peer.rank for peer in self.server.live), pack(answer))
 
 
 def take_part(mine: dict[str, Any]) -> Generator[Message, Message, dict[str, Any]]:

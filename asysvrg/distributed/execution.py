@@ -40,7 +40,7 @@ class DistributedExecution:
         self.max_delay, self.adaptive, self.codec = max_delay, adaptive, session.codecs(objective.network.dtype)[0]
         self.record: Callable[[int, list[dict[str, Any]]], None] | None = None  # as for `ThreadedExecution`
         self.began = time.perf_counter()
-        self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, 0
+        self.sweep, self.speed, self.counted, self.carried = 0, 0.0, 0, session.link.carried
 
     def cache_pays(self, group: Group) -> bool:
         """Whether the workers of a group keep the snapshot's cache, if memory allows."""

@@ -237,7 +237,7 @@ class Run:
             if seconds == 0:
                 continue
             with contextlib.suppress(subprocess.TimeoutExpired, ProcessLookupError):
-                os.kill(self.mpiexec.pid, number)
+                self.mpiexec.send_signal(number)
                 self.mpiexec.wait(seconds)
                 break
         for copy in self.copies:
@@ -253,7 +253,7 @@ def start(
     ----------
     command : sequence of str
         What each rank runs. When all ranks have found each other, rank 0 makes an empty file `running` beside the file
-        that ASYSVRG_RESULT names. At its end it writes {"exit_code": int, "message": str} to that file.
+        that ASYSVRG_RESULT names. At its end it writes {"exit_code": int} to that file.
     ranks : int
     launcher : Launcher
     hosts : str, optional

@@ -134,15 +134,15 @@ def parameters(epoch: int, version: int, code: np.ndarray) -> Message:
     return Message(PARAMETERS, (code,), epoch=epoch, version=version)
 
 
-def begin(epoch: int, rates: np.ndarray, x: np.ndarray) -> Message:
-    """Rank 0 tells a shard server that an epoch begins, and gives it the rate of each update and its shard of x."""
-    return Message(Kind.BEGIN, (np.array([float(rates.size)]), rates, x), epoch=epoch)
+def begin(epoch: int, line: tuple[int, float, float], x: np.ndarray) -> Message:
+    """Rank 0 tells a shard server that an epoch begins: the arguments of `core.schedule.rates`, and its shard of x."""
+    return Message(Kind.BEGIN, (np.array(line, dtype=np.float64), x), epoch=epoch)
 
 
-def begun(message: Message) -> tuple[np.ndarray, np.ndarray]:
-    """The rates of such a message, and the bytes of x."""
-    end = 8 + 8 * int(message.payload[:8].view(np.float64)[0])
-    return message.payload[8:end].view(np.float64).copy(), message.payload[end:]
+def begun(message: Message) -> tuple[tuple[int, float, float], np.ndarray]:
+    """The arguments of `rates` in such a message, and the bytes of x."""
+    steps, eta, end = message.payload[:24].view(np.float64).tolist()
+    return (int(steps), eta, end), message.payload[24:]
 
 
 def collect(*, at_once: bool) -> Message:

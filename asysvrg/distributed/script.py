@@ -168,7 +168,7 @@ def agreed_samples(
     mine = sharding.describe(
         network, samples, mass, threads, alpha=alpha, compress=options.compress, servers=options.servers
     )
-    agreed = session.exchange(Stage.SAMPLES, mine, lambda given: sharding.agree(given, needs_all))
+    agreed = session.exchange(Stage.SAMPLES, mine, lambda given: sharding.agree(given, needs_all, session.size))
     session.divide()
     if session.rank == 0:
         for rank, wanted, cores in agreed["bound"]:

@@ -25,6 +25,10 @@ class Group(NamedTuple):
     ranks: tuple[int, ...]
 
 
+def _listed(ranks: Sequence[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
+
+
 class Peer:
     """What a server knows of a participant."""
 
@@ -174,6 +178,8 @@ class Server:
         for number, group in enumerate(groups):
             for rank in group.ranks:
                 self.peers[rank].group = number
+            if not any(self.peers[rank].alive for rank in group.ranks):
+                self.failure = Lost(f"samples that no other rank has were lost with {_listed(group.ranks)}")
 
     def receive(self, rank: int, message: Message, now: float) -> None:
         """Takes a participant's message, and answers it if there is an answer yet."""

@@ -129,6 +129,8 @@ class Coordinator(Session):
         for rank in self.server.servers:
             if not self.server.peers[rank].alive:
                 raise Lost(f"rank {rank}, a server, was lost")
+        if not self.server.workers:
+            raise Lost("all workers were lost")
 
     def serve(self, task: Task, *, deadline: float = math.inf) -> None:
         """Carries out a task, up to the deadline.
@@ -232,7 +234,7 @@ class Participant(Session):
         self.stage = Stage.EPOCHS
         shard, codec, endpoint = self.shards[self.rank], self.codecs(dtype)[self.rank], self.endpoint
         assert endpoint is not None  # of a shard server, since `divide`
-        server = ShardServer(endpoint.server, shard.stop - shard.start, dtype, codec)
+        server = ShardServer(endpoint.server, shard.stop - shard.start, dtype, codec, endpoint.link.carried)
         with self.heartbeat.lock:
             while not server.done:
                 came = endpoint.look()
@@ -350,7 +352,7 @@ def announce_running() -> None:
         Path(os.environ[RESULT]).with_name("running").touch()
 
 
-def exit_rank(code: int, message: str = "") -> None:
+def exit_rank(code: int) -> None:
     """Ends this process under a fault-tolerant launcher; returns under any other.
 
     After a loss MPI_Finalize would wait for ever, so that no rank calls it there.
@@ -359,7 +361,7 @@ def exit_rank(code: int, message: str = "") -> None:
         return
     if mpi.launched()[0] == 0:
         with replacing(os.environ[RESULT]) as file:
-            file.write(json.dumps({"exit_code": code, "message": message}).encode())
+            file.write(json.dumps({"exit_code": code}).encode())
     for stream in (streams.out, streams.err):
         stream.flush()
     os._exit(code)

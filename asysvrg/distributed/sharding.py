@@ -15,6 +15,7 @@ from scipy import sparse
 
 from asysvrg.core.network import KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import spread_of
+from asysvrg.distributed.protocol import Lost
 from asysvrg.inputs import rows
 from asysvrg.store.files import digest
 
@@ -56,11 +57,11 @@ def describe(network: Network, samples: Samples, mass: float, threads: int, **se
     }  # fmt: skip
 
 
-def agree(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str, Any]:
-    """Rank 0's conclusions from what all ranks say of themselves.
+def agree(given: dict[int, dict[str, Any]], needs_all: str | None, size: int | None = None) -> dict[str, Any]:
+    """Rank 0's conclusions from what all ranks say of themselves. `size`: how many ranks there were.
 
     `needs_all` names a parameter that needs all samples on every rank. Raises ValueError if settings differ, or if
-    samples are where nobody trains on them.
+    samples are where nobody trains on them; `Lost` if a rank that may have had samples of its own is lost.
     """
     first = given[0]
     for rank, one in given.items():
@@ -77,6 +78,9 @@ def agree(given: dict[int, dict[str, Any]], needs_all: str | None) -> dict[str, 
         raise ValueError(
             f"rank {idle[-1][0]}, one of {servers} servers, has samples that no worker has: give it those of rank 0"
         )
+    if size is not None and len(given) < size and len(holders) > 1:
+        lost = sorted(set(range(size)) - set(given))
+        raise Lost(f"rank {lost[0]} was lost before it said which samples it has")
     if needs_all and len(holders) > 1:
         raise ValueError(f"{needs_all} needs the same samples on every rank; the ranks have different ones")
     groups = [

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 
 from asysvrg.core.network import aligned_zeros
-from asysvrg.core.schedule import Epoch
+from asysvrg.core.schedule import Epoch, rates
 from asysvrg.distributed import protocol
 from asysvrg.distributed.codec import Codec
 from asysvrg.distributed.protocol import DIRECTION, MU, SNAPSHOT, SVRG, Kind, Message, Stage
@@ -89,8 +89,9 @@ class OtherShards:
     The shards are written into x. `slices` has the coordinates of each server by its rank.
     """
 
-    def __init__(self, first: ParameterShard, x: np.ndarray, slices: dict[int, slice]):
+    def __init__(self, first: ParameterShard, x: np.ndarray, slices: dict[int, slice], epoch: Epoch):
         self.first, self.x, self.slices = first, x, slices
+        self.line = epoch.steps, epoch.eta, epoch.eta if epoch.eta_end is None else epoch.eta_end
         self.begun: set[int] = set()
         self.missing = set(slices)
         self.at_once, self.dropped, self.carried = False, 0, 0
@@ -107,7 +108,7 @@ class OtherShards:
         first = self.first
         if rank not in self.begun:
             self.begun.add(rank)
-            return protocol.begin(first.epoch, first.rates, self.x[self.slices[rank]])
+            return protocol.begin(first.epoch, self.line, self.x[self.slices[rank]])
         if rank in self.missing and (first.complete or self.at_once):
             return protocol.collect(at_once=self.at_once)
         return None
@@ -165,7 +166,7 @@ class Updates(Task):
         )
         if adaptive:
             self.shard.on_time = len(server.workers) - 1
-        self.others = OtherShards(self.shard, x, dict(enumerate(shards[1:], 1)))
+        self.others = OtherShards(self.shard, x, dict(enumerate(shards[1:], 1)), epoch)
         self.max_delay = max_delay if late == "drop" else None
         self.bound = max_delay if late == "wait" else None
         self.versions: dict[int, int] = {}  # with a bound: of directions that are being computed or held, by rank
@@ -290,21 +291,22 @@ class ShardUpdates(Task):
 class ShardServer:
     """What a server other than rank 0 hears from rank 0, and says to it. `server` is for the workers."""
 
-    def __init__(self, server: Server, size: int, dtype: np.dtype, codec: Codec):
+    def __init__(self, server: Server, size: int, dtype: np.dtype, codec: Codec, carried: int = 0):
         self.server, self.codec = server, codec
         self.x, self.snapshot = aligned_zeros((size,), dtype), aligned_zeros((size,), dtype)
         self.shard: ParameterShard | None = None
         self.asked: tuple[bool, float] | None = None  # rank 0 wants the shard: whether at once; when it said so
         self.done = False
-        self.carried = 0
+        self.carried = carried  # bytes to and from workers so far
 
     def hear(self, message: Message, now: float) -> None:
         """Takes rank 0's answer."""
         if message.kind == Kind.BEGIN:
-            rates, x = protocol.begun(message)
+            line, x = protocol.begun(message)
             self.x[:] = x.view(self.x.dtype)
             self.snapshot[:] = self.x
-            self.shard = ParameterShard(self.x, self.snapshot, epoch=message.epoch, rates=rates, codec=self.codec)
+            of_updates = rates(*line)
+            self.shard = ParameterShard(self.x, self.snapshot, epoch=message.epoch, rates=of_updates, codec=self.codec)
             self.server.start(ShardUpdates(self.server, self.shard), Stage.EPOCHS)
         elif message.kind == Kind.COLLECT and self.shard is not None:
             self.asked = bool(message.flags & protocol.Flag.AT_ONCE), now

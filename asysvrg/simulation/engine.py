@@ -169,13 +169,15 @@ class Engine:
     # ---- What happens to workers. ----
 
     def _join(self, worker: int) -> Events:
-        self.to_come.discard(worker)
-        self.alive.add(worker)
-        yield from self.begin(worker)
+        if worker in self.alive or worker in self.to_come:  # not lost before the server heard of it
+            self.to_come.discard(worker)
+            self.alive.add(worker)
+            yield from self.begin(worker)
 
     def _lose(self, worker: int) -> Events:
         """Its iteration is for others. An update that is being written is written to its end."""
         self.alive.discard(worker)
+        self.to_come.discard(worker)
         self.held.discard(worker)
         if worker in self.idle:
             self.idle.remove(worker)

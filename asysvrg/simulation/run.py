@@ -223,7 +223,12 @@ def simulate(
         recorder=recorder,
         schedule=recorded,
     )
-    estimator._fit(X, y, simulation=simulation, **fit)
+    try:
+        estimator._fit(X, y, simulation=simulation, **fit)
+    except KeyboardInterrupt:
+        if recorder is not None and hasattr(estimator, "coefs_"):
+            recorder.close()
+        raise
     if recorder is not None:
         recorder.close()
     return estimator

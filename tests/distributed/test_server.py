@@ -45,6 +45,14 @@ def test_samples_lost_with_their_only_holder():
         network.run(updates(network, groups, np.zeros(500), 500))
 
 
+def test_samples_lost_before_the_groups_are_known():
+    network = Network({1: Accountant(9), 2: Accountant(9)})
+    network.server.lose(2, "a test")
+    network.server.group([Group(10, (1,)), Group(10, (2,))])
+    with pytest.raises(Lost, match="samples that no other rank has were lost with rank 2"):
+        network.run(updates(network, [Group(10, (1,)), Group(10, (2,))], np.zeros(9), 9))
+
+
 @pytest.mark.parametrize(("error", "kind"), [(ValueError(), ValueError), (KeyError(), RankError)])
 def test_a_failure_of_a_rank_names_it(error, kind):
     network, _ = accountants(2, 9)

@@ -8,13 +8,14 @@ from helpers.problems import Problem
 from helpers.simulation import LOST_AFTER, Network, direction, some_faults
 
 from asysvrg.core.directions import DIRECTIONS
-from asysvrg.core.schedule import Epoch
+from asysvrg.core.schedule import Epoch, rates
 from asysvrg.distributed import protocol
+from asysvrg.distributed._message import Buffer
 from asysvrg.distributed.codec import CODECS
 from asysvrg.distributed.gradient import FullGradient, data_shards
 from asysvrg.distributed.protocol import Kind, Lost, Message, Stage, parameter_shards
 from asysvrg.distributed.server import Group, Server
-from asysvrg.distributed.updates import ParameterShard, ShardServer, ShardUpdates, Updates
+from asysvrg.distributed.updates import OtherShards, ParameterShard, ShardServer, ShardUpdates, Updates
 from asysvrg.distributed.worker import Worker
 
 DOUBLE = np.dtype(float)
@@ -172,6 +173,19 @@ def begun(steps=8):
     task = updates(network, groups, x, steps)
     server.start(task, Stage.EPOCHS)
     return server, sent, task, x
+
+
+def test_an_epoch_of_any_length_begins_by_a_short_message():
+    """The rates are a line, which a shard server draws again, bit by bit."""
+    for end in (None, 0.0, 0.07):
+        epoch = Epoch(3, DIRECTIONS["sgd"], 0.1, 200_000, eta_end=end)
+        first = SimpleNamespace(epoch=3)
+        message = OtherShards(first, np.arange(8.0), {1: slice(4, 8)}, epoch).offer(1)
+        buffer = Buffer(np.zeros(1000, dtype=np.uint8))
+        buffer.write(message)
+        line, x = protocol.begun(buffer.read())
+        np.testing.assert_array_equal(rates(*line), epoch.rates)
+        np.testing.assert_array_equal(x.view(np.float64), [4, 5, 6, 7])
 
 
 def ready(seq):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import mpi_jobs
+from sklearn.datasets import load_digits
 
 from asysvrg import AsySVRGClassifier, simulate
 from asysvrg.cli import main
@@ -43,6 +44,18 @@ def test_train_by_virtual_workers_and_again(tmp_path, capsys):
     assert one["delay_histogram"] == other["delay_histogram"]
     assert [row["loss"] for row in one["epochs"]] == [row["loss"] for row in other["epochs"]]
     assert one["config"]["simulation"]["workers"] == 5
+
+
+def test_an_interrupted_run_is_recorded_up_to_there(tmp_path):
+    def press(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    X, y = load_digits(return_X_y=True)
+    model = AsySVRGClassifier((8,), random_state=0)
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        simulate(model, X, y, workers=3, compute=0.01, record=tmp_path / "run.jsonl", callback=press)
+    assert len(load(tmp_path / "run.jsonl").epochs) == 2
 
 
 def test_a_real_run_is_recorded(tmp_path):

@@ -42,6 +42,11 @@ def run(*args, **kwargs):
     return writes, one
 
 
+def test_a_worker_that_is_lost_before_the_server_hears_of_it_never_works():
+    writes, one = run("distributed", 10, server=0.1, lost={9: 0.5})
+    assert 9 not in {write.worker for write in writes} | one.alive | one.to_come
+
+
 @pytest.mark.parametrize("architecture", ENGINES)
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_equal_workers_have_a_delay_of_the_others(architecture, workers):
