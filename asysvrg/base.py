@@ -25,7 +25,7 @@ from asysvrg.core.trace import Trace, joined
 from asysvrg.core.warn import warn
 from asysvrg.distributed import script
 from asysvrg.distributed.backend import MPI
-from asysvrg.job import Before, Job, Start, recentred
+from asysvrg.job import Before, Job, Start, recentred, same_network
 from asysvrg.kinds import plain
 from asysvrg.method import Choice, chosen_by_validation, held_out, one_epoch
 from asysvrg.parameters import Parameters
@@ -37,6 +37,8 @@ from asysvrg.store.model import Persistent
 from asysvrg.training import prepare, train
 
 Pair = tuple[Any, Any]  # X and y
+SAME = "widths", "activation", "loss", "intercepts", "dtype"  # of the network that `partial_fit` goes on with
+CONTEXT = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}  # of scikit-learn, which ends callbacks by them
 LEAST_SCALED = 100  # samples from which `partial_fit` takes quartiles
 
 
@@ -51,6 +53,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         waits = self.execution != "shared" and self.update in ("auto", "plain") and self.max_delay is None
+        waits = waits and not self.delay_adaptive
         tags.non_deterministic = not waits or self.coordinates != "all" or self.backend != "threads"
         return tags
 
@@ -120,6 +123,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         try:
             yield
         except BaseException:
+            before |= {name: value for name, value in vars(self).items() if name in CONTEXT}
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
@@ -191,9 +195,10 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             )
         if partial:
             settings = one_epoch(settings, self.n_iter_ if goes_on else 0)
-            if goes_on and self._loss != self._network.loss:
-                raise ValueError(f"partial_fit goes on with loss={self._network.loss!r}; got {self._loss!r}")
             y = self._encode_part(y, classes)
+            if goes_on:
+                ensemble.check_count(self, "partial_fit")
+                same_network("partial_fit", self._network, self._new_network(settings), *SAME)
         else:
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
         weight = self._weights(sample_weight, X, y)
@@ -293,6 +298,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """What a warm start needs of the last fit; None if there was none."""
         if not hasattr(self, "coefs_"):
             return None
+        ensemble.check_count(self, "warm_start")
         x, center, classes = self._vector(), self._center(), getattr(self, "classes_", None)
         return Before(x, center, self._network, classes, self._stream + self.n_iter_)
 
@@ -327,7 +333,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         self.coefs_, self.intercepts_ = precision.layers_of(self._network, outcome.x, job.center)
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
-        self._stream, self._factor = job.start.stream, outcome.factor * job.start.factor
+        self._stream, self._factor = job.start.stream, outcome.factor
         if outcome.reason == "interrupted":
             warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept")
 

@@ -27,7 +27,7 @@ from asysvrg.data import targets
 from asysvrg.distributed import launch, mpi, script, session
 from asysvrg.distributed.protocol import Lost, RankError
 from asysvrg.estimators import AsySVRGClassifier, AsySVRGRegressor
-from asysvrg.options import BAD_INPUT, INTERRUPTED, UNWRITTEN
+from asysvrg.options import BAD_INPUT, INTERRUPTED, LOST, UNWRITTEN
 from asysvrg.plan import Plan
 from asysvrg.report import plots, speedup, streams
 from asysvrg.report.progress import short, table
@@ -39,8 +39,6 @@ from asysvrg.store.files import replacing, write_json
 from asysvrg.store.model import load
 from asysvrg.store.schema import Schema
 from asysvrg.theory.report import report
-
-LOST = 3  # exit code
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -72,8 +70,9 @@ def train(args: argparse.Namespace) -> int:
     """Trains, prints the table, writes files; returns the exit code. Of several ranks, rank 0 prints and writes."""
     if mpi.launched()[1] > 1:
         args.backend = "mpi"
-    with script.open_session(args.backend == "mpi" and not args.dry_run) as ranks:
-        shows = ranks is None or ranks.rank == 0
+    alone = args.dry_run or (args.n_models or 1) > 1  # each of several networks is a fit with a session of its own
+    with script.open_session(args.backend == "mpi" and not alone):
+        shows = args.backend != "mpi" or mpi.launched()[0] == 0
         if shows:
             _check_outputs(args)
         model, sets = _model(args)
@@ -206,11 +205,12 @@ def _closing_lines(model: Any, name: str, shape: str) -> Iterator[str]:
     if "simulation" in settings:
         workers = f"{settings['simulation']['workers']} virtual worker(s), "
     threads = f"{settings['threads']} thread(s), {settings['execution']}, update={settings['update']}"
-    title = f"{name}: {settings['samples']} samples, {shape}, {settings['solver']}, {workers}{threads}"
+    first = "" if model.n_models == 1 else f", network 0 of {model.n_models}"
+    title = f"{name}: {settings['samples']} samples, {shape}, {settings['solver']}, {workers}{threads}{first}"
     yield table(history["epochs"], title)
     yield f"stopped after {model.n_iter_} epochs ({model.stopped_}), objective {short(model.loss_, 5)}"
     if settings["early_stopping"]:
-        kept = min(reversed(history["epochs"]), key=lambda row: (row["partial"], row["validation_error"]))
+        kept = next(row for row in reversed(history["epochs"]) if row["best"])
         test = "" if kept["test_error"] is None else f", test error {kept['test_error']:.4f}"
         yield f"parameters of epoch {kept['epoch']}: validation error {kept['validation_error']:.4f}{test}"
     for row in history["epochs"]:
@@ -326,10 +326,9 @@ class _Messages:
     """Writes to stderr, of several ranks by rank 0 only."""
 
     def __init__(self, args: argparse.Namespace):
-        self.shown, self.last = args.command != "train" or mpi.launched()[0] == 0, ""
+        self.shown = args.command != "train" or mpi.launched()[0] == 0
 
     def say(self, line: str, *, always: bool = False) -> None:
-        self.last = line
         if self.shown or always:
             streams.err.say(line)
 
@@ -355,7 +354,7 @@ def run(args: argparse.Namespace) -> int:
             code = code or UNWRITTEN
         streams.err.leave()
     if args.command == "train":
-        session.exit_rank(code, messages.last if code else "")
+        session.exit_rank(code)
     return code
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from copy import copy
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,20 @@ SHARED = {"_network", "_loss", "coefs_", "intercepts_", "history_", "classes_", 
 
 def members_of(model: Any) -> list[Any]:
     """Copies of an estimator, one for each of its networks. With `warm_start` they are those of the fit before."""
-    seeds = check_random_state(plain(model.random_state)).randint(
-        np.iinfo(np.int32).max, size=int(plain(model.n_models))
-    )
+    given = plain(model.random_state)
+    seeds = check_random_state(given).randint(np.iinfo(np.int32).max, size=int(plain(model.n_models))).tolist()
     if current_recorder() is not None:
         raise ValueError(f"a schedule is of one run: record() is for one network; got n_models={model.n_models}")
     before = getattr(model, "estimators_", []) if model.warm_start else []
-    if before and len(before) != model.n_models:
-        raise ValueError(f"warm_start needs as many networks as the fit before, {len(before)}; got {model.n_models}")
+    if model.warm_start and hasattr(model, "coefs_"):
+        check_count(model, "warm_start")
     members = [copy(member) for member in before] or [clone(model) for _ in seeds]
     at_once = networks_at_once(model)
     for i, (member, seed) in enumerate(zip(members, seeds, strict=True)):
         own = model.get_params(deep=False)
-        own |= {"n_models": 1, "random_state": int(seed), "verbose": False, "scale": None}
+        # Without an int, each fit has other seeds, and what is held out and resumed must not depend on them.
+        own_state = seed if isinstance(given, Integral) else None if given is None else np.random.RandomState(seed)
+        own |= {"n_models": 1, "random_state": own_state, "verbose": False, "scale": None}
         if model.backend == "threads":
             own["n_jobs"] = max(1, cpu.count(model.n_jobs) // at_once)
         if model.checkpoint_dir is not None:
@@ -46,6 +48,13 @@ def members_of(model: Any) -> list[Any]:
         member.set_params(**own)
         member._looks = False
     return members
+
+
+def check_count(model: Any, what: str) -> None:
+    """Refuses to go on with another number of networks than the fit before. `what` goes on, for the error."""
+    before = len(getattr(model, "estimators_", [])) or 1
+    if before != model.n_models:
+        raise ValueError(f"{what} needs as many networks as the fit before, {before}; got n_models={model.n_models}")
 
 
 def networks_at_once(model: Any) -> int:

@@ -69,7 +69,8 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
     ) -> Self:
         """Trains one epoch: from random parameters at first, then from those reached so far.
 
-        `early_stopping`, `tol` and `target_loss` are ignored: the caller decides when to stop. Without a `solver` the
+        `early_stopping`, `tol`, `target_loss`, `checkpoint_dir` and `resume` are ignored: the caller decides when to
+        stop and what to keep. Without a `solver` the
         epochs are those of SVRG at a constant rate; with learning_rate_init="auto" the first four are of SGD.
 
         Parameters
@@ -111,7 +112,7 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
                 raise ValueError("classes is empty; all labels are expected at the first call of partial_fit")
             labels.check_comparable(np.asarray(list(classes), dtype=object), "classes")
         if _check_partial_fit_first_call(self, classes):
-            self.classes_ = labels.classes_of(self.classes_)
+            self.classes_ = labels.classes_of(self.classes_, name="classes")
             self.n_outputs_ = len(self.classes_)
             self._loss = "binary" if labels.is_indicator_matrix(y) else "softmax"
         return self._encode_known(y, "y")
@@ -255,6 +256,6 @@ class AsySVRGRegressor(RegressorMixin, _AsySVRG):
         """
         outputs = self._outputs(X)
         given = getattr(X, "dtype", np.float64)  # frames and lists count as float64
-        if given == np.float64 or not isinstance(given, np.dtype) or given.kind not in "bf":
+        if not isinstance(given, np.dtype) or given == np.float64 or given.kind not in "bf":
             outputs = outputs.astype(np.float64, copy=False)
         return outputs.ravel() if self._flat else outputs

@@ -42,6 +42,8 @@ def refuse_malformed(**arrays: Any) -> None:
 
 def _refuse_loose_indices(name: str, X: Any) -> None:
     """Raises ValueError if SciPy and the kernels would read memory outside of a sparse matrix."""
+    if X.ndim != 2:
+        return
     starts, (n, p) = X.indptr, X.shape if X.format == "csr" else X.shape[::-1]
     if len(starts) != n + 1 or starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > len(X.indices):
         raise ValueError(f"{name} is damaged: its indptr does not rise from 0 to the number of its entries")

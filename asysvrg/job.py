@@ -47,11 +47,18 @@ class Before(NamedTuple):
     def check(self, network: Network, classes: np.ndarray | None) -> None:
         """Refuses another network and other classes."""
         if classes is not None and (self.classes is None or not np.array_equal(classes, self.classes)):
-            raise ValueError(f"warm_start needs the classes of the fit before, {self.classes}; y has {classes}")
-        for what, name in (("layers", "widths"), ("loss", "loss"), ("fit_intercept", "intercepts")):
-            old, new = getattr(self.network, name), getattr(network, name)
-            if old != new:
-                raise ValueError(f"warm_start needs the {what} of the fit before, {old}; got {new}")
+            old, new = (None if these is None else these.tolist() for these in (self.classes, classes))
+            raise ValueError(f"warm_start needs the classes of the fit before, {old}; y has {new}")
+        same_network("warm_start", self.network, network, "widths", "loss", "intercepts")
+
+
+def same_network(what: str, before: Network, now: Network, *names: str) -> None:
+    """Refuses a network that differs from that of the fit before in one of these. `what` goes on, for the error."""
+    for name in names:
+        old, new = getattr(before, name), getattr(now, name)
+        if old != new:
+            shown = {"widths": "layers", "intercepts": "fit_intercept"}.get(name, name)
+            raise ValueError(f"{what} needs the {shown} of the fit before, {old}; got {new}")
 
 
 def recentred(x: np.ndarray, before: np.ndarray | None, now: np.ndarray | None, outputs: int) -> np.ndarray:

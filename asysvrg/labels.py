@@ -15,22 +15,22 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 MISSING = ("NoneType", "NAType", "NaTType")  # types of labels that are none
 
 
-def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
-    """The sorted labels in y. `union`, where there is one, adds those of other ranks.
+def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None, name: str = "y") -> np.ndarray:
+    """The sorted labels in y. `union`, where there is one, adds those of other ranks. `name`: of y, for errors.
 
     Raises
     ------
     ValueError
         If y does not hold labels, or fewer than two different ones.
     """
-    refuse_columns(y, "y")
-    y = check_comparable(column_or_1d(y, warn=True), "y")
+    refuse_columns(y, name)
+    y = check_comparable(column_or_1d(y, warn=True), name)
     check_classification_targets(y)
     classes = np.unique(y)
     if union is not None:
         classes = union(classes)
     if len(classes) < 2:
-        raise ValueError(f"y has one class only ({classes.tolist()[0]!r}); at least two are needed")
+        raise ValueError(f"{name} has one class only ({classes.tolist()[0]!r}); at least two are needed")
     return classes
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from asysvrg._version import __version__
 
-UNWRITTEN, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
+UNWRITTEN, BAD_INPUT, LOST, INTERRUPTED = 1, 2, 3, 130  # exit codes
 
 
 class Parser(argparse.ArgumentParser):

@@ -382,6 +382,21 @@ def test_the_test_set_decides_nothing(elsewhere, capsys, monkeypatch, stops):
     assert traces[0]["epochs"][-1]["test_error"] < 0.2 < traces[1]["epochs"][-1]["test_error"]
 
 
+def test_the_epoch_that_is_said_is_the_one_that_is_kept(elsewhere, capsys):
+    """By default it is not the one with the lowest error, but the last one that is as good."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(13_000, 6)).astype(np.float32)
+    np.savez("problem.npz", X=X, y=(X[:, 0] + rng.normal(size=len(X)) > 0) + 0)
+    arguments = ["train", "problem.npz", "--test-size", "2000", "--trace", "t.json", "--save", "m.npz", "--tol", "0"]
+    assert cli.main(arguments) == 0
+    epoch, error = re.search(r"parameters of epoch (\d+): .*, test error (.*)", capsys.readouterr().out).groups()
+    rows = json.loads(Path("t.json").read_text())["epochs"]
+    lowest = min(rows, key=lambda row: row["validation_error"])
+    assert int(epoch) == max(row["epoch"] for row in rows if row["best"]) != lowest["epoch"]
+    sets = cli.data.load("problem.npz", test_size=2000)
+    assert float(error) == pytest.approx(1 - asysvrg.load("m.npz").score(sets.X_test, sets.y_test), abs=1e-4)
+
+
 @pytest.mark.usefixtures("no_training")
 def test_a_folder_that_cannot_be_written_to_is_found_before_training(elsewhere, monkeypatch, capsys):
     def refuse(*args, **options):

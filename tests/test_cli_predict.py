@@ -296,3 +296,19 @@ def test_tasks_that_do_not_go_with_the_target(here, capsys):
     ]:
         assert cli.main(["train", *arguments]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_feature_that_is_taken_for_the_target_is_missing(here, flowers, capsys):
+    trained("train.csv")
+    capsys.readouterr()
+    assert cli.main(["predict", "train.csv", "--model", "model.npz", "--target", "sl"]) == 2
+    assert "train.csv lacks columns that the model was trained on: sl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("delimiter", [" ", ",", "\t"])
+def test_a_header_by_numpy_is_read(here, delimiter):
+    rows = np.random.default_rng(0).normal(size=(30, 3)).round(3)
+    np.savetxt("table.txt", rows, delimiter=delimiter, header=delimiter.join(["a", "b", "y"]))
+    model = trained("table.txt", "--task", "regression", "--test-size", "5")
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+    assert model.schema_["target"] == "y"

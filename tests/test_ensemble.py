@@ -126,8 +126,12 @@ def test_a_warm_start_goes_on_with_each():
     model.fit(X, y)
     for member, loss in zip(model.estimators_, losses, strict=True):
         assert member.history_["epochs"][0]["loss"] == pytest.approx(loss, rel=1e-5)
-    with pytest.raises(ValueError, match="as many networks as the fit before, 3; got 2"):
-        model.set_params(n_models=2).fit(X, y)
+    for before, now in ((3, 2), (3, 1)):
+        with pytest.raises(ValueError, match=f"as many networks as the fit before, {before}; got n_models={now}"):
+            model.set_params(n_models=now).fit(X, y)
+    model.set_params(warm_start=False).fit(X, y)
+    with pytest.raises(ValueError, match="as many networks as the fit before, 1; got n_models=3"):
+        model.set_params(warm_start=True, n_models=3).fit(X, y)
 
 
 def test_an_error_in_one_is_an_error_of_all():
@@ -152,3 +156,31 @@ def test_names_of_columns_are_the_models():
         model.predict(frame)
     assert list(model.feature_names_in_) == list(frame.columns)
     assert all(row["test_error"] is not None for row in model.history_["epochs"])
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(3)], ids=["none", "instance"])
+def test_networks_hold_out_the_same_samples_without_an_int_as_seed(tmp_path, random_state):
+    """When they are resumed, and in a warm start."""
+    options = {"early_stopping": True, "random_state": random_state, "checkpoint_dir": tmp_path}
+    if random_state is None:
+        classifier(**options).fit(X, y)
+        assert classifier(**options, resume=True, max_iter=4).fit(X, y).n_iter_ == 4
+    model = classifier(**options | {"checkpoint_dir": None}, warm_start=True)
+    sets = []
+    for _ in range(2):
+        model.fit(X, y)
+        sets.append([member.history_["epochs"][0]["validation_error"] for member in model.estimators_])
+        ends = [member.history_["epochs"] for member in model.estimators_]
+        if len(sets) == 1:
+            kept = [min(row["validation_error"] for row in rows) for rows in ends]
+    assert sets[1] == kept  # the second begins with the error at which the first ended, on the same samples
+
+
+def test_a_loaded_model_of_named_columns_says_nothing(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(T, columns=[f"x{i}" for i in range(T.shape[1])])
+    model = regressor().fit(frame, z)
+    model.save(tmp_path / "model.npz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load(tmp_path / "model.npz").predict(frame), model.predict(frame))

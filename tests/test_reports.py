@@ -9,11 +9,14 @@ import threading
 import numpy as np
 import pytest
 from helpers.estimators import fitted, samples
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, cli
+from asysvrg.data import targets
+from asysvrg.store import files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, Y = load_iris(return_X_y=True)
@@ -59,8 +62,17 @@ def test_warm_start_and_partial_fit_refuse_another_loss():
     model.set_params(loss="poisson")
     with pytest.raises(ValueError, match="warm_start needs the loss of the fit before, squared_error; got poisson"):
         model.fit(X, X[:, 0])
-    with pytest.raises(ValueError, match="partial_fit goes on with loss='squared_error'; got 'poisson'"):
+    with pytest.raises(ValueError, match="partial_fit needs the loss of the fit before, squared_error; got poisson"):
         model.partial_fit(X, X[:, 0])
+
+
+def test_partial_fit_refuses_another_network():
+    model = small(max_iter=1).fit(X, Y)
+    for name, value in (("dtype", "float64"), ("activation", "tanh"), ("fit_intercept", False)):
+        with pytest.raises(ValueError, match=f"partial_fit needs the {name} of the fit before, .*; got {value}"):
+            clone(model).fit(X, Y).set_params(**{name: value}).partial_fit(X, Y)
+    with pytest.raises(ValueError, match="partial_fit needs as many networks as the fit before, 2; got n_models=1"):
+        small(max_iter=1, n_models=2).fit(X, Y).set_params(n_models=1).partial_fit(X, Y)
 
 
 def test_a_scaler_of_a_handful_of_samples_is_refused():
@@ -231,3 +243,36 @@ def test_inputs_far_from_zero_for_their_size(center):
     rng = np.random.default_rng(0)
     Z, w = rng.normal(size=(300, 5)), rng.normal(size=5)
     assert AsySVRGRegressor(random_state=0).fit(Z + center, Z @ w).score(Z + center, Z @ w) > 0.9
+
+
+def test_a_column_may_be_named_dtype():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["dtype", "a", "b", "c"])
+    model = small(AsySVRGRegressor, max_iter=1).fit(frame, X[:, 0])
+    np.testing.assert_array_equal(model.predict(frame), model.predict(pandas.DataFrame(X, columns=frame.columns)))
+
+
+def test_what_is_not_deterministic_says_so():
+    assert not small().__sklearn_tags__().non_deterministic
+    assert small(delay_adaptive=True).__sklearn_tags__().non_deterministic
+
+
+def test_errors_name_what_was_given():
+    with pytest.raises(ValueError, match=r"^classes has one class only"):
+        small().partial_fit(X, Y, classes=[1])
+    with pytest.raises(ValueError, match="2D array"):
+        small().fit(sparse.csr_array(X[:, 0]), Y)
+    with pytest.raises(ValueError, match="encoding is 'zlib', which Python does not know"):
+        asysvrg.data.load("some.csv", encoding="zlib")
+    with pytest.raises(ValueError, match=r"the target 1e\+16 in row 1 \(from 0\) is too large, no class"):
+        targets.for_task(np.array([1.0, 1e16]), "classification")
+
+
+@pytest.mark.parametrize("name", ["n" * 246 + ".npz", "[a].npz"])
+def test_any_name_of_a_file_is_a_name_for_a_model(tmp_path, name):
+    model = small(max_iter=1).fit(X, Y)
+    model.save(tmp_path / name)
+    (tmp_path / f".{name[:50]}.1.00000000.tmp").write_bytes(b"")
+    files.clear_abandoned(tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+    np.testing.assert_array_equal(asysvrg.load(tmp_path / name).predict(X), model.predict(X))

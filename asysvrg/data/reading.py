@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -30,7 +29,7 @@ class Reading:
         if self.zero_based not in (None, True, False):
             raise ValueError(f"zero_based is True, False or None; got {self.zero_based!r}")
         try:
-            codecs.lookup(self.encoding or "utf-8")
+            "".encode(self.encoding or "utf-8")  # LookupError where it is no encoding of text
         except (LookupError, TypeError, ValueError):
             raise ValueError(
                 f"encoding is {self.encoding!r}, which Python does not know; expected a name such as utf-8 or latin-1"

@@ -94,13 +94,14 @@ class Table:
     def _by_name(self, names: Sequence[str], model: tuple[str, ...], target: str | int | None) -> list[int]:
         """The columns of the model's features, from the names here, and the model's names and target."""
         wanted = set(model)
-        held = [name for name in names if name in wanted]
+        popped = None if self.target is None else names[self.target.column]
+        held = [name for name in names if name in wanted and name != popped]
         missing = sorted(wanted.difference(held), key=model.index)
         if missing:
             raise ValueError(f"{self.path} lacks columns that the model was trained on: {listed(missing)}")
         if len(held) > len(model):
             raise ValueError(f"{self.path} has a column twice: {listed(_twice(held))}")
-        known = {*wanted, target, None if self.target is None else names[self.target.column]}
+        known = {*wanted, target, popped}
         others = [name or "(no name)" for name in names if name not in known]
         if others:
             warn(f"{self.path}: the model was not trained on {listed(others)}; left out")
@@ -205,12 +206,13 @@ def read(path: Path, kind: str, raw: bytes, reading: Reading) -> Table:
 def _text(path: Path, raw: bytes, reading: Reading) -> Table:
     reading.refuse_all_but(path, "target", "delimiter", "decimal", "encoding")
     encoding = _encoding(path, raw, reading.encoding)
+    raw = raw.removeprefix(b"# ")  # in front of a header that numpy.savetxt wrote
     delimiter, first = _first_rows(path, raw, encoding, reading)
     header = _has_header(first, delimiter)
     width, names = len(first[0]), None
     if header:
         names = [name.strip() for name in first[0]]
-        names[0] = names[0].removeprefix("# ").lstrip("#")  # as numpy.savetxt writes it
+        names[0] = names[0].lstrip("#")
         if len(first) > 1 and len(first[1]) == width + 1:
             raise ValueError(
                 f"{path}: the header names {width} columns, but the rows have {width + 1}; name all of them, or leave "

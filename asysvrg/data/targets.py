@@ -88,8 +88,9 @@ def _no_number(y: list[str]) -> str | None:
 def for_task(y: np.ndarray, task: str) -> np.ndarray:
     """The target as the task needs it. ValueError where it cannot be."""
     if task == "classification" and y.dtype.kind == "f":
-        row = int((y != np.rint(y)).argmax())
-        raise ValueError(f"the target {y[row]:g} in row {row} (from 0) is fractional, no class; --task regression")
+        odd = y != np.rint(y)
+        row, what = (int(odd.argmax()), "fractional") if odd.any() else (int(abs(y).argmax()), "too large")
+        raise ValueError(f"the target {y[row]:g} in row {row} (from 0) is {what}, no class; --task regression")
     if task == "regression" and y.dtype.kind == "U":
         return np.array([_amount(text) for text in y.tolist()])
     return y

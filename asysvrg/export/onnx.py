@@ -154,7 +154,7 @@ def _outputs(graph: _Graph, operator: Any) -> Any:
     model, given = operator.raw_operator, operator.inputs[0]
     scaler, network = getattr(model, "scaler_", None), model._network
     if scaler is not None:
-        dtype = _dtype_of_input(operator)
+        dtype = np.float64 if network.dtype == np.float64 else _dtype_of_input(operator)
         given = _scaled(graph, graph.cast(given, dtype), scaler, dtype)
     given = graph.cast(given, network.dtype)
     members = getattr(model, "estimators_", [model])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import numpy as np
 
 from asysvrg.core import system
 
-TEMPORARY = ".{}.*.tmp"  # names of the temporary files of a file with this name
+TEMPORARY, SHOWN = ".{}.*.tmp", 50  # names of a file's temporary files, with so many characters of its own name
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def _errors_name(path: str) -> Iterator[None]:
 def _temporary(path: Path) -> BinaryIO:
     """A new file beside `path`, which this process holds."""
     while True:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        temporary = path.with_name(f".{path.name[:SHOWN]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         file = open(temporary, "xb")  # noqa: SIM115  # `replacing` closes it
         system.hold(file)
         if temporary.exists():
@@ -70,7 +71,7 @@ def _temporary(path: Path) -> BinaryIO:
 
 def clear_abandoned(path: Path) -> None:
     """Removes temporary files of `replacing` for this path whose processes were killed."""
-    for temporary in path.parent.glob(TEMPORARY.format(path.name)):
+    for temporary in path.parent.glob(TEMPORARY.format(glob.escape(path.name[:SHOWN]))):
         system.remove_abandoned(temporary)
 
 

@@ -33,7 +33,6 @@ FITTED: dict[str, type] = {
 }  # fmt: skip
 LAST = "last_intercepts"  # beside them, where the last biases are float64 beside float32
 CLASSES: dict[str, type] = {}
-OF_OLDER_FILES = {"block", "wait", "late", "compress", "servers"}  # parameters that `fit` alone needed
 
 
 class Persistent(Fitted):
@@ -203,7 +202,7 @@ def _model(values: dict[str, Any], x: np.ndarray) -> Any:
     if not several:
         return _one_model(values, x)
     members = [
-        _one_model(values | {"fitted": fitted, "scaler": None}, part)
+        _one_model(values | {"fitted": fitted, "scaler": None, "feature_names": None}, part)
         for fitted, part in zip(several, np.split(x, len(several)), strict=True)
     ]
     model = _one_model(values, x[: len(x) // len(several)])
@@ -255,12 +254,11 @@ def _one_model(values: dict[str, Any], x: np.ndarray) -> Any:
 
 def _network(values: dict[str, Any], x: np.ndarray) -> Network:
     widths, activation, loss, dtype = (values[name] for name in ("widths", "activation", "loss", "dtype"))
-    loss = "squared_error" if loss == "squared" else loss  # its name in older files
     if not isinstance(widths, list) or any(type(width) is not int or not 0 < width < 2**31 for width in widths):
         raise ValueError("widths are not a list of positive integers")
     if activation not in list(ACTIVATIONS) or loss not in list(LOSSES) or dtype not in ["float32", "float64"]:
         raise ValueError(f"activation, loss or dtype is unknown: {activation!r}, {loss!r}, {dtype!r}")
-    intercepts = values.get("intercepts", True)  # older files have none without
+    intercepts = values["intercepts"]
     if not isinstance(intercepts, bool):
         raise ValueError(f"intercepts is {intercepts!r}, neither true nor false")
     network = Network(widths, activation, loss, dtype, intercepts=intercepts)
@@ -285,10 +283,10 @@ def _last(network: Network, biases: Any) -> np.ndarray | None:
 
 def _parameters(kind: Any, packed: Any) -> dict[str, Any]:
     given = {name: _unpacked(value) for name, value in packed.items()}
-    unknown = sorted(set(given) - set(kind._get_param_names()) - OF_OLDER_FILES)
+    unknown = sorted(set(given) - set(kind._get_param_names()))
     if unknown:
         raise ValueError(f"parameters {', '.join(unknown)[:80]} are unknown")
-    return {name: value for name, value in given.items() if name not in OF_OLDER_FILES}
+    return given
 
 
 # JSON has no tuples, and only strings as keys: they are stored as {"tuple": [...]} and {"dict": [[key, value], ...]}.

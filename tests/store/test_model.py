@@ -17,7 +17,6 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import asysvrg
 from asysvrg import MPI, AsySVRGClassifier, AsySVRGRegressor, cli, load
-from asysvrg.store import archive
 from asysvrg.store import model as model_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -282,18 +281,6 @@ def test_to_sklearn_predicts_the_same(kind, outputs, hidden, dtype, activation):
         np.testing.assert_allclose(mlp.predict_proba(X), model.predict_proba(X), atol=1e-6)
     assert mlp.score(X, y) == pytest.approx(model.score(X, y), abs=1e-6)
     assert mlp.loss_curve_ == [row["loss"] for row in model.history_["epochs"][1:]]
-
-
-def test_a_file_of_an_older_version_is_read(tmp_path):
-    """It has parameters that are gone, and the loss by its name then."""
-    model, path = fitted(AsySVRGRegressor), tmp_path / "model.npz"
-    model.save(path)
-    values, arrays = archive.read(path, model_files.FORMAT, model_files.VERSION, ("x",))
-    values["parameters"] |= {"block": 1, "wait": "sleep", "late": "wait", "compress": None, "servers": 1}
-    values["loss"] = "squared"
-    archive.write(path, model_files.FORMAT, model_files.VERSION, values, arrays)
-    X, _ = samples(AsySVRGRegressor)
-    np.testing.assert_array_equal(load(path).predict(X), model.predict(X))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
