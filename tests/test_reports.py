@@ -260,7 +260,7 @@ def test_what_is_not_deterministic_says_so():
 def test_errors_name_what_was_given():
     with pytest.raises(ValueError, match=r"^classes has one class only"):
         small().partial_fit(X, Y, classes=[1])
-    with pytest.raises(ValueError, match="2D array"):
+    with pytest.raises(ValueError, match="Expected 2D"):
         small().fit(sparse.csr_array(X[:, 0]), Y)
     with pytest.raises(ValueError, match="encoding is 'zlib', which Python does not know"):
         asysvrg.data.load("some.csv", encoding="zlib")

@@ -49,7 +49,7 @@ def few_far_off():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((20_000, 5))
     y = X @ np.ones(5)
-    y[2000:2050] += 1000
+    y[2000:2050] += 30
     return X, y
 
 
