@@ -203,6 +203,13 @@ def test_readme_example(tmp_path, mpi):
     assert load(tmp_path / "digits.npz").loss_ < 0.2
 
 
+def test_several_networks_train_one_after_the_other(tmp_path, mpi):
+    train = "train digits --n-models 2 --max-iter 2 --quiet --save m.npz".split()
+    done = run([sys.executable, "-m", "asysvrg", "launch", "-n", 2, *train], tmp_path, 60)
+    assert done.code == 0, done
+    assert [len(member.history_["epochs"]) for member in load(tmp_path / "m.npz").estimators_] == [3, 3]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "servers"), [pytest.param("SIGINT", 1, marks=pytest.mark.full), ("SIGTERM", 2)])
 def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name, servers):
