@@ -190,7 +190,11 @@ def read(path: Path, kind: str, raw: bytes, reading: Reading) -> Table:
         return _text(path, raw, reading)
     reading.refuse_all_but(path, "target")
     try:
-        frame = (pd.read_parquet if kind == "parquet" else pd.read_feather)(io.BytesIO(raw))
+        from pyarrow import feather, parquet  # an extra
+
+        table = (parquet if kind == "parquet" else feather).read_table(io.BytesIO(raw))
+        table.validate(full=True)  # pandas would follow damaged offsets out of memory
+        frame = table.to_pandas()
     except ImportError:
         raise ValueError(f"{path} is a {kind.capitalize()} file; {INSTALL}") from None
     except MemoryError as error:  # a damaged length looks like a huge table

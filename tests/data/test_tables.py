@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import lzma
+import sys
 
 import numpy as np
 import pandas as pd
@@ -266,12 +267,25 @@ def test_bad_binary_tables(tmp_path, columns, message):
 
 
 def test_without_pyarrow(tmp_path, monkeypatch):
-    def read(_):
-        raise ImportError("pyarrow")
-
-    monkeypatch.setattr(pd, "read_parquet", read)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r'pip install "asysvrg\[parquet\]"'):
         data.load_file(write(tmp_path, "a.parquet", b"PAR1"))
+
+
+def test_damaged_offsets_of_text_are_found(tmp_path):
+    """pandas would look for the text there, outside of the file's memory."""
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.feather"
+    pd.DataFrame({"a": [1, 2, 3], "y": ["u", "v", "u"]}).to_feather(path, compression="uncompressed")
+    content, found = path.read_bytes(), False
+    for kind in "<i4", "<i8":
+        good, bad = (np.array([0, 1, 2, last], kind).tobytes() for last in (3, 2**31 - 1))
+        found |= good in content
+        content = content.replace(good, bad)
+    assert found
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is no Feather file, or is damaged"):
+        data.load_file(path)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "feather"])

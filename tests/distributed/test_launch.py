@@ -204,7 +204,7 @@ def test_readme_example(tmp_path, mpi):
 
 
 def test_several_networks_train_one_after_the_other(tmp_path, mpi):
-    train = "train digits --n-models 2 --max-iter 2 --quiet --save m.npz".split()
+    train = ["train", "digits", "--n-models", "2", "--max-iter", "2", "--quiet", "--save", "m.npz"]
     done = run([sys.executable, "-m", "asysvrg", "launch", "-n", 2, *train], tmp_path, 60)
     assert done.code == 0, done
     assert [len(member.history_["epochs"]) for member in load(tmp_path / "m.npz").estimators_] == [3, 3]
