@@ -178,7 +178,7 @@ class Table:
         if pd.api.types.is_bool_dtype(series) or pd.api.types.is_float_dtype(series):
             return whole(y.astype(bool if pd.api.types.is_bool_dtype(series) else np.float64))
         if pd.api.types.is_integer_dtype(series):
-            return y.astype(np.int64)
+            return whole(y.astype(np.uint64 if pd.api.types.is_unsigned_integer_dtype(series) else np.int64))
         if all(isinstance(value, str) for value in y):
             return np.array(y.tolist())
         raise ValueError(f"{self.path}: the target {name!r} holds {series.dtype}; expected numbers or text")

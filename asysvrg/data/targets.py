@@ -33,7 +33,8 @@ def parsed(targets: Sequence[str], decimal: str = ".") -> np.ndarray:
 def whole(y: np.ndarray) -> np.ndarray:
     """Numbers that are all whole as int64: scikit-learn, too, takes these for classes. Others are returned as given."""
     if y.dtype.kind in "iu":
-        return y.astype(np.int64)
+        fits = not y.size or y.max() <= np.iinfo(np.int64).max
+        return y.astype(np.int64) if fits else y.astype(str)  # long ones are identifiers
     if y.dtype.kind != "f":
         return y
     y = y.astype(np.float64, copy=False)

@@ -55,3 +55,12 @@ def test_text_as_amounts():
             targets.for_task(np.array(["1", word]), "regression")
     with pytest.raises(ValueError, match=r"2\.5 in row 1 \(from 0\) is fractional"):
         targets.for_task(np.array([1, 2.5]), "classification")
+
+
+def test_numbers_beyond_int64_are_identifiers():
+    """As in text. int64 would make negative ones of them."""
+    y = np.array([1, 2**63 + 5], dtype=np.uint64)
+    assert targets.whole(y).tolist() == ["1", str(2**63 + 5)]
+    assert targets.whole(y[:1]).dtype == np.int64
+    assert targets.whole(y[:0]).dtype == np.int64
+    np.testing.assert_array_equal(targets.for_task(targets.whole(y), "regression"), y.astype(float))
