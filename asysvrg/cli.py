@@ -70,9 +70,9 @@ def train(args: argparse.Namespace) -> int:
     """Trains, prints the table, writes files; returns the exit code. Of several ranks, rank 0 prints and writes."""
     if mpi.launched()[1] > 1:
         args.backend = "mpi"
-    alone = args.dry_run or (args.n_models or 1) > 1  # each of several networks is a fit with a session of its own
+    alone = args.dry_run or (args.n_models or 1) > 1  # several networks train in turns, each in its own session
     with script.open_session(args.backend == "mpi" and not alone):
-        shows = args.backend != "mpi" or mpi.launched()[0] == 0
+        shows = mpi.launched()[0] == 0
         if shows:
             _check_outputs(args)
         model, sets = _model(args)

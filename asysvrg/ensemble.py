@@ -38,9 +38,7 @@ def members_of(model: Any) -> list[Any]:
     at_once = networks_at_once(model)
     for i, (member, seed) in enumerate(zip(members, seeds, strict=True)):
         own = model.get_params(deep=False)
-        # Without an int, each fit has other seeds, and what is held out and resumed must not depend on them.
-        own_state = seed if isinstance(given, Integral) else None if given is None else np.random.RandomState(seed)
-        own |= {"n_models": 1, "random_state": own_state, "verbose": False, "scale": None}
+        own |= {"n_models": 1, "random_state": _state_of_member(given, seed), "verbose": False, "scale": None}
         if model.backend == "threads":
             own["n_jobs"] = max(1, cpu.count(model.n_jobs) // at_once)
         if model.checkpoint_dir is not None:
@@ -50,8 +48,19 @@ def members_of(model: Any) -> list[Any]:
     return members
 
 
+def _state_of_member(given: Any, seed: int) -> Any:
+    """The `random_state` of one network, from that of the model.
+
+    It is of the same kind. Only an int fixes the samples that are held out, and the run that may be resumed. Otherwise
+    seeds differ from fit to fit, and both must not depend on them.
+    """
+    if given is None:
+        return None
+    return seed if isinstance(given, Integral) else np.random.RandomState(seed)
+
+
 def check_count(model: Any, what: str) -> None:
-    """Refuses to go on with another number of networks than the fit before. `what` goes on, for the error."""
+    """Raises ValueError if the fit before had another number of networks. The message begins with `what`."""
     before = len(getattr(model, "estimators_", [])) or 1
     if before != model.n_models:
         raise ValueError(f"{what} needs as many networks as the fit before, {before}; got n_models={model.n_models}")

@@ -70,8 +70,8 @@ class AsySVRGClassifier(ClassifierMixin, _AsySVRG):
         """Trains one epoch: from random parameters at first, then from those reached so far.
 
         `early_stopping`, `tol`, `target_loss`, `checkpoint_dir` and `resume` are ignored: the caller decides when to
-        stop and what to keep. Without a `solver` the
-        epochs are those of SVRG at a constant rate; with learning_rate_init="auto" the first four are of SGD.
+        stop and what to keep. Without a `solver` the epochs are those of SVRG at a constant rate. With
+        learning_rate_init="auto" the first four are of SGD.
 
         Parameters
         ----------

@@ -53,7 +53,7 @@ class Before(NamedTuple):
 
 
 def same_network(what: str, before: Network, now: Network, *names: str) -> None:
-    """Refuses a network that differs from that of the fit before in one of these. `what` goes on, for the error."""
+    """Raises ValueError if two networks differ in one of these attributes. The message begins with `what`."""
     for name in names:
         old, new = getattr(before, name), getattr(now, name)
         if old != new:

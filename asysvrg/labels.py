@@ -16,7 +16,15 @@ MISSING = ("NoneType", "NAType", "NaTType")  # types of labels that are none
 
 
 def classes_of(y: Any, union: Callable[[np.ndarray], np.ndarray] | None = None, name: str = "y") -> np.ndarray:
-    """The sorted labels in y. `union`, where there is one, adds those of other ranks. `name`: of y, for errors.
+    """The sorted labels in y.
+
+    Parameters
+    ----------
+    y : array-like
+    union : callable, optional
+        Adds the labels of other ranks to those here.
+    name : str
+        What errors call y.
 
     Raises
     ------

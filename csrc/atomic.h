@@ -101,7 +101,7 @@ static inline void asv_lock(int32_t *lock) {
 
 static inline void asv_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
 
-/* What was written before a flag was raised is there for whoever reads the flag raised. */
+/* A thread that reads a raised flag also sees all that was written before the flag was raised. */
 static inline int asv_flag_read(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
 
 static inline void asv_flag_raise(int *flag, int value) { __atomic_store_n(flag, value, __ATOMIC_RELEASE); }

@@ -19,7 +19,7 @@ static inline int asv_stopped(asv_control *control, int thread) {
         if (now >= control->deadline) asv_flag_raise(&control->stop, ASV_OUT_OF_TIME);
         if (control->poll && now >= control->next_poll) {
             control->next_poll = now + ASV_POLL_SECONDS;
-            const uint64_t state = asv_subnormals(0); /* Python's handlers have all numbers */
+            const uint64_t state = asv_subnormals(0); /* Python's signal handlers compute as usual */
             if (control->poll()) asv_flag_raise(&control->stop, ASV_INTERRUPTED);
             asv_restore_subnormals(state);
         }

@@ -293,7 +293,7 @@ class _Run:
             self.x[:] = self.best
         else:
             loss = self.trace.epochs[-1]["loss"] if out_of_time() else last.loss
-        # Losses may be those of some samples.
+        # The recorded losses may be those of a part of the samples.
         if self.schedule.evaluated and last is not None and not out_of_time():
             known = last.samples == 0 and np.array_equal(self.x, last.x)
             whole = last if known else self.execution.evaluate(self.x, 0)

@@ -11,12 +11,12 @@ import numpy as np
 
 from asysvrg.core.directions import DIRECTIONS, Direction
 
-# When the learning rate has fallen to 0 for the first time, it starts again. With early_stopping="auto" it does so only
-# if something is left to gain. Nothing is if, in the last third of that fall, the validation loss went down by less
-# than the share FLAT. A network with hidden layers can look like this long before it has learned everything. Its run
-# ends only if three more things hold. The training loss went down by more than FASTER times as much as the validation
-# loss. The validation error exceeds the training error by more than GAP times its own random variation. And it is at
-# most LEARNED times the error of the best constant prediction.
+# The learning rate falls to 0 twice. With early_stopping="auto" a run may end after the first fall. It does if, in the
+# last third of this fall, the validation loss decreased by less than the share FLAT. With hidden layers this can happen
+# long before the network has learned everything. So three more conditions must hold then. The training loss decreased
+# by more than FASTER times as much as the validation loss. The validation error exceeds the training error by more than
+# GAP times its own random variation. The validation error is at most LEARNED times that of the best constant
+# prediction.
 FLAT, FASTER, GAP, LEARNED = 0.03, 2.0, 4.0, 0.25
 
 
@@ -56,7 +56,7 @@ class Epoch:
 
 
 def rates(steps: int, eta: float, end: float) -> np.ndarray:
-    """The learning rate of each iteration: on a line from eta to `end` the one in the middle of the iteration."""
+    """The learning rate of each iteration. It falls from eta to `end`, and is taken in the middle of the iteration."""
     return eta + (end - eta) * ((np.arange(steps) + 0.5) / steps) if end != eta else np.full(steps, eta)
 
 
@@ -118,7 +118,7 @@ class Schedule:
     first : int
         Number of the first epoch. The run continues one of this many epochs.
     factor : float
-        Of the learning rate at the start: what growth and roll-backs of the run before made of it.
+        The rate is multiplied by this from the start. A run that continues another one has the last factor of that.
     seed : int
         Of random lengths.
     """
@@ -181,7 +181,7 @@ class Schedule:
         )
 
     def is_settled(self, epoch: int, rows: Sequence[dict[str, Any]]) -> bool:
-        """Whether the rate has fallen once, and a second fall is not worth it: see FLAT. `rows`: of the trace."""
+        """Whether the run ends here, after the first fall of the rate (see FLAT). `rows` are the trace so far."""
         if self.early_stopping != "auto" or not self.restart or epoch != self.restart:
             return False
         before, now = {row["epoch"]: row for row in rows}.get(epoch - math.ceil(epoch / 3)), rows[-1]

@@ -55,7 +55,7 @@ class Exchange(Task):
             if message.offset == 0:
                 self.pieces[rank] = bytearray()
             blob = self.pieces.setdefault(rank, bytearray())
-            if message.offset == len(blob):  # and not a piece that came before its rank was lost
+            if message.offset == len(blob):  # else it is from before the rank was lost
                 blob += message.payload.tobytes()
             if len(blob) == message.total:
                 self.given[rank] = unpack(blob)
@@ -91,7 +91,7 @@ class Exchange(Task):
         if self.blobs is not None or not all(peer.rank in self.given for peer in self.server.live):
             return
         answer = self.combine(dict(sorted(self.given.items())))
-        if self.own:  # also for those that are lost, and may be back
+        if self.own:  # lost ranks get theirs, too: they may come back
             packed = {id(one): pack(one) for one in answer.values()}
             self.answer, self.blobs = answer[0], {rank: packed[id(one)] for rank, one in answer.items()}
         else:

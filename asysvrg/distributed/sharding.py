@@ -58,10 +58,11 @@ def describe(network: Network, samples: Samples, mass: float, threads: int, **se
 
 
 def agree(given: dict[int, dict[str, Any]], needs_all: str | None, size: int | None = None) -> dict[str, Any]:
-    """Rank 0's conclusions from what all ranks say of themselves. `size`: how many ranks there were.
+    """Rank 0's conclusions from what all ranks say of themselves.
 
-    `needs_all` names a parameter that needs all samples on every rank. Raises ValueError if settings differ, or if
-    samples are where nobody trains on them; `Lost` if a rank that may have had samples of its own is lost.
+    `needs_all` names a parameter that needs all samples on every rank. `size` is the number of ranks at the start.
+    Raises ValueError if settings differ, or if samples are where nobody trains on them. Raises `Lost` if a rank was
+    lost that may have had samples of its own.
     """
     first = given[0]
     for rank, one in given.items():

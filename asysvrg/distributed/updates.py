@@ -305,8 +305,9 @@ class ShardServer:
             line, x = protocol.begun(message)
             self.x[:] = x.view(self.x.dtype)
             self.snapshot[:] = self.x
-            of_updates = rates(*line)
-            self.shard = ParameterShard(self.x, self.snapshot, epoch=message.epoch, rates=of_updates, codec=self.codec)
+            self.shard = ParameterShard(
+                self.x, self.snapshot, epoch=message.epoch, rates=rates(*line), codec=self.codec
+            )
             self.server.start(ShardUpdates(self.server, self.shard), Stage.EPOCHS)
         elif message.kind == Kind.COLLECT and self.shard is not None:
             self.asked = bool(message.flags & protocol.Flag.AT_ONCE), now

@@ -169,7 +169,7 @@ class Engine:
     # ---- What happens to workers. ----
 
     def _join(self, worker: int) -> Events:
-        if worker in self.alive or worker in self.to_come:  # not lost before the server heard of it
+        if worker in self.alive or worker in self.to_come:  # else it was lost meanwhile
             self.to_come.discard(worker)
             self.alive.add(worker)
             yield from self.begin(worker)

@@ -17,7 +17,8 @@ import numpy as np
 
 from asysvrg.core import system
 
-TEMPORARY, SHOWN = ".{}.*.tmp", 50  # names of a file's temporary files, with so many characters of its own name
+TEMPORARY = ".{}.*.tmp"  # names of the temporary files of a file with this name
+SHOWN = 50  # characters of that name in them: the whole name may leave no room for more
 
 
 @contextmanager

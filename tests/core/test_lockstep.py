@@ -159,7 +159,10 @@ assert together < 6 * alone, times
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no Linux")
 def test_nobody_waits_for_a_thread_without_a_core(busy):
-    """That takes 1 to 3 times as long as one thread, and with waiting about 20 times."""
+    """Two threads, of which one hardly gets a core, need 1 to 3 times the seconds of one thread.
+
+    If the first one waited for the other, they would need about 20 times as many.
+    """
     env = os.environ | PATHS | {"OPENBLAS_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", LATE], cwd=TESTS, env=env, check=True, timeout=120)
 

@@ -200,7 +200,7 @@ def test_readme_example(tmp_path, mpi):
     assert done.code == 0, done
     assert "4 worker(s)" in done.out
     assert not done.left
-    assert load(tmp_path / "digits.npz").loss_ < 0.2
+    assert load(tmp_path / "digits.npz").loss_ < 0.1
 
 
 def test_several_networks_train_one_after_the_other(tmp_path, mpi):
