@@ -200,7 +200,8 @@ def test_readme_example(tmp_path, mpi):
     assert done.code == 0, done
     assert "4 worker(s)" in done.out
     assert not done.left
-    assert load(tmp_path / "digits.npz").loss_ < 0.1
+    # Ranks differ from run to run: 22 runs, quiet and beside busy programs, ended at 0.060 to 0.102; the start is at 2.4.
+    assert load(tmp_path / "digits.npz").loss_ < 0.15
 
 
 def test_several_networks_train_one_after_the_other(tmp_path, mpi):
