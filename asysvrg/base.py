@@ -197,7 +197,11 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             settings = one_epoch(settings, self.n_iter_ if goes_on else 0)
             y = self._encode_part(y, classes)
             if goes_on:
-                ensemble.check_count(self, "partial_fit")
+                if several := len(getattr(self, "estimators_", [])):
+                    raise ValueError(
+                        f"partial_fit goes on with one network, and the fit before has {several}: call it of each in "
+                        "estimators_, or of a clone of this estimator"
+                    )
                 same_network("partial_fit", self._network, self._new_network(settings), *SAME)
         else:
             y = self._encode(y, lambda labels: script.all_labels(session, labels))

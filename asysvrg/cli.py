@@ -71,8 +71,8 @@ def train(args: argparse.Namespace) -> int:
     if mpi.launched()[1] > 1:
         args.backend = "mpi"
     alone = args.dry_run or (args.n_models or 1) > 1  # several networks train in turns, each in its own session
-    with script.open_session(args.backend == "mpi" and not alone):
-        shows = mpi.launched()[0] == 0
+    with script.open_session(args.backend == "mpi" and not alone) as ranks:
+        shows = (mpi.launched()[0] if ranks is None else ranks.rank) == 0
         if shows:
             _check_outputs(args)
         model, sets = _model(args)

@@ -38,7 +38,7 @@ def members_of(model: Any) -> list[Any]:
     at_once = networks_at_once(model)
     for i, (member, seed) in enumerate(zip(members, seeds, strict=True)):
         own = model.get_params(deep=False)
-        own |= {"n_models": 1, "random_state": _state_of_member(given, seed), "verbose": False, "scale": None}
+        own |= {"n_models": 1, "random_state": _state_of_member(model, given, seed), "verbose": False, "scale": None}
         if model.backend == "threads":
             own["n_jobs"] = max(1, cpu.count(model.n_jobs) // at_once)
         if model.checkpoint_dir is not None:
@@ -48,15 +48,16 @@ def members_of(model: Any) -> list[Any]:
     return members
 
 
-def _state_of_member(given: Any, seed: int) -> Any:
+def _state_of_member(model: Any, given: Any, seed: int) -> Any:
     """The `random_state` of one network, from that of the model.
 
-    It is of the same kind. Only an int fixes the samples that are held out, and the run that may be resumed. Otherwise
-    seeds differ from fit to fit, and both must not depend on them.
+    Only an int fixes the samples that are held out, and the run that may be resumed. Otherwise seeds differ from fit to
+    fit, and both must not depend on them.
     """
-    if given is None:
-        return None
-    return seed if isinstance(given, Integral) else np.random.RandomState(seed)
+    if isinstance(given, Integral):
+        return seed
+    # Networks that train at once would draw from NumPy's global state in turns that chance decides.
+    return None if given is None and model.checkpoint_dir is not None else np.random.RandomState(seed)
 
 
 def check_count(model: Any, what: str) -> None:

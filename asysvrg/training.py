@@ -81,11 +81,12 @@ def train(
     session, network, start = job.session, job.network, job.start
     if session is not None and session.rank:
         return assist(session, job.settings, network, job.samples)
+    given = job.settings
     if simulation is not None:
-        job = replace(job, settings=simulation.settings(job.settings))
+        job = replace(job, settings=simulation.settings(given))
     scaling, scaled, plan = prepare(job)
     if simulation is not None:
-        plan = simulation.plan(plan)
+        plan = simulation.plan(plan, given)
     memory.check(_needs(job.settings, network, scaled, plan))
     if (asked := job.settings.batch_size or 0) > job.n:
         warn(f"batch_size={asked} is more than the {job.n} different samples, which make one mini-batch")

@@ -242,7 +242,7 @@ class Campaign:
             return self.lose_server(rng, servers, workers)
         if first.code != 3 or RESTARTED[fault.rank > 0] not in first.said:
             first.wrong.append(f"exit code {first.code}, and it said {first.said}")
-        if first.since_fault is None or first.since_fault > 8:
+        if first.since_fault is None or first.since_fault > 20:
             first.wrong.append(f"it ended {first.since_fault} s after the server")
         kept = folder / "kept" / checkpoint.NAME
         rows = archive.read(kept, checkpoint.FORMAT, checkpoint.VERSION, ())[0]["rows"] if kept.exists() else []

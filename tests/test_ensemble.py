@@ -134,6 +134,16 @@ def test_a_warm_start_goes_on_with_each():
         model.set_params(warm_start=True, n_models=3).fit(X, y)
 
 
+def test_numpys_global_state_fixes_networks_that_train_at_once():
+    found = []
+    for _ in range(4):
+        np.random.seed(3)  # noqa: NPY002
+        model = classifier(hidden_layer_sizes=(300,), n_models=8, max_iter=1, random_state=None)
+        found.append(model.fit(X, y).predict_proba(X))
+    for again in found[1:]:
+        np.testing.assert_array_equal(again, found[0])
+
+
 def test_an_error_in_one_is_an_error_of_all():
     def raises(row):
         raise RuntimeError("no more")

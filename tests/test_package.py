@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.locks import alone
 
 import asysvrg
 from asysvrg.core.network import HAS_TILES, build_info
@@ -37,6 +38,7 @@ LAYERS = [
     {"core.draws", "core.cpu", "core.objective", "core.preconditioner", "core.trace", "data.tables", "inputs"}
     | {"precision", "theory.report", "theory.serial"}
     | {"distributed._link", "distributed.codec", "distributed.server"},
+    {"core.execution"},
     {"core.importance", "core.inner", "core.loop", "core.scaling", "core.smoothness", "data.formats"}
     | {"distributed.backend", "distributed.endpoint", "distributed.exchange", "distributed.gradient"}
     | {"distributed.mpi", "distributed.updates", "callbacks", "fitted"},
@@ -284,7 +286,8 @@ def distributions(tmp_path_factory, full):
     pytest.importorskip("Cython")
     folder = tmp_path_factory.mktemp("dist")
     build = (sys.executable, "-m", "build", "--outdir", folder)
-    run(*build, "--sdist", "--no-isolation", ROOT)
+    with alone("sdist"):  # which setuptools puts together in a folder of the sources
+        run(*build, "--sdist", "--no-isolation", ROOT)
     [sdist] = folder.glob("*.tar.gz")
     shutil.unpack_archive(sdist, folder)
     how = ("--wheel",) if full else ("--wheel", "--no-isolation")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.locks import alone
 
 from asysvrg.__main__ import main
 from asysvrg.distributed import hosts
@@ -382,17 +383,18 @@ def test_says_why_there_is_no_cluster(done, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_cluster_is_measured(mpi, dense, monkeypatch):
-    if lacks := hosts.why_not():
-        pytest.skip(lacks)
     monkeypatch.setattr(cluster, "ON_CLUSTER", {"batch_size": 50, "inner_steps": 20})
     monkeypatch.setattr(cluster, "BUSY", {"batch_size": 1, "inner_steps": 100})
     monkeypatch.setattr(cluster, "SHARE", 0.5)
-    found = cluster.measure(dense, replace(TINY, seeds=1, ranks=True, hosts=(1, 2)))
+    with alone("cluster"):
+        if lacks := hosts.why_not():
+            pytest.skip(lacks)
+        found = cluster.measure(dense, replace(TINY, seeds=1, ranks=True, hosts=(1, 2)))
+        assert "asv0" not in hosts.sh("ip netns list")
     assert list(found["curves"]) == ["1", "2"]
     assert all(rows[-1]["loss"] < rows[0]["loss"] for (rows,) in found["curves"].values())
     assert found["curves"]["1"][0][-1]["delay"] == 0 < found["curves"]["2"][0][-1]["delay"]
     assert 0 < found["server"] < 1
-    assert "asv0" not in hosts.sh("ip netns list")
 
 
 def test_verdict_names_what_was_widened(done):

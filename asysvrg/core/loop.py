@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from asysvrg.core.control import OutOfTime, out_of_time
+from asysvrg.core.execution import Applied, Execution
 from asysvrg.core.objective import Snapshot
 from asysvrg.core.schedule import Epoch, Schedule
 from asysvrg.core.trace import Clock, Trace, delay_summary
@@ -26,52 +27,6 @@ FAR_ABOVE = 2.0  # an epoch diverged if its loss exceeds the snapshot's this man
 ALLOWANCE = 0.1  # ... and by more than this share of the loss at the start
 # Of a run without other samples.
 NO_ERRORS: dict[str, float | None] = dict.fromkeys(("validation_error", "validation_loss", "test_error"))
-
-
-class Applied(NamedTuple):
-    """What an execution did in an epoch.
-
-    Attributes
-    ----------
-    delays : int32 array
-        Delay of each update (Assumption 4). There are fewer than m where the deadline cut the epoch.
-    sample_gradients : int
-        Gradients of single samples that the epoch took, its snapshot included.
-    measured : float
-        Seconds of measurements, which do not count as training.
-    """
-
-    delays: np.ndarray
-    sample_gradients: int
-    measured: float = 0.0
-
-
-class Execution(Protocol):
-    """Who computes full gradients and runs inner loops. `threaded.ThreadedExecution` is one."""
-
-    def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
-        """Loss, error and full gradient at x; keeps the cache where the next epoch uses it and memory allows."""
-        ...
-
-    def evaluate(self, x: np.ndarray, samples: int) -> Snapshot:
-        """Loss and error at x, without the gradient, from about `samples` samples, or from all if that is 0."""
-        ...
-
-    def inner(self, x: np.ndarray, snapshot: Snapshot, epoch: Epoch) -> Applied:
-        """Updates x in place, `epoch.steps` times."""
-        ...
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays that the next epoch depends on, for a checkpoint."""
-        ...
-
-    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The inverse of `state`."""
-        ...
-
-    def report(self) -> dict[str, Any]:
-        """Further columns of the epoch's row in the trace."""
-        ...
 
 
 @dataclass
@@ -128,7 +83,7 @@ class State:
 
 KEPT = (
     "seconds", "factor", "ceiling", "tried", "sample_gradients", "best_value", "best_loss", "last_gain", "lowest",
-    "lowest_error", "warned",
+    "lowest_error", "samples", "warned",
 )  # fmt: skip
 
 
@@ -149,6 +104,7 @@ class _Run:
         self.sample_gradients = 0
         self.best, self.best_value, self.best_loss = x, math.inf, math.inf
         self.last_gain, self.lowest, self.lowest_error = schedule.first, math.inf, math.inf
+        self.samples = 0  # whose losses `lowest` and `best_value` are: as `Snapshot.samples`
         self.warned = False
         self.cut = False  # whether max_time ended the epoch before its last iteration
 
@@ -233,9 +189,17 @@ class _Run:
         self.last_gain = epoch
         return self.snapshot(epoch)
 
+    def forget_losses(self, samples: int) -> None:
+        """The next ones are of other samples, and do not compare: the next is the best so far."""
+        self.samples, self.lowest = samples, math.inf
+        if not self.schedule.early_stopping:
+            self.best_value = math.inf
+
     def record(self, epoch: int, snapshot: Snapshot, seconds: float, **more: Any) -> dict[str, Any]:
         schedule, error = self.schedule, more["validation_error"]
         partial = out_of_time()
+        if snapshot.samples != self.samples and not partial:
+            self.forget_losses(snapshot.samples)
         value = error if schedule.early_stopping else snapshot.loss
         value = math.inf if math.isnan(value) else value
         noise = 0.0

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from asysvrg.core.control import OutOfTime
+from asysvrg.core.execution import Applied
 from asysvrg.core.gauge import Gauge
 from asysvrg.core.importance import Importance
 from asysvrg.core.inner import InnerLoop
-from asysvrg.core.loop import Applied
 from asysvrg.core.objective import Objective, Snapshot
 from asysvrg.core.preconditioner import LowRankPreconditioner
 from asysvrg.core.schedule import Epoch

@@ -80,10 +80,10 @@ class Trace:
         validation_error and validation_loss (of the samples that early stopping looks at, without the l2 term; None
         where it is off), test_error (of the command line's test set or else of `X_val`; None without),
         gradient_norm_squared, sample_gradients (so far), partial (whether `max_time` left time for a few samples only,
-        from which loss and errors then are), best (whether these are the best parameters so far, by the loss or, with
-        early stopping, the validation error), delay (mean, p50, p99, max of the epoch), direction, learning_rate,
-        rolled_back. Row 0 is the start. With `track_gradient_norm` there are mean_gradient_norm_squared, smoothness and
-        batch_smoothness (`core.gauge`).
+        from which loss and errors then are), best (whether these are the best parameters of this call of `fit` or
+        `partial_fit` so far, by the loss or, with early stopping, the validation error), delay (mean, p50, p99, max of
+        the epoch), direction, learning_rate, rolled_back. Row 0 is the start. With `track_gradient_norm` there are
+        mean_gradient_norm_squared, smoothness and batch_smoothness (`core.gauge`).
     delay_histogram : list of int
         Entry i counts the updates with delay i, over the whole run.
     """

@@ -210,7 +210,7 @@ def read(path: Path, kind: str, raw: bytes, reading: Reading) -> Table:
 def _text(path: Path, raw: bytes, reading: Reading) -> Table:
     reading.refuse_all_but(path, "target", "delimiter", "decimal", "encoding")
     encoding = _encoding(path, raw, reading.encoding)
-    raw = raw.removeprefix(b"# ")  # in front of a header that numpy.savetxt wrote
+    raw = _without_comment_mark(raw, encoding)
     delimiter, first = _first_rows(path, raw, encoding, reading)
     header = _has_header(first, delimiter)
     width, names = len(first[0]), None
@@ -273,6 +273,12 @@ def _encoding(path: Path, raw: bytes, given: str | None) -> str:
         warn(f"{path} is not text in UTF-8; read as {FALLBACK}, unless encoding (--encoding) names another one")
         return FALLBACK
     return given or "utf-8"
+
+
+def _without_comment_mark(raw: bytes, encoding: str) -> bytes:
+    """Without the "# " in front of a header that numpy.savetxt wrote; a byte order mark stays."""
+    mark = "# ".encode(encoding)
+    return "".encode(encoding) + raw[len(mark) :] if raw.startswith(mark) else raw
 
 
 def _first_rows(path: Path, raw: bytes, encoding: str, reading: Reading) -> tuple[str, list[list[str]]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asysvrg.core.control import last_moment, out_of_time
-from asysvrg.core.loop import Applied
+from asysvrg.core.execution import Applied
 from asysvrg.core.objective import Objective, Snapshot
 from asysvrg.core.schedule import Epoch
 from asysvrg.distributed.gradient import FullGradient, data_shards

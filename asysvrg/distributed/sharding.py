@@ -15,6 +15,7 @@ from scipy import sparse
 
 from asysvrg.core.network import KIND_OF_LOSS, Network, Samples
 from asysvrg.core.objective import spread_of
+from asysvrg.core.warn import warn
 from asysvrg.distributed.protocol import Lost
 from asysvrg.inputs import rows
 from asysvrg.store.files import digest
@@ -72,6 +73,12 @@ def agree(given: dict[int, dict[str, Any]], needs_all: str | None, size: int | N
     holders: dict[tuple[str, ...], list[int]] = {}
     for rank, one in given.items():
         holders.setdefault(tuple(one["samples"]), []).append(rank)
+    if size is not None and len(given) < size:
+        lost = min(set(range(size)) - set(given))
+        told = f"rank {lost} was lost before it said which samples it has"
+        if len(holders) > 1:
+            raise Lost(told)
+        warn(f"{told}: the run has those of the other ranks, which are the same on each")
     servers = first["servers"]
     idle = [ranks for ranks in holders.values() if ranks[-1] < servers]
     gives = idle[:1] == [holders[tuple(first["samples"])]]
@@ -79,9 +86,6 @@ def agree(given: dict[int, dict[str, Any]], needs_all: str | None, size: int | N
         raise ValueError(
             f"rank {idle[-1][0]}, one of {servers} servers, has samples that no worker has: give it those of rank 0"
         )
-    if size is not None and len(given) < size and len(holders) > 1:
-        lost = sorted(set(range(size)) - set(given))
-        raise Lost(f"rank {lost[0]} was lost before it said which samples it has")
     if needs_all and len(holders) > 1:
         raise ValueError(f"{needs_all} needs the same samples on every rank; the ranks have different ones")
     groups = [

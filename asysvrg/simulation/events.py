@@ -108,11 +108,11 @@ class Recorder:
         self.later.append((number, turns, delays, stripes))
 
     def close(self) -> None:
-        """Writes the file, if a run has begun here: not on ranks that follow."""
-        if not self.about:
-            return
+        """Writes the file, if there were updates here: there are none on ranks that follow."""
         for number, *arrays in self.later:
             self.epoch(number, list(_of_threads(*arrays)))
+        if not self.lines:
+            return
         with replacing(str(self.path)) as file:
             head = json.dumps({"format": FORMAT} | self.about)
             file.write("".join(f"{line}\n" for line in (head, *self.lines)).encode())

@@ -41,14 +41,17 @@ class Simulation:
         if settings.execution == "lockstep":
             raise ValueError("execution='lockstep' has no delays to simulate: take 'auto' or 'shared'")
         replaced: dict[str, Any] = {"threads": 1, "threads_chosen": True, "backend": "threads"}
-        recorded = None if self.schedule is None else self.schedule.about["source"]
-        if settings.backend != "threads" or recorded == "mpi":
+        if self._are_ranks(settings):
             sampling = "replacement" if settings.sampling is None else settings.sampling
             replaced |= {"deflation": 0, "sampling": sampling}
         return replace(settings, **replaced)
 
-    def plan(self, plan: Plan) -> Plan:
-        """The plan, without what goes against several workers."""
+    def _are_ranks(self, settings: Settings) -> bool:
+        """Whether the virtual workers stand for ranks; `settings` are those of the estimator."""
+        return settings.backend != "threads" or (self.schedule is not None and self.schedule.about["source"] == "mpi")
+
+    def plan(self, plan: Plan, settings: Settings) -> Plan:
+        """The plan, without what goes against several workers; `settings` are those of the estimator."""
         workers = len(self.crew.speeds)
         if DIRECTIONS[plan.solver].recursive and workers > 1:
             raise ValueError(f"solver={plan.solver!r} takes workers=1; got {workers}: its updates need the one before")
@@ -57,6 +60,8 @@ class Simulation:
         if plan.lazy_rows and not (keeps_rows and (workers == 1 or self.architecture == "shared")):
             plan = replace(plan, lazy_rows=False)
             reasons["lazy_rows"] = "simulated workers compute whole updates"
+        if self._are_ranks(settings):
+            plan, reasons["evaluated"] = replace(plan, evaluated=0), "as with ranks"
         return replace(plan, execution="simulated", reasons=plan.reasons | reasons)
 
     def described(self) -> dict[str, Any]:
@@ -223,12 +228,10 @@ def simulate(
         recorder=recorder,
         schedule=recorded,
     )
+    before = getattr(estimator, "history_", None)
     try:
         estimator._fit(X, y, simulation=simulation, **fit)
-    except KeyboardInterrupt:
-        if recorder is not None and hasattr(estimator, "coefs_"):
+    finally:
+        if recorder is not None and getattr(estimator, "history_", None) is not before:
             recorder.close()
-        raise
-    if recorder is not None:
-        recorder.close()
     return estimator

@@ -19,7 +19,7 @@ from asysvrg.core.warn import warn
 from asysvrg.store import archive
 from asysvrg.store.files import TEMPORARY, clear_abandoned, digest
 
-NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 7
+NAME, FORMAT, VERSION = "checkpoint.npz", "asysvrg-checkpoint", 8
 TYPES: dict[str, type | tuple[type, ...]] = {
     "identity": dict, "start": dict, "epoch": int, "numbers": dict, "rows": list, "delay_histogram": list,
 }  # fmt: skip

@@ -30,8 +30,8 @@ def smoothness_of(
     X, y, sample_weight : as for `fit`
         The samples of the objective.
     batch_size : int, default=None
-        None: L of the whole objective. A number: the mean over twelve random mini-batches of that size of their L;
-        1 for the functions f_i, whose L Assumption 3 speaks of, too.
+        None: L of the whole objective. A number: the mean over up to twelve random mini-batches of that size of their
+        L; 1 for the functions f_i, whose L Assumption 3 speaks of, too.
     random_state : int, default=0
         Of the mini-batches, and of where the iteration starts.
 

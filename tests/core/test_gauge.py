@@ -149,8 +149,11 @@ def test_seconds_of_measurements_are_not_training():
 
 def test_a_deadline_in_the_middle_of_an_epoch():
     X, y = data(AsySVRGClassifier, n=2000, p=60)
-    options = {"max_iter": 1, "tol": 0, "inner_steps": 10**6, "max_time": 0.3, "early_stopping": False}
-    history = small(AsySVRGClassifier, (50,), track_gradient_norm=10_000, **options).fit(X, y).history_
+    options = {"max_iter": 1, "tol": 0, "inner_steps": 10**6, "early_stopping": False, "track_gradient_norm": 10_000}
+    for seconds in (0.3, 3):  # if other programs take all of the first
+        history = small(AsySVRGClassifier, (50,), max_time=seconds, **options).fit(X, y).history_
+        if history["delay_histogram"]:
+            break
     assert history["epochs"][-1]["mean_gradient_norm_squared"] > 0
     assert 0 < sum(history["delay_histogram"]) < 10**6
 

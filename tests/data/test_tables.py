@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("error")
         ('"height, cm"|"weight | kg"|"y"\n1|2|0\n3|4.5|1\n', [0, 1]),
         ("a b  y\n1   2 u\n  3 4.5 v \n", ["u", "v"]),
         ("# a,b,y\n1,2,0\n3,4.5,1\n", [0, 1]),
+        ("\ufeff# a b y\n1 2 0\n3 4.5 1\n", [0, 1]),
         ('a,b,"the\ntarget"\n1,2,0\n3,4.5,1\n', [0, 1]),
         ("a,b,y\r1,2,0\r3,4.5,1\r", [0, 1]),
         ("True,False,0\n", None),
@@ -128,6 +129,15 @@ def test_encodings(tmp_path, encoding):
         assert data.load_file(path)[1].tolist() == ["süß", "bitter"]
     with pytest.raises(ValueError, match="not text in ascii"):
         data.load_file(write(tmp_path, "b.csv", "größe;y\n1;2\n"), encoding="ascii")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("mark", ["# ", "#", "#  "])
+def test_comment_marks_of_savetxt_are_no_part_of_a_name(tmp_path, mark, encoding):
+    np.savetxt(tmp_path / "a.csv", [[1, 2, 0], [3, 4, 1]], delimiter=",", header="a,b,y", comments=mark)
+    text = (tmp_path / "a.csv").read_text()
+    path = write(tmp_path, "b.csv", text.encode(encoding))
+    assert data.load(path, test_size=0).schema.names == ("a", "b")
 
 
 BAD_OPTIONS = {

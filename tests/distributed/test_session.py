@@ -63,7 +63,7 @@ def test_bad_input_on_one_rank_ends_all_with_its_message(ranks):
         assert len(one["said"]) == len(words)
         for (kind, text, seconds), (culprit, word) in zip(one["said"], words, strict=True):
             assert kind, word
-            assert seconds < 10
+            assert seconds < 20
             if rank != culprit or word != "KeyError":
                 assert word in text or culprit is None
             assert culprit in (None, rank) or f"rank {culprit}" in text
@@ -80,7 +80,8 @@ def test_the_command_under_mpiexec(mpi, tmp_path):
     assert done.code == 0, str(done)
     assert done.out.count("stopped after 3 epochs (max_iter)") == 1
     assert "2 worker(s), 1 thread(s), distributed, update=server" in done.out
-    assert len(re.findall(r"^epoch 3/3: .*delay 1\.0, \d+ updates/s, 2 workers$", done.err, re.MULTILINE)) == 1
+    [delay] = re.findall(r"^epoch 3/3: .*delay (\d\.\d), \d+ updates/s, 2 workers$", done.err, re.MULTILINE)
+    assert float(delay) == pytest.approx(1, abs=0.3)
     rows = json.loads((tmp_path / "t.json").read_text())["epochs"]
     assert rows[-1]["test_error"] < 0.15
     assert {"workers", "updates_per_second", "dropped", "events"} < set(rows[0])
@@ -96,7 +97,7 @@ def test_a_file_that_is_missing_on_one_rank(mpi, tmp_path):
     program.write_text(START + "from asysvrg.cli import main\nsys.exit(main(['train', f'{RANK}.csv', '--quiet']))\n")
     done = run([*mpiexec(mpi, 3), sys.executable, program], tmp_path)
     assert done.code != 0
-    assert done.seconds < 30
+    assert done.seconds < 50
     [line] = [line for line in done.err.splitlines() if "error:" in line and "asysvrg train" in line]
     assert re.search(r"rank 1: .*1\.csv", line), str(done)
     assert not done.left

@@ -5,6 +5,8 @@ import pytest
 from helpers.mpi_jobs import digits
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, inputs
+from asysvrg.distributed import sharding
+from asysvrg.distributed.protocol import Lost
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("mpi")]
 
@@ -63,6 +65,27 @@ def test_shards_of_their_own(ranks):
     serial = AsySVRGClassifier((9,), **settings, n_jobs=1).fit(np.r_[X[100:], first.X], np.r_[y[100:], first.y])
     expected = np.concatenate([a.ravel() for a in (*serial.coefs_, *serial.intercepts_)])
     np.testing.assert_allclose(told[0]["dealt"], expected, atol=1e-12)
+
+
+def told(samples, servers):
+    """What a rank says of itself."""
+    numbers = {"n_rows": 3, "mass": 3.0, "mean": np.zeros(0), "spread": 0.0, "weighted": False}
+    return (
+        dict.fromkeys(sharding.EQUAL, 0)
+        | numbers
+        | {"samples": [samples], "servers": servers, "threads": 1, "cores": 1}
+    )
+
+
+def test_a_rank_that_is_lost_before_it_said_which_samples_it_has():
+    """Rank 3 of 4: the samples of rank 1, a server, may have been its own, too."""
+    with pytest.raises(Lost, match="rank 3 was lost before it said which samples it has"):
+        sharding.agree({0: told("a", 2), 1: told("b", 2), 2: told("a", 2)}, None, 4)
+    with pytest.raises(ValueError, match="rank 1, one of 2 servers, has samples that no worker has"):
+        sharding.agree({0: told("a", 2), 1: told("b", 2), 2: told("a", 2)}, None, 3)
+    with pytest.warns(UserWarning, match="rank 3 was lost .*: the run has those of the other ranks"):
+        agreed = sharding.agree({rank: told("a", 1) for rank in range(3)}, None, 4)
+    assert agreed["n"] == 3
 
 
 def test_automatic_early_stopping_needs_equal_samples_or_a_validation_set(ranks):

@@ -138,7 +138,7 @@ class Running:
 
     def kill(self):
         """Kills whatever of it is alive; returns what outlived the launcher by more than a moment."""
-        end = time.monotonic() + (2 if self.process.poll() is not None else 0)
+        end = time.monotonic() + (10 if self.process.poll() is not None else 0)
         while (left := list(processes(self.mark))) and time.monotonic() < end:
             time.sleep(0.05)
         for process in left:

@@ -1,6 +1,7 @@
 """Simulated fits: one worker is the serial run; x^ is the older state; schedules are replayed; what is refused."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import asysvrg
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, simulate
 from asysvrg.core.network import Samples
 from asysvrg.core.steps import StepLoop
+from asysvrg.core.threaded import ThreadedExecution
 from asysvrg.simulation.events import Read, Write, load
+from asysvrg.simulation.execution import SimulatedExecution
 from asysvrg.simulation.states import States
 
 RNG = np.random.default_rng(0)
@@ -288,6 +291,44 @@ def test_a_record_is_of_one_fit(tmp_path):
     assert len(load(tmp_path / "real.jsonl").epochs) == 3
     with pytest.raises(ValueError, match="no folder"), asysvrg.record(tmp_path / "none" / "real.jsonl"):
         pass
+
+
+def press(*_, **__):
+    raise KeyboardInterrupt
+
+
+def fail(row):
+    if row["epoch"] == 2:
+        raise RuntimeError("no more")
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["simulated", "real"])
+def test_a_run_without_updates_replaces_no_record(tmp_path, monkeypatch, real):
+    """Of a model that is fitted already, by Ctrl-C while the first snapshot is computed."""
+    path, fitted = tmp_path / "run.jsonl", model(solver="svrg", sgd_epochs=0)
+    simulate(fitted, X, Y, **BUSY, record=path)
+    before = path.read_bytes()
+    monkeypatch.setattr(ThreadedExecution if real else SimulatedExecution, "snapshot", press)
+    with pytest.raises(KeyboardInterrupt), asysvrg.record(path) if real else nullcontext():
+        fitted.fit(X, Y) if real else simulate(fitted, X, Y, **BUSY, record=path)
+    assert path.read_bytes() == before
+
+
+def test_a_simulation_that_fails_replaces_no_record(tmp_path):
+    path, fitted = tmp_path / "run.jsonl", model()
+    simulate(fitted, X, Y, **BUSY, record=path)
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError, match="no more"):
+        simulate(fitted, X, Y, **BUSY, record=path, callback=fail)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("backend", "evaluated"), [("threads", 5000), ("mpi", 0)])
+def test_virtual_ranks_compute_the_loss_of_all_samples_as_ranks_do(backend, evaluated):
+    X = np.tile(INPUTS["dense"], (13, 1))
+    how = {"solver": "sgd", "max_iter": 1, "backend": backend, "early_stopping": False}
+    fitted = simulate(model(**how), X, np.tile(Y, 13), workers=2, architecture="distributed", compute=1.0)
+    assert fitted.history_["config"]["evaluated"] == evaluated
 
 
 def test_schedules_of_other_runs_are_refused(tmp_path):

@@ -352,7 +352,7 @@ def test_the_state_of_the_execution_is_checked_too(name, tmp_path, monkeypatch):
 
 def test_a_newer_version_says_so(started):
     rewritten(started / "checkpoint.npz", version=np.array(99))
-    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 7; a newer asysvrg"):
+    with pytest.raises(ValueError, match="version 99 of the format; this asysvrg reads 8; a newer asysvrg"):
         model(started, resume=True).fit(X, Y)
 
 
