@@ -74,7 +74,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             Validation set, which `early_stopping` chooses by. Each row of `history_` has its error.
         callback : callable, default=None
             Called with every new row of `history_["epochs"]`. A true answer stops the run. scikit-learn's callbacks
-            (`set_callbacks`, from 1.9 on) are called at the same time.
+            (`set_callbacks`, from 1.9 on) are called at the same time, with `n_models` by each network for itself.
 
         Returns
         -------
@@ -147,6 +147,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             ensemble.take_over(self, fitted)
         if interrupt is not None:
             self.stopped_ = "interrupted"
+            warn(f"training interrupted; the best models of {len(fitted)} network(s) are kept")
             raise interrupt
         return self
 
@@ -160,15 +161,14 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             X, y = self._validate(X, y, reset=True)
             others = ((X_val, "X_val"), (test[0], "X_test"))
             X_val, X_test = (None if other is None else self._check_other(other, name) for other, name in others)
-        test = X_test, test[1]
-        members, told = ensemble.members_of(self), callback and ensemble.Told(callback)
+        members, told = ensemble.members_of(self), ensemble.Told(callback, settings)
         at_once = ensemble.networks_at_once(self)
 
         def train(number: int, member: Any) -> None:
             if self.max_time is not None:
                 turns = math.ceil((len(members) - number) / at_once)  # of this member and those after it
                 member.set_params(max_time=max(0.0, end - time.monotonic()) / turns)
-            member._fit(X, y, sample_weight, X_val, y_val, told and told.of(number), test)
+            member._fit(X, y, sample_weight, X_val, y_val, told.of(number), (X_test, test[1]))
 
         return ensemble.train_all(members, train, at_once)
 
@@ -338,7 +338,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         self.history_ = trace.as_dict()
         self.n_iter_, self.stopped_, self.loss_ = outcome.epochs, outcome.reason, outcome.loss
         self._stream, self._factor = job.start.stream, outcome.factor
-        if outcome.reason == "interrupted":
+        if outcome.reason == "interrupted" and self._looks:  # several networks warn once
             warn(f"training interrupted in epoch {outcome.epochs + 1}; the best model is kept")
 
     def _config(self) -> dict[str, Any]:

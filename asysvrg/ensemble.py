@@ -18,6 +18,9 @@ from sklearn.utils import check_random_state
 from asysvrg.core import cpu
 from asysvrg.core.control import stopped_by
 from asysvrg.kinds import plain
+from asysvrg.report import streams
+from asysvrg.report.progress import describe
+from asysvrg.settings import Settings
 from asysvrg.simulation.events import current_recorder
 
 LOOKS = 0.2  # seconds between two looks at signals
@@ -117,23 +120,32 @@ def train_all(
                 elif error is not None:
                     raise error
     fitted = [member for member in members if hasattr(member, "coefs_")]
+    # A callback, or the end of `max_time`, may have stopped some before their first epoch.
+    fitted = [member for member in fitted if member.n_iter_ + member._stream] or fitted
     if interrupt is not None and not fitted:
         raise interrupt
     return fitted, interrupt
 
 
 class Told:
-    """The user's callback, shared by all networks. One thread calls it at a time; a true answer stops all networks."""
+    """The user's callback, shared by all networks. One thread calls it at a time; a true answer stops all networks.
 
-    def __init__(self, function: Callable[[dict[str, Any]], Any]):
-        self.function, self.lock, self.stop = function, threading.Lock(), False
+    With `verbose`, it also shows a line for each epoch.
+    """
+
+    def __init__(self, function: Callable[[dict[str, Any]], Any] | None, settings: Settings):
+        self.function, self.settings = function, settings
+        self.lock, self.stop = threading.Lock(), False
 
     def of(self, number: int) -> Callable[[dict[str, Any]], bool]:
         """The callback for one network. It adds the network's number to each row."""
 
         def tell(row: dict[str, Any]) -> bool:
             with self.lock:
-                self.stop = self.stop or bool(self.function(row | {"model": number}))
+                if self.settings.verbose:
+                    streams.err.say(f"network {number}, epoch {row['epoch']}/{self.settings.max_iter}: {describe(row)}")
+                if self.function is not None:
+                    self.stop = self.stop or bool(self.function(row | {"model": number}))
                 return self.stop
 
         return tell

@@ -105,17 +105,25 @@ def indicators(y: Any, classes: np.ndarray, dtype: np.dtype, name: str) -> np.nd
     return np.ascontiguousarray(y != 0, dtype=dtype)
 
 
+def _balanced(encoded: np.ndarray, classes: int, sample_weight: Any) -> np.ndarray:
+    """The weight of each class, with which all those that y has count the same."""
+    mass = np.bincount(encoded, weights=sample_weight, minlength=classes)
+    return np.asarray(mass.sum() / ((mass > 0).sum() * np.where(mass > 0, mass, 1)))
+
+
 def weights_of(encoded: np.ndarray, classes: np.ndarray, class_weight: Any, sample_weight: Any) -> np.ndarray:
     """The weight of each sample's class: scikit-learn's `compute_sample_weight`, for samples with weights, too.
 
     `class_weight` may name classes that this y does not have: `partial_fit` gets a part of the samples.
     """
+    is_balanced = isinstance(class_weight, str) and class_weight == "balanced"
+    if encoded.ndim == 2 and is_balanced:
+        weights = [_balanced(label, 2, sample_weight)[label] for label in encoded.T.astype(int)]
+        return np.asarray(np.prod(weights, axis=0))
     if encoded.ndim == 2:
-        weight = compute_sample_weight(class_weight, encoded)
-        return _valid(weight, class_weight)
-    if isinstance(class_weight, str) and class_weight == "balanced":
-        mass = np.bincount(encoded, weights=sample_weight, minlength=len(classes))
-        weight = mass.sum() / ((mass > 0).sum() * np.where(mass > 0, mass, 1))
+        return _valid(compute_sample_weight(class_weight, encoded), class_weight)
+    if is_balanced:
+        weight = _balanced(encoded, len(classes), sample_weight)
     elif isinstance(class_weight, Mapping):
         numbers = {label: _number(weight, class_weight) for label, weight in class_weight.items()}
         weight = _valid(_of_classes(numbers, classes), class_weight)

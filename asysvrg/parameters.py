@@ -297,7 +297,10 @@ class Parameters:
         option=False,
     )
     verbose: bool = parameter(
-        False, kinds.verbosity(), "Progress bar, or plain lines where the output is no terminal", option=False
+        False,
+        kinds.verbosity(),
+        "Progress bar, or plain lines: without a terminal, and of several networks",
+        option=False,
     )
     dtype: Any = parameter(
         "float32", kinds.dtype(), "Precision of parameters and arithmetic", "X is converted to it once, after `scale`."

@@ -22,7 +22,7 @@ PAGE = """# Panel: many kinds of data, defaults
 
 `make bench-panel`, on {where}{quick}.
 Versions: {versions}.
-There are tables of earlier versions on [an EPYC](../bench/history/panel-epyc.md) and [a Xeon without AMX
+There is [the same on an EPYC](../bench/history/panel-epyc.md), and an earlier version on [a Xeon without AMX
 ](../bench/history/panel-xeon.md).
 
 Scores on the test set are accuracy, or R^2 of regressions, means over as many seeds as the table says. Seconds are

@@ -117,7 +117,7 @@ PAGES_BELOW = {
     "docs/performance": [
         "panel", "defaults", "speedup", "ablation", "/bench/README", "/bench/history/epyc", "/bench/history/avx512",
         "/bench/history/amx", "/bench/history/panel-xeon", "/bench/history/panel-epyc",
-        "/bench/history/ablation",
+        "/bench/history/ablation", "/bench/history/ablation-epyc",
     ],
     "docs/theory": ["paper"],
     "docs/paper": present("figures/verdict"),

@@ -97,6 +97,36 @@ def test_a_callback_hears_of_all_networks_and_stops_them():
     assert model.n_iter_ <= 2
 
 
+def test_networks_that_a_callback_kept_from_training_have_no_say():
+    """They are the initial ones; but all are kept where none has an epoch behind it, and in a warm start."""
+    model = classifier(n_jobs=1, warm_start=True).fit(X, y, callback=lambda row: row["epoch"] == 1)
+    assert [member.n_iter_ for member in model.estimators_] == [1]
+    none = classifier(n_jobs=1).fit(X, y, callback=lambda row: True)
+    assert [member.n_iter_ for member in none.estimators_] == [0, 0, 0]
+    model = classifier(n_jobs=1, warm_start=True).fit(X, y).fit(X, y, callback=lambda row: True)
+    assert [member.n_iter_ for member in model.estimators_] == [0, 0, 0]
+    assert model.score(X, y) > 0.8
+
+
+def test_verbose_is_a_line_for_each_epoch_of_each_network(capsys):
+    classifier(verbose=True).fit(X, y)
+    lines = capsys.readouterr().err.splitlines()
+    for number in range(3):
+        assert sum(line.startswith(f"network {number}, epoch ") for line in lines) == 3
+    assert len(lines) == 9
+
+
+def test_an_error_of_a_callback_is_no_interrupt_of_the_others():
+    def fail(row):
+        if row["epoch"] == 1:
+            raise RuntimeError("pruned")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match="pruned"):
+            classifier(max_iter=100, n_jobs=3).fit(X, y, callback=fail)
+
+
 def test_ctrl_c_stops_all_and_keeps_the_best():
     model = classifier(max_iter=10**6)
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))

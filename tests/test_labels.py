@@ -13,6 +13,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from asysvrg import AsySVRGClassifier, AsySVRGRegressor, load
 from asysvrg.core.network import Network
+from asysvrg.labels import weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -108,6 +109,17 @@ def test_optimum_of_several_labels_is_that_of_each_alone():
     for label in range(3):
         alone = LogisticRegression(C=1 / (0.05 * len(Y)), tol=1e-12, max_iter=10_000).fit(X, Y[:, label])
         np.testing.assert_allclose(model.coefs_[0][:, label], alone.coef_[0], atol=1e-6)
+
+
+def test_balanced_labels_are_those_of_the_weighted_samples():
+    """As with one label: rows of weight 0 are not there, rows of weight 2 are there twice."""
+    X, Y = several()
+    times = np.arange(len(X)) % 3
+    weight = weights_of(Y.astype(float), np.arange(3), "balanced", times.astype(float))
+    there = weights_of(np.repeat(Y, times, axis=0).astype(float), np.arange(3), "balanced", None)
+    np.testing.assert_allclose(np.repeat(weight, times), there)
+    expected = compute_sample_weight("balanced", Y)
+    np.testing.assert_allclose(weights_of(Y.astype(float), np.arange(3), "balanced", None), expected)
 
 
 def test_further_fits_of_several_labels():

@@ -117,6 +117,17 @@ def test_any_number_of_rows(kind, form, n_jobs, monkeypatch):
         model.predict(X[:0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", [(), (16,), (100,), (150,)], ids=str)
+def test_the_bits_of_a_sparse_row_do_not_depend_on_longer_ones(hidden, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 900)) * (rng.random((60, 900)) < np.linspace(0.2, 1, 60)[:, None])
+    X, y = sparse.csr_array(X), np.arange(60) % 12
+    model = small(ESTIMATORS[0], hidden, dtype=dtype, max_iter=1).fit(X, y)
+    alone = np.concatenate([raw(model, X[k : k + 1]) for k in range(60)])
+    np.testing.assert_array_equal(raw(model, X), alone)
+
+
 @pytest.mark.parametrize(
     ("rows", "products", "several"),
     [(1, 10 * LEAST_PREDICTION, False), (2, LEAST_PREDICTION - 1, False), (2, LEAST_PREDICTION, True)],

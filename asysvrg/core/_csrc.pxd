@@ -119,6 +119,7 @@ cdef extern from "types.h":
     ctypedef struct asv_padded:
         void *rows
         int holds_basis
+        int as_if
 
     ctypedef struct asv_lockstep_pace:
         double alone

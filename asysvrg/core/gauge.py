@@ -39,7 +39,11 @@ class Gauge:
 
     def __init__(self, objective: Objective, count: int, batch_size: int, seed: int):
         self._objective = Objective(
-            objective.network, objective.samples, alpha=objective.alpha, threads=objective.threads
+            objective.network,
+            objective.samples,
+            alpha=objective.alpha,
+            threads=objective.threads,
+            parts=objective.parts,
         )
         self._count, self._batch_size, self._seed = count, batch_size, seed
         self._norms: list[float] = []

@@ -96,13 +96,13 @@ class Objective:
     ):
         self.network, self.samples = network, samples
         self.alpha, self.threads, self.unit = alpha, threads, unit
-        self._parts = parts or threads
+        self.parts = parts or threads
         self.alphas = list(self._columns())
         self._axpy = get_blas_funcs("axpy", dtype=network.dtype)
         self.n, self.d, self._spread = n or samples.size, network.size, spread
         self._keeps_cache = cache
         self._cache: np.ndarray | None = None
-        self._gradients = aligned_zeros((self._parts, self.d), network.dtype)
+        self._gradients = aligned_zeros((self.parts, self.d), network.dtype)
         self._mu = self._gradients[0]
 
     def snapshot(self, x: np.ndarray, *, keep_cache: bool) -> Snapshot:
@@ -148,7 +148,7 @@ class Objective:
     def _sums(self, samples: Samples, x: np.ndarray, blocks: Blocks, threads: int) -> Sums:
         loss = errors = weight = 0.0
         for first, last in blocks:
-            sums = self.network.sweep(samples, x, threads, rows=(first, last), parts=self._parts)
+            sums = self.network.sweep(samples, x, threads, rows=(first, last), parts=self.parts)
             loss, errors = loss + sums[0], errors + sums[1]
             given = samples.weight
             weight += last - first if given is None else float(given[first:last].sum(dtype=np.float64))
@@ -185,7 +185,7 @@ class Objective:
 
     def _sweep(self, x: np.ndarray, cache: np.ndarray | None = None) -> tuple[float, float]:
         """Sums the gradient over the samples into `_mu`; returns the sums of loss and errors."""
-        sums = self.network.sweep(self.samples, x, self.threads, self._gradients, cache, parts=self._parts)
+        sums = self.network.sweep(self.samples, x, self.threads, self._gradients, cache, parts=self.parts)
         with np.errstate(over="ignore", invalid="ignore"):
             for part in self._gradients[1:]:
                 self._mu += part

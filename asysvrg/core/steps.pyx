@@ -21,6 +21,7 @@ cdef class StepLoop(InnerLoop):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.inner.padded.as_if = self._padded is not None
         self._padded = None  # x holds all of itself between two steps, but for what waits
 
     def start(self, x, int64_t steps, *, direction, eta, epoch, l2_factor=1, mu=None, x_snap=None, cache=None,
@@ -50,10 +51,7 @@ cdef class StepLoop(InnerLoop):
     def copy_to(self, out):
         """Copies x as it is now, with all that waits for `finish`."""
         cdef asv_inner there = self.inner
-        x, weights = self._held[3][0], self._held[2]
-        np.copyto(out, x)
-        if weights is not None:
-            out[self.network.slices[0][0]].reshape(weights.shape)[:] = self._padded[:, :weights.shape[1]]
+        np.copyto(out, self._held[3][0])
         if there.lazy.done != NULL or there.preconditioner.shift != NULL:
             there.x = address(out, self.network.dtype, (self.network.size,))
             rows = None if self._rows is None else self._rows.copy()

@@ -310,7 +310,7 @@ def _test_file(path: Path) -> Path | None:
     names = [f"{name}.t"]
     if "train" in name:
         names.append("test".join(name.rsplit("train", 1)))
-    paths = (path.with_name(name + end) for name in names for end in ("", ".gz", ".bz2"))
+    paths = (path.with_name(name + end) for name in names for end in ("", ".gz", ".bz2", ".xz"))
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 def to_torch(model: Any) -> Any:
     """Converts a fitted model to a `torch.nn.Sequential` with the same predictions.
 
-    Its last module makes probabilities (or, of a Poisson loss, means) of the sums, so that those of a classifier are
-    ``net[:-1](X)``. With `scale` the first module is the scaler. Several networks (`n_models`) are one module, which
-    averages what they predict.
+    Its last module makes probabilities (or, of a Poisson loss, means) of the sums, so that those of a classifier of one
+    network are ``net[:-1](X)``. With `scale` the first module is the scaler. Several networks (`n_models`) are one
+    module, which averages what they predict; ``net[-1].networks[i]`` is the i-th.
 
     Parameters
     ----------

@@ -89,6 +89,8 @@ class Recorder:
         self.later: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         if not self.path.absolute().parent.is_dir():
             raise ValueError(f"record={str(path)!r}: there is no folder {self.path.parent}")
+        if self.path.exists() and not self.path.is_file():
+            raise ValueError(f"record={str(path)!r} is a folder or a device; a file is expected")
 
     def describe(self, **about: Any) -> None:
         """What the first line says of the run."""

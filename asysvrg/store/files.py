@@ -27,12 +27,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     After an exception, kill -9 or a loss of power, `path` has either the old content or the new one. It keeps its
     permissions, and a link stays a link. Each call has a temporary file of its own, which it holds to the end.
-    Errors of the system name `path`.
+    Errors of the system name `path`. A device or a pipe is a ValueError.
     """
     given, path = os.fspath(path), Path(os.path.realpath(path))
-    with _errors_name(given), _temporary(path) as file:
-        temporary = Path(file.name)
-        try:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # which would be gone
+        raise ValueError(f"{given} is a device or a pipe; a file is expected")
+    file: BinaryIO | None = None
+    temporary: Path | None = None
+    with _errors_name(given):
+        try:  # already while the file is made: a signal may come at any moment
+            while file is None:
+                temporary = path.with_name(f".{path.name[:SHOWN]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+                file = open(temporary, "xb")  # noqa: SIM115
+                system.hold(file)
+                if not temporary.exists():  # another process took it for an abandoned one before it was held
+                    file.close()
+                    file = None
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -42,8 +52,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
-                file.close()
-            temporary.unlink(missing_ok=True)
+                if file is not None:
+                    file.close()
+            with suppress(OSError):
+                if temporary is not None:
+                    temporary.unlink()
             raise
         system.write_names(path.parent)
 
@@ -57,17 +70,6 @@ def _errors_name(path: str) -> Iterator[None]:
         if error.errno is None or (error.filename is not None and not str(error.filename).endswith(".tmp")):
             raise
         raise OSError(error.errno, error.strerror, path) from None
-
-
-def _temporary(path: Path) -> BinaryIO:
-    """A new file beside `path`, which this process holds."""
-    while True:
-        temporary = path.with_name(f".{path.name[:SHOWN]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-        file = open(temporary, "xb")  # noqa: SIM115  # `replacing` closes it
-        system.hold(file)
-        if temporary.exists():
-            return file
-        file.close()  # another process took it for an abandoned one before it was held
 
 
 def clear_abandoned(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from asysvrg.preprocessing import RobustClip
 from asysvrg.store import archive
 from asysvrg.store.schema import Schema
 
-SKLEARN_ACTIVATIONS, SKLEARN_LOSSES = ("identity", "logistic", "tanh", "relu"), ("softmax", "binary", "squared_error")
+SKLEARN_ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 FORMAT, VERSION = "asysvrg-model", 1
 # Fitted attributes that a file stores, and their types. A model may lack some of them.
 FITTED: dict[str, type] = {
@@ -89,15 +90,14 @@ class Persistent(Fitted):
             If scikit-learn's MLP has no such activation or loss.
         """
         check_is_fitted(self, "coefs_")
-        if hasattr(self, "estimators_"):
-            model = _voting(self, [member.to_sklearn() for member in self.estimators_])
-        else:
-            model = self._mlp()
+        members = [member._mlp() for member in getattr(self, "estimators_", [self])]
+        model = _voting(self, members) if hasattr(self, "estimators_") else members[0]
         if not hasattr(self, "scaler_"):
-            return model
+            return _named(self, model, *members)
         from sklearn.pipeline import make_pipeline  # here, since importing it takes long
 
-        return make_pipeline(self.scaler_, model)
+        scaler = _named(self, deepcopy(self.scaler_)).set_output(transform="default")  # the network takes arrays
+        return make_pipeline(scaler, model)
 
     def _mlp(self) -> MLPClassifier | MLPRegressor:
         network = self._network
@@ -107,23 +107,24 @@ class Persistent(Fitted):
         if binary:
             coefs[-1] = coefs[-1][:, 1:] - coefs[-1][:, :1]
             intercepts[-1] = intercepts[-1][1:] - intercepts[-1][:1]
-        if network.activation not in SKLEARN_ACTIVATIONS or network.loss not in SKLEARN_LOSSES:
-            raise ValueError(
-                f"scikit-learn's MLP has no activation={network.activation!r} or loss={network.loss!r}, as this model"
-            )
-        kind = MLPClassifier if is_classifier else MLPRegressor
-        hidden = network.widths[1:-1]
-        mlp = kind(hidden_layer_sizes=hidden, activation=network.activation, alpha=self.alpha, max_iter=self.max_iter)
+        kind: Any = MLPClassifier if is_classifier else MLPRegressor
+        losses = {"softmax", "binary", "squared_error"}
+        given = {"activation": network.activation, "alpha": self.alpha, "max_iter": self.max_iter}
+        if "loss" in kind().get_params():  # of regressors, from scikit-learn 1.7 on
+            losses |= {"poisson"}
+            given |= {"loss": network.loss}
+        for name, choices in (("activation", SKLEARN_ACTIVATIONS), ("loss", losses)):
+            if (value := getattr(network, name)) not in choices:
+                raise ValueError(f"scikit-learn's {kind.__name__} has no {name}={value!r}, as this model")
+        mlp = kind(hidden_layer_sizes=network.widths[1:-1], **given)
         mlp.coefs_, mlp.intercepts_ = coefs, intercepts
         mlp.n_layers_, mlp.n_outputs_ = len(network.widths), len(intercepts[-1])
         mlp.n_iter_, mlp.loss_ = self.n_iter_, self.loss_
         mlp.best_loss_ = min((row["loss"] for row in self.history_["epochs"]), default=self.loss_)
         mlp.loss_curve_ = [row["loss"] for row in self.history_["epochs"][1:]]
         mlp.t_ = 0
-        mlp.out_activation_ = "identity"
+        mlp.out_activation_ = "exp" if network.loss == "poisson" else "identity"
         mlp.n_features_in_ = network.widths[0]
-        if hasattr(self, "feature_names_in_"):
-            mlp.feature_names_in_ = self.feature_names_in_
         if is_classifier:
             mlp.out_activation_ = "logistic" if binary or network.loss != "softmax" else "softmax"
             mlp.classes_ = self.classes_
@@ -173,6 +174,14 @@ def load(path: str | os.PathLike[str]) -> Any:
 def _fitted(model: Any) -> dict[str, Any]:
     fitted, center = {name: getattr(model, name) for name in FITTED if hasattr(model, name)}, model._center()
     return fitted if center is None else fitted | {LAST: center.tolist()}
+
+
+def _named(model: Any, *estimators: Any) -> Any:
+    """Gives these estimators the names of the model's columns, if it has any; returns the first."""
+    for estimator in estimators:
+        if hasattr(model, "feature_names_in_"):
+            estimator.feature_names_in_ = model.feature_names_in_
+    return estimators[0]
 
 
 def _voting(model: Any, members: list[Any]) -> BaseEstimator:

@@ -43,6 +43,14 @@ def test_an_epoch_in_pieces_has_the_same_bits(how):
     assert plain.history_["delay_histogram"] == tracked.history_["delay_histogram"]
 
 
+def test_in_lockstep_measurements_do_not_depend_on_the_number_of_threads():
+    X, y = data(AsySVRGClassifier, n=2000)
+    how = {"execution": "lockstep", "max_iter": 2, "tol": 0, "track_gradient_norm": 5}
+    one, two = (small(AsySVRGClassifier, (9,), n_jobs=n_jobs, **how).fit(X, y).history_ for n_jobs in (1, 2))
+    for name in COLUMNS:
+        assert [row[name] for row in one["epochs"]] == [row[name] for row in two["epochs"]]
+
+
 @pytest.mark.parametrize(
     ("form", "how"), [("csr", {"batch_size": 1}), ("dense", {"deflation": 2})], ids=["lazy rows", "preconditioner"]
 )

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import lzma
 
 import numpy as np
 import pytest
@@ -256,6 +257,7 @@ def test_svmlight_targets_that_are_no_integers(tmp_path):
         ("train.svm", "test.svm"),
         ("a1a", "a1a.t"),
         ("a", "a.t.gz"),
+        ("a.xz", "a.t.xz"),
         ("train.train", "train.test"),
     ],
 )
@@ -263,7 +265,8 @@ def test_svmlight_sibling_is_the_test_set(tmp_path, train, test):
     for wide, narrow in ((train, test), (test, train)):
         for name, content in ((wide, SVMLIGHT), (narrow, "1 1:4\n-1 2:5\n")):
             raw = content.encode()
-            write(tmp_path, name, gzip.compress(raw) if name.endswith(".gz") else raw)
+            pack = {".gz": gzip.compress, ".xz": lzma.compress}.get(name[-3:], bytes)
+            write(tmp_path, name, pack(raw))
         d = data.load(tmp_path / train)
         assert d.X_train.shape[1] == d.X_test.shape[1] == 3
         assert (len(d.y_train), len(d.y_test)) == ((4, 2) if wide == train else (2, 4))

@@ -78,6 +78,19 @@ def test_one_worker_with_everything_else(architecture, given):
     np.testing.assert_array_equal(losses(one), losses(serial))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", [(9,), (20,), (100,), (118, 7)], ids=str)
+def test_one_worker_with_a_preconditioner_where_zeros_are_skipped(hidden, dtype):
+    """A serial loop adds up the rows of W_0 and of the basis at once; steps have no padded rows that hold both."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 300)) * (rng.random((400, 300)) < 0.3)
+    y = (X @ rng.normal(size=(300, 3))).argmax(axis=1)
+    given = {"hidden_layer_sizes": hidden, "dtype": dtype, "deflation": 4, "n_jobs": 1}
+    serial = model(**given).fit(X, y)
+    assert serial.history_["config"]["skips_zeros"]
+    np.testing.assert_array_equal(vector(simulate(model(**given), X, y, workers=1)), vector(serial))
+
+
 def test_a_regressor_and_arguments_of_fit():
     given, weight = {"hidden_layer_sizes": (5,), "max_iter": 2, "random_state": 1}, RNG.random(400)
     serial = AsySVRGRegressor(**given).fit(X, X[:, :2], sample_weight=weight, X_val=X[:9], y_val=X[:9, :2])
@@ -290,6 +303,8 @@ def test_a_record_is_of_one_fit(tmp_path):
             model().fit(X, Y)
     assert len(load(tmp_path / "real.jsonl").epochs) == 3
     with pytest.raises(ValueError, match="no folder"), asysvrg.record(tmp_path / "none" / "real.jsonl"):
+        pass
+    with pytest.raises(ValueError, match="a file is expected"), asysvrg.record(tmp_path):
         pass
 
 

@@ -35,6 +35,25 @@ def temporary_files(folder):
     return [name for name in os.listdir(folder) if name.endswith(".tmp")]
 
 
+def test_a_signal_while_the_temporary_file_is_made_leaves_none(tmp_path, monkeypatch):
+    def press(file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(system, "hold", press)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(tmp_path / "a.json", {})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a device or a pipe; a file is expected"):
+        write_json(tmp_path / "pipe", {})
+    assert (tmp_path / "pipe").is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 def test_what_another_process_is_writing_stays_until_it_is_killed(tmp_path):
     path = tmp_path / "checkpoint.npz"
     with subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True) as writer:

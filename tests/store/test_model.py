@@ -4,12 +4,14 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.estimators import fitted, samples
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -311,6 +313,34 @@ def test_to_sklearn_keeps_labels_and_names(labels):
     np.testing.assert_array_equal(mlp.classes_, model.classes_)
     mlp.coefs_[0][:] = 0
     assert (model.coefs_[0] != 0).any()  # it has arrays of its own
+
+
+@pytest.mark.parametrize("options", [{"scale": "robust-clip"}, {"n_models": 2}], ids=str)
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_to_sklearn_of_a_scaler_and_of_several_networks(kind, options):
+    """It knows the columns, is silent, and leaves the model alone when it is fitted again."""
+    X, y = samples(kind, 1 if kind is AsySVRGRegressor else 2)
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    model = fitted(kind, X=frame, y=y, **options)
+    expected, other = model.predict(frame), model.to_sklearn()
+    with warnings.catch_warnings(), config_context(transform_output="pandas"):
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(other.predict(frame), expected, atol=1e-5)
+    assert list(other[0].feature_names_in_ if "scale" in options else other.feature_names_in_) == list("abcdef")
+    with pytest.raises(ValueError, match="feature names"):
+        other.predict(frame[list("fedcba")])
+    other.fit(100 * frame + 7, y)
+    np.testing.assert_array_equal(model.predict(frame), expected)
+
+
+def test_to_sklearn_of_counts():
+    X, y = samples(AsySVRGRegressor)
+    model = fitted(AsySVRGRegressor, X=X, y=np.abs(y), loss="poisson")
+    if "loss" not in MLPRegressor().get_params():
+        pytest.skip("scikit-learn has no Poisson loss before 1.7")
+    np.testing.assert_allclose(model.to_sklearn().predict(X), model.predict(X), rtol=1e-5)
+    with pytest.raises(ValueError, match="MLPRegressor has no loss='huber', as this model"):
+        fitted(AsySVRGRegressor, X=X, y=y, loss="huber").to_sklearn()
 
 
 def test_to_sklearn_on_real_data():
