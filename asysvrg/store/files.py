@@ -33,7 +33,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if path.exists() and not (path.is_file() or path.is_dir()):  # which would be gone
         raise ValueError(f"{given} is a device or a pipe; a file is expected")
     file: BinaryIO | None = None
-    temporary: Path | None = None
+    temporary = path  # until there is one
     with _errors_name(given):
         try:  # already while the file is made: a signal may come at any moment
             while file is None:
@@ -55,7 +55,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 if file is not None:
                     file.close()
             with suppress(OSError):
-                if temporary is not None:
+                if temporary != path:
                     temporary.unlink()
             raise
         system.write_names(path.parent)
