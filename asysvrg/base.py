@@ -198,10 +198,8 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
             y = self._encode_part(y, classes)
             if goes_on:
                 if several := len(getattr(self, "estimators_", [])):
-                    raise ValueError(
-                        f"partial_fit goes on with one network, and the fit before has {several}: call it of each in "
-                        "estimators_, or of a clone of this estimator"
-                    )
+                    told = f"partial_fit goes on with one network, and the fit before has {several}"
+                    raise ValueError(f"{told}: call it of a clone of this estimator")
                 same_network("partial_fit", self._network, self._new_network(settings), *SAME)
         else:
             y = self._encode(y, lambda labels: script.all_labels(session, labels))
@@ -302,7 +300,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         """What a warm start needs of the last fit; None if there was none."""
         if not hasattr(self, "coefs_"):
             return None
-        ensemble.check_count(self, "warm_start")
+        ensemble.check_count(self)
         x, center, classes = self._vector(), self._center(), getattr(self, "classes_", None)
         return Before(x, center, self._network, classes, self._stream + self.n_iter_)
 
@@ -397,4 +395,6 @@ def _pass_on(outcome: Outcome) -> None:
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
     value = plain(value)
+    if isinstance(value, np.random.RandomState):  # its text has an address
+        return "RandomState"
     return value if isinstance(value, (int, float, str, type(None))) else str(value)

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 
 from asysvrg.core import cpu
 from asysvrg.core.control import stopped_by
+from asysvrg.core.warn import warn
 from asysvrg.kinds import plain
 from asysvrg.report import streams
 from asysvrg.report.progress import describe
@@ -36,8 +37,9 @@ def members_of(model: Any) -> list[Any]:
         raise ValueError(f"a schedule is of one run: record() is for one network; got n_models={model.n_models}")
     before = getattr(model, "estimators_", []) if model.warm_start else []
     if model.warm_start and hasattr(model, "coefs_"):
-        check_count(model, "warm_start")
-    members = [copy(member) for member in before] or [clone(model) for _ in seeds]
+        check_count(model)
+    members = [copy(member) for member in before]
+    members += [clone(model) for _ in seeds[len(members) :]]
     at_once = networks_at_once(model)
     for i, (member, seed) in enumerate(zip(members, seeds, strict=True)):
         own = model.get_params(deep=False)
@@ -63,11 +65,13 @@ def _state_of_member(model: Any, given: Any, seed: int) -> Any:
     return None if given is None and model.checkpoint_dir is not None else np.random.RandomState(seed)
 
 
-def check_count(model: Any, what: str) -> None:
-    """Raises ValueError if the fit before had another number of networks. The message begins with `what`."""
-    before = len(getattr(model, "estimators_", [])) or 1
+def check_count(model: Any) -> None:
+    """Raises ValueError if the fit before, which a warm start goes on from, had another number of networks."""
+    members = getattr(model, "estimators_", [])
+    before = len(members) + getattr(model, "_left_out", 0) if members else 1
     if before != model.n_models:
-        raise ValueError(f"{what} needs as many networks as the fit before, {before}; got n_models={model.n_models}")
+        given = f"got n_models={model.n_models}"
+        raise ValueError(f"warm_start needs as many networks as the fit before, {before}; {given}")
 
 
 def networks_at_once(model: Any) -> int:
@@ -120,11 +124,15 @@ def train_all(
                 elif error is not None:
                     raise error
     fitted = [member for member in members if hasattr(member, "coefs_")]
-    # A callback, or the end of `max_time`, may have stopped some before their first epoch.
-    fitted = [member for member in fitted if member.n_iter_ + member._stream] or fitted
+    fitted = [member for member in fitted if _has_trained(member)] or fitted
     if interrupt is not None and not fitted:
         raise interrupt
     return fitted, interrupt
+
+
+def _has_trained(member: Any) -> bool:
+    """Whether it had an update, in this fit or before: a callback, or `max_time`, may have ended it at the start."""
+    return bool(member._stream or sum(member.history_["delay_histogram"]))
 
 
 class Told:
@@ -152,8 +160,13 @@ class Told:
 
 
 def take_over(model: Any, members: Sequence[Any]) -> None:
-    """Stores the trained members in the estimator, and sets its fitted attributes from theirs."""
-    model.estimators_ = list(members)
+    """Stores the trained members in the estimator, and sets its fitted attributes from theirs.
+
+    Those that are missing may train in a warm start.
+    """
+    model.estimators_, model._left_out = list(members), int(plain(model.n_models)) - len(members)
+    if model._left_out:
+        warn(f"{model._left_out} of {model.n_models} networks ended before their first update, and are left out")
     for name in SHARED & vars(members[0]).keys():
         setattr(model, name, vars(members[0])[name])
     model.n_iter_ = max(member.n_iter_ for member in members)

@@ -174,7 +174,8 @@ def _by_threads(
     recorder = current_recorder() if simulation is None else None
     if recorder is not None:
         problem = _recorded(plan, objective, seed)
-        recorder.describe(source="threads", architecture="shared", workers=plan.threads, **problem)
+        about = {"source": "threads", "architecture": "shared", "workers": plan.threads}
+        recorder.describe(settings.delay_adaptive, **about, **problem)
     make: Callable[..., ThreadedExecution] = ThreadedExecution if simulation is None else simulation.execution
     return make(
         objective,

@@ -98,9 +98,12 @@ def test_a_callback_hears_of_all_networks_and_stops_them():
 
 
 def test_networks_that_a_callback_kept_from_training_have_no_say():
-    """They are the initial ones; but all are kept where none has an epoch behind it, and in a warm start."""
-    model = classifier(n_jobs=1, warm_start=True).fit(X, y, callback=lambda row: row["epoch"] == 1)
+    """They are the initial ones; but all are kept where none has an update behind it. A warm start trains them."""
+    model = classifier(n_jobs=1, warm_start=True)
+    with pytest.warns(UserWarning, match="2 of 3 networks ended before their first update"):
+        model.fit(X, y, callback=lambda row: row["epoch"] == 1)
     assert [member.n_iter_ for member in model.estimators_] == [1]
+    assert [member.n_iter_ for member in model.fit(X, y).estimators_] == [2, 2, 2]
     none = classifier(n_jobs=1).fit(X, y, callback=lambda row: True)
     assert [member.n_iter_ for member in none.estimators_] == [0, 0, 0]
     model = classifier(n_jobs=1, warm_start=True).fit(X, y).fit(X, y, callback=lambda row: True)

@@ -277,8 +277,12 @@ def _encoding(path: Path, raw: bytes, given: str | None) -> str:
 
 def _without_comment_mark(raw: bytes, encoding: str) -> bytes:
     """Without the "# " in front of a header that numpy.savetxt wrote; a byte order mark stays."""
-    mark = "# ".encode(encoding)
-    return "".encode(encoding) + raw[len(mark) :] if raw.startswith(mark) else raw
+    order = next((mark for mark in BOMS if raw.startswith(mark)), b"")
+    of_order = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+    name = codecs.lookup(encoding).name
+    mark = "# ".encode(of_order.get(order, "utf-8" if name == "utf-8-sig" else name))
+    rest = raw[len(order) :]
+    return order + rest[len(mark) :] if rest.startswith(mark) else raw
 
 
 def _first_rows(path: Path, raw: bytes, encoding: str, reading: Reading) -> tuple[str, list[list[str]]]:

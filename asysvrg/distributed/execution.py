@@ -17,6 +17,7 @@ from asysvrg.distributed.server import Group
 from asysvrg.distributed.session import Coordinator
 from asysvrg.distributed.updates import Updates
 from asysvrg.plan import cache_pays
+from asysvrg.simulation.events import shortened
 
 
 class DistributedExecution:
@@ -92,7 +93,9 @@ class DistributedExecution:
             task.cut()
             session.serve(task)
         if self.record is not None and log is not None:
-            self.record(epoch.number, [self._described(turn, *each) for turn, each in enumerate(log)])
+            self.record(
+                epoch.number, [self._described(task.shard.on_time, turn, *each) for turn, each in enumerate(log)]
+            )
         self.speed = task.applied / (time.perf_counter() - start)
         session.server.dropped += task.others.dropped
         self.carried -= task.others.carried
@@ -100,9 +103,10 @@ class DistributedExecution:
         counted, self.counted = evaluated - self.counted, evaluated
         return Applied(task.delays, counted)
 
-    def _described(self, turn: int, t: int, worker: int, version: int, now: float) -> dict[str, Any]:
+    def _described(self, on_time: float, turn: int, t: int, worker: int, version: int, now: float) -> dict[str, Any]:
         """An update for the record."""
-        return {"t": t, "worker": worker, "read": version, "delay": turn - version, "seconds": now - self.began}
+        update = {"t": t, "worker": worker, "read": version, "delay": turn - version, "seconds": now - self.began}
+        return update | shortened(turn - version, on_time)
 
     def state(self) -> dict[str, np.ndarray]:
         """Nothing: the next epoch depends on x only."""

@@ -204,10 +204,10 @@ def _rows(histories: dict[int, list[dict[str, Any]]], updates: int, cores: int) 
 
 def knee(seconds: Mapping[int, float]) -> int:
     """The last number that takes less time than every smaller one, by a tenth at least."""
-    best = 1
-    for k in sorted(seconds):
-        if seconds[best] >= GAIN * seconds[k]:
-            best = k
+    best, least = 1, seconds[1]
+    for k in sorted(seconds)[1:]:
+        best = k if least >= GAIN * seconds[k] else best
+        least = min(least, seconds[k])
     return best
 
 

@@ -86,17 +86,19 @@ class Recorder:
         self.path = Path(path)
         self.lines: list[str] = []
         self.about: dict[str, Any] = {}
+        self.on_time = math.inf  # the largest delay of an update whose step is not shortened
         self.later: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         if not self.path.absolute().parent.is_dir():
             raise ValueError(f"record={str(path)!r}: there is no folder {self.path.parent}")
         if self.path.exists() and not self.path.is_file():
             raise ValueError(f"record={str(path)!r} is a folder or a device; a file is expected")
 
-    def describe(self, **about: Any) -> None:
-        """What the first line says of the run."""
+    def describe(self, adaptive: bool = False, /, **about: Any) -> None:
+        """What the first line says of the run. adaptive: threads shorten the steps of late updates."""
         if self.about:
             raise ValueError("a schedule is of one run: record() is for one fit of one network")
         self.about = about
+        self.on_time = about["workers"] - 1 if adaptive else math.inf
 
     def epoch(self, number: int, updates: Sequence[dict[str, Any]]) -> None:
         """Adds the updates of an epoch."""
@@ -112,12 +114,17 @@ class Recorder:
     def close(self) -> None:
         """Writes the file, if there were updates here: there are none on ranks that follow."""
         for number, *arrays in self.later:
-            self.epoch(number, list(_of_threads(*arrays)))
+            self.epoch(number, [update | shortened(update["delay"], self.on_time) for update in _of_threads(*arrays)])
         if not self.lines:
             return
         with replacing(str(self.path)) as file:
             head = json.dumps({"format": FORMAT} | self.about)
             file.write("".join(f"{line}\n" for line in (head, *self.lines)).encode())
+
+
+def shortened(delay: int, on_time: float) -> dict[str, float]:
+    """The factor of an update that is later than `on_time`, as in `distributed.updates.Shard`; nothing without one."""
+    return {"factor": (on_time + 1) / (delay + 1)} if delay > on_time else {}
 
 
 def _of_threads(turns: np.ndarray, delays: np.ndarray, stripes: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -180,9 +187,12 @@ def record(path: str | Path) -> Iterator[None]:
     token = _current.set(recorder)
     try:
         yield
+    except KeyboardInterrupt:  # the model keeps what it learned up to there
+        recorder.close()
+        raise
     finally:
         _current.reset(token)
-        recorder.close()
+    recorder.close()
 
 
 def current_recorder() -> Recorder | None:

@@ -1,5 +1,6 @@
 """CSV and its relatives, Parquet, Feather: what is read as what, and each kind of bad file."""
 
+import codecs
 import contextlib
 import gzip
 import lzma
@@ -131,13 +132,16 @@ def test_encodings(tmp_path, encoding):
         data.load_file(write(tmp_path, "b.csv", "größe;y\n1;2\n"), encoding="ascii")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("mark", ["# ", "#", "#  "])
-def test_comment_marks_of_savetxt_are_no_part_of_a_name(tmp_path, mark, encoding):
-    np.savetxt(tmp_path / "a.csv", [[1, 2, 0], [3, 4, 1]], delimiter=",", header="a,b,y", comments=mark)
-    text = (tmp_path / "a.csv").read_text()
-    path = write(tmp_path, "b.csv", text.encode(encoding))
-    assert data.load(path, test_size=0).schema.names == ("a", "b")
+@pytest.mark.parametrize("given", [None, "utf-8-sig", "utf_8_sig"])
+@pytest.mark.parametrize("delimiter", [",", " "])
+def test_comment_marks_of_savetxt_are_no_part_of_a_name(tmp_path, delimiter, given):
+    path = tmp_path / "a.csv"
+    np.savetxt(path, [[1, 2, 0], [3, 4, 1]], delimiter=delimiter, header=delimiter.join("aby"))
+    text = path.read_text()
+    forms = {"utf-8": text.encode()}
+    forms |= {name: codecs.lookup(name).encode("\ufeff" + text)[0] for name in ("utf-8", "utf-16-le", "utf-16-be")}
+    for raw in (text.encode(), *forms.values()):
+        assert data.load(write(tmp_path, "b.csv", raw), test_size=0, encoding=given).schema.names == ("a", "b")
 
 
 BAD_OPTIONS = {

@@ -122,6 +122,7 @@ def test_workers_are_mpi_ranks():
         ({1: 8.0, 2: 9.0, 4: 10.0}, 1),
         ({1: 8.0, 2: 4.0, 4: 6.0, 8: 4.5}, 2),  # faster than the one before, but not than two
         ({1: 8.0, 2: 4.0, 4: 3.9, 8: 2.0}, 8),
+        ({1: 10.0, 2: 9.5, 4: 9.0}, 1),  # a tenth faster than one, but not than two
         ({1: 1.1, 2: 1.0}, 2),
     ],
 )
