@@ -217,7 +217,7 @@ class _AsySVRG(Parameters, Persistent, Predicting, CallbackSupportMixin, BaseEst
         tested = self._others(*test, "X_test", "y_test", center)
         needs_all = "class_weight='balanced'" if self.class_weight == "balanced" else None
         early_stopping, obstacle = None, ""
-        if settings.early_stopping == "auto":
+        if settings.early_stopping:
             obstacle = script.why_not_hold_out(session, validation is not None, X, y, weight)
         if validation is None:
             copied = inputs.size_of(X)

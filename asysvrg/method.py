@@ -15,6 +15,8 @@ from asysvrg.core.blocks import count_nonzeros
 from asysvrg.core.directions import DIRECTIONS
 from asysvrg.settings import Settings
 
+RANK_0_VALIDATES = "rank 0 has a validation set"  # a reason why other ranks hold nothing out
+
 # With learning_rate_init="auto".
 RATE = 0.8  # eta L; the curvature L grows during training
 MOST_GROWTH = 6.0  # of the rate while the loss falls, for large sets
@@ -153,7 +155,7 @@ def chosen_by_validation(settings: Settings, n: int, copied: float = 0, obstacle
     copied: bytes of the copies of X that holding out samples needs. obstacle: another reason why "auto" cannot.
     """
     if settings.early_stopping != "auto":
-        return settings.early_stopping, "given"
+        return settings.early_stopping and obstacle != RANK_0_VALIDATES, "given"
     if math.isfinite(settings.target_loss):
         return False, "a target for the loss is given"
     large = n >= EARLY_STOPPING

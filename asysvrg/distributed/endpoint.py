@@ -14,6 +14,7 @@ from asysvrg.distributed._message import Message
 from asysvrg.distributed.server import Server
 
 TICK = 0.05  # seconds between two looks at the clock
+AWAY = 1.0  # seconds between two looks after which a rank counts as having been away itself
 OFFERED, LONG = 200e-6, 1e-3  # seconds: a wait offers the core for so long, unless messages take longer than LONG
 
 
@@ -118,6 +119,7 @@ class Endpoint:
 
     def __init__(self, link: Link, server: Server, ranks: range):
         self.link, self.server, self.next_tick = link, server, 0.0
+        self.looked = time.monotonic()
         link.listen(ranks)
 
     def look(self) -> bool:
@@ -135,6 +137,9 @@ class Endpoint:
 
     def _take(self, came: list[tuple[int, Message | None]]) -> None:
         now = time.monotonic()
+        if now - self.looked > AWAY:
+            self.server.forgive(now - self.looked, now)
+        self.looked = now
         for rank, message in came:
             if message is None:
                 self.server.lose(rank, "MPI has lost it")

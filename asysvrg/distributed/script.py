@@ -32,7 +32,7 @@ from asysvrg.distributed.server import Group
 from asysvrg.distributed.session import Coordinator, Participant, announce_running
 from asysvrg.distributed.sharding import Sharding
 from asysvrg.distributed.worker import Worker
-from asysvrg.method import Data
+from asysvrg.method import RANK_0_VALIDATES, Data
 from asysvrg.plan import Plan, storage
 from asysvrg.precision import center_of
 from asysvrg.settings import Settings
@@ -137,7 +137,7 @@ def why_not_hold_out(session: Any, has_validation: bool, *arrays: Any) -> str:
 
     def combine(given: dict[int, Any]) -> dict[str, Any]:
         if given[0]["samples"] is None:
-            return {"why": "rank 0 has a validation set"}
+            return {"why": RANK_0_VALIDATES}
         alike = all(one == given[0] for one in given.values())
         return {"why": "" if alike else "ranks have samples of their own, and no X_val is given"}
 

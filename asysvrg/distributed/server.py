@@ -192,7 +192,10 @@ class Server:
         if run > self.run:  # it has left, and waits for the next fit
             message.detach()
             self.ahead[rank] = message
-            self._release(peer)
+            if self.task is None or isinstance(self.task, Farewell):
+                self._release(peer)
+            else:  # it took rank 0 for lost
+                self.lose(rank, "it has begun its next fit")
         elif run != self.run and run >= 0:
             text = f"rank {rank} is in fit {run}, rank 0 in fit {self.run}"
             self._reply(peer, protocol.failed(Kind.STOP, RankError(), text))
@@ -224,6 +227,11 @@ class Server:
             self.failure = Lost(f"worker {rank} was lost ({why}), and with it samples that no other rank has")
         else:
             self._serve_waiting()
+
+    def forgive(self, seconds: float, now: float) -> None:
+        """This rank itself was away for so long: paused, say, as were the others. Their silence does not count."""
+        for peer in self.live:
+            peer.heard = min(peer.heard + seconds, now)
 
     def tick(self, now: float) -> None:
         """Notices silent participants, and sends signs of life to those who wait."""

@@ -21,7 +21,7 @@ from asysvrg.distributed._link import Link
 from asysvrg.distributed._message import Message
 from asysvrg.distributed.backend import MPI
 from asysvrg.distributed.codec import CODECS, Codec
-from asysvrg.distributed.endpoint import TICK, Backoff, Endpoint, Heartbeat, Signals
+from asysvrg.distributed.endpoint import AWAY, TICK, Backoff, Endpoint, Heartbeat, Signals
 from asysvrg.distributed.exchange import Combine, Exchange, take_part
 from asysvrg.distributed.protocol import FAIL, STOP, Kind, Lost, Stage, parameter_shards
 from asysvrg.distributed.rank_wrapper import RESULT
@@ -195,6 +195,7 @@ class Participant(Session):
         self.answers: list[tuple[int, Message]] = []
         self.other_servers = range(0)  # beside rank 0
         self.next_look, self.last_sent = 0.0, 0.0
+        self.met = False  # whether a server has answered in this fit
         self.heartbeat = Heartbeat(PULSE, self._pulse)
 
     def divide(self) -> None:
@@ -297,6 +298,7 @@ class Participant(Session):
                 self.heard = protocol.error_in(answer)
                 raise self.heard
             del self.asked[rank]
+            self.met = True
             self.answers.append((rank, answer))
         if time.monotonic() >= self.next_look:
             self._check_servers()
@@ -304,10 +306,14 @@ class Participant(Session):
     def _check_servers(self) -> None:
         """Raises `Lost` if a server that owes an answer is gone; sends a sign of life."""
         now = time.monotonic()
+        if self.next_look and now - self.next_look > AWAY:  # this rank itself was paused, say, and the servers, too
+            away = now - self.next_look
+            self.asked = {rank: min(since + away, now) for rank, since in self.asked.items()}
         self.next_look = now + PULSE
         for rank, since in self.asked.items():
             # Rank 0 notices another server's loss first, since it is not asked meanwhile; it can say what happened.
-            if now - since > self.lost_after * (1 if rank else 2) or self._ended(rank):
+            # Before its first answer it may still read its samples, or be busy between two fits.
+            if now - since > self.lost_after * (1 if rank else 2 if self.met else 6) or self._ended(rank):
                 raise self._lost(rank, f"no sign of it for {now - since:.0f} s")
         if 0 not in self.asked:
             self._pulse()

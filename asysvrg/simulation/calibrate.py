@@ -20,6 +20,11 @@ REPEATS = 5  # epochs, of which the fastest counts: neighbours only make one slo
 ATTEMPTS = 12  # at each of two lengths, one after the other, so that a busy moment does not fall on one of them alone
 ENOUGH = 10  # seconds, after which no further attempt begins
 STEPS = 500  # iterations in the shorter one of two epochs whose times are compared; the longer one has three times that
+# What ranks do not have; an update of theirs is one of all coordinates.
+OF_RANKS: dict[str, Any] = {
+    "deflation": 0, "execution": "auto", "update": "auto", "coordinates": "all", "sampling": None, "scale": None,
+    "track_gradient_norm": None,
+}  # fmt: skip
 LAUNCHES = 3  # of each number of ranks: how soon a sleeping rank is awake differs from one to the next
 PATIENCE = 300  # seconds that ranks are given
 
@@ -72,7 +77,9 @@ def _iteration(estimator: Any, X: Any, y: Any, threads: int) -> tuple[float, flo
 
     def seconds(steps: int) -> float:
         how = {"n_jobs": threads, "execution": "shared", "inner_steps": steps, "max_iter": REPEATS}
-        fitted = _fit(estimator, X, y, backend="threads", **how | ({} if threads == 1 else {"coordinates": "all"}))
+        if estimator.update == "plain":  # which is for one thread
+            how["update"] = "auto"
+        fitted = _fit(estimator, X, y, backend="threads", **how)
         ends = [row["seconds"] for row in fitted.history_["epochs"]]
         return min(np.diff(ends))
 
@@ -114,6 +121,6 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 def _round(estimator: Any, X: Any, y: Any, workers: int) -> float:
     """Seconds from one update to the next, of a server and workers under mpiexec."""
-    ready = _ready(estimator, backend="mpi", inner_steps=3 * STEPS, max_iter=REPEATS, deflation=0)
+    ready = _ready(estimator, backend="mpi", inner_steps=3 * STEPS, max_iter=REPEATS, **OF_RANKS)
     rows = job.history_by_ranks(ready, X, y, workers, seconds=PATIENCE)["epochs"]
     return 1 / max(row.get("updates_per_second", 0.0) for row in rows)

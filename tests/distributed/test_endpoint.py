@@ -1,11 +1,15 @@
 """How a rank waits: with stand-ins for MPI and for the clock."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers.simulation import FAKE, Visits
 
 from asysvrg.distributed._link import ANSWER, QUESTION, Link
+from asysvrg.distributed._message import Message
 from asysvrg.distributed.endpoint import TICK, Backoff, Endpoint
+from asysvrg.distributed.protocol import Kind
 from asysvrg.distributed.server import Server
 
 
@@ -17,6 +21,7 @@ def test_a_server_that_waits_looks_round_in_time(monkeypatch):
         Server([1], None, 0.0),
         0.02,
     )
+    endpoint.looked = 0.0
     endpoint.link.listen([1])
     monkeypatch.setattr(endpoint.server, "tick", ticks.append)
     monkeypatch.setattr("asysvrg.distributed.endpoint.time.monotonic", lambda: visits.now)
@@ -29,6 +34,25 @@ def test_a_server_that_waits_looks_round_in_time(monkeypatch):
     assert len(ticks) == 4
     assert steps[0] == pytest.approx(0.02)
     assert steps[1:] == pytest.approx(TICK, abs=1.1e-3)
+
+
+def test_silence_while_this_rank_was_away_does_not_count(monkeypatch):
+    """All ranks were paused for half a minute, say. Silence while this one looked does."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("asysvrg.distributed.endpoint.time.monotonic", lambda: clock.now)
+    link = SimpleNamespace(poll=list, listen=lambda ranks: None)
+    endpoint = Endpoint(link, Server([1, 2], None, 0.0), range(1, 3))
+    for rank in (1, 2):
+        endpoint.server.receive(rank, Message(Kind.ALIVE), 0.0)
+    clock.now = 9.0
+    endpoint.look()
+    clock.now = 40.0
+    endpoint.look()
+    assert len(endpoint.server.live) == 2
+    while clock.now < 51.0:
+        clock.now += 0.5
+        endpoint.look()
+    assert not endpoint.server.live
 
 
 @pytest.mark.parametrize("wait", ["sleep", "yield", "spin"])

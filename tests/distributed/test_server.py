@@ -78,6 +78,17 @@ def test_a_rank_that_begins_the_next_fit_is_kept_for_it():
     assert network.sent[-1] == Kind.STOP
 
 
+def test_workers_that_have_taken_rank_0_for_lost_end_its_run():
+    """They are in their next fit, while rank 0 has an epoch to do."""
+    network, groups = accountants(2, 9, run=3)
+    for rank in (1, 2):
+        ahead = Message(Kind.BLOB, np.arange(3, dtype=np.uint8), run=4, stage=1, seq=500)
+        network.at(0.01 * rank, network.server.receive, rank, ahead, 0.0)
+    with pytest.raises(Lost, match=r"all workers were lost, the last one, rank 2 \(it has begun its next fit\)"):
+        network.run(updates(network, groups, np.zeros(9), 10**6))
+    assert sorted(network.server.ahead) == [1, 2]
+
+
 def test_a_question_answered_by_wait_is_not_answered_again_in_its_stage():
     """A worker is ahead, is told to wait, and its next question is on the way when its stage begins."""
     network, groups = accountants(1, 9)

@@ -101,6 +101,8 @@ def test_automatic_early_stopping_needs_equal_samples_or_a_validation_set(ranks)
         for rows, more in [(slice(None), {}), (mine, {}), (mine, last), (slice(10_000), last), (slice(9000), {})]:
             config = AsySVRGClassifier((9,), **ends).fit(X[rows], y[rows], **more).history_["config"]
             found.append([config["early_stopping"], config["samples"], config["plan"]["early_stopping"]])
+        always = AsySVRGClassifier((9,), early_stopping=True, **ends).fit(X[:900], y[:900], **last)
+        found.append([True, always.history_["config"]["samples"], "given"])
         tell(found=found)
         """,
         3,
@@ -111,5 +113,6 @@ def test_automatic_early_stopping_needs_equal_samples_or_a_validation_set(ranks)
         [True, 20_000, "20,000 samples, at least 10,000"],
         [True, 10_000, "10,000 samples, at least 10,000"],
         [False, 9000, "9,000 samples, fewer than 10,000"],
+        [True, 900, "given"],
     ]
     assert all(one == told[0] for one in told)

@@ -94,6 +94,15 @@ def test_calibrate_gives_what_simulate_takes(tmp_path, capsys):
     assert fitted.history_["epochs"][-1]["seconds"] < 10
 
 
+@needs_mpi
+@pytest.mark.parametrize("how", [{"execution": "shared"}, {"coordinates": "lines:64"}, {"update": "plain"}], ids=str)
+def test_calibrate_takes_what_is_for_threads(how):
+    """Ranks have nothing of it."""
+    costs = calibrate(AsySVRGClassifier((5,), solver="sgd", batch_size=5, **how), X, Y, ranks=True)
+    assert costs["shared"]["contention"] >= 0
+    assert costs["distributed"]["message"] > 0
+
+
 def test_calibrate_leaves_the_estimator_alone():
     estimator = AsySVRGClassifier((5,), solver="sgd", batch_size=5)
     before = estimator.get_params()
@@ -156,9 +165,9 @@ def test_the_fastest_of_all_attempts_counts(monkeypatch, short, long, expected):
     monkeypatch.setattr(calibration, "ENOUGH", 10)
     if expected is None:
         with pytest.raises(OSError, match="too busy"):
-            calibration._iteration(None, X, Y, 1)
+            calibration._iteration(AsySVRGClassifier(), X, Y, 1)
     else:
-        assert calibration._iteration(None, X, Y, 1) == pytest.approx(expected)
+        assert calibration._iteration(AsySVRGClassifier(), X, Y, 1) == pytest.approx(expected)
 
 
 def test_no_attempt_begins_late(monkeypatch):
@@ -170,5 +179,5 @@ def test_no_attempt_begins_late(monkeypatch):
         return SimpleNamespace(history_={"epochs": [{"seconds": 0.0}, {"seconds": inner_steps / 100}]})
 
     monkeypatch.setattr(calibration, "_fit", fit)
-    assert calibration._iteration(None, X, Y, 1) == pytest.approx((0.01, 0.0))
+    assert calibration._iteration(AsySVRGClassifier(), X, Y, 1) == pytest.approx((0.01, 0.0))
     assert lengths == [calibration.STEPS, 3 * calibration.STEPS]

@@ -239,6 +239,13 @@ def test_seconds_by_hand(architecture):
     assert about["simulation"]["workers"] == 4
 
 
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+def test_all_workers_may_come_late(solver):
+    fitted = simulate(model(solver=solver), X, Y, workers=2, compute=0.01, late={0: 2.0, 1: 3.0})
+    assert fitted.history_["epochs"][1]["seconds"] > 2
+    assert losses(fitted)[-1] < losses(fitted)[0]
+
+
 def test_lost_workers_slow_the_others():
     given = {"solver": "svrg", "sgd_epochs": 0, "inner_steps": 20, "max_iter": 2}
     fitted = simulate(model(**given), X, Y, workers=4, message=0, server=0, sweep=8.0, lost={0: 7.5, 1: 7.5})
