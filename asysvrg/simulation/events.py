@@ -7,7 +7,8 @@ the order of the updates:
     worker        thread, rank or virtual worker
     read          updates in front of it that x^ had seen
     delay         updates in front of it that x^ may have missed (Assumption 4); `turn` - `read` unless writes overlap
-    seconds       of training, virtual or real, when it was complete; left out if nobody looked at a clock
+    seconds       when it was complete: virtual ones of training, real ones since the run began; left out if nobody
+                  looked at a clock
     without, with overlapping writes, Eq. (6): [update, first, last], the coordinates of earlier updates that x^ had not
                   seen, and those of later updates that it had
     factor        of the learning rate, if it is not 1
