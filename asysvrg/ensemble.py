@@ -131,7 +131,7 @@ def train_all(
 
 
 def _has_trained(member: Any) -> bool:
-    """Whether it had an update, in this fit or before: a callback, or `max_time`, may have ended it at the start."""
+    """Whether a network had an update, in this fit or an earlier one: it may have been stopped before the first."""
     return bool(member._stream or sum(member.history_["delay_histogram"]))
 
 
@@ -145,8 +145,10 @@ class Told:
         self.function, self.settings = function, settings
         self.lock, self.stop = threading.Lock(), False
 
-    def of(self, number: int) -> Callable[[dict[str, Any]], bool]:
-        """The callback for one network. It adds the network's number to each row."""
+    def of(self, number: int) -> Callable[[dict[str, Any]], bool] | None:
+        """The callback for one network, which adds its number to each row. None if there is nobody to tell."""
+        if self.function is None and not self.settings.verbose:
+            return None
 
         def tell(row: dict[str, Any]) -> bool:
             with self.lock:
@@ -162,7 +164,7 @@ class Told:
 def take_over(model: Any, members: Sequence[Any]) -> None:
     """Stores the trained members in the estimator, and sets its fitted attributes from theirs.
 
-    Those that are missing may train in a warm start.
+    Networks that are left out train in a warm start.
     """
     model.estimators_, model._left_out = list(members), int(plain(model.n_models)) - len(members)
     if model._left_out:

@@ -106,7 +106,7 @@ def indicators(y: Any, classes: np.ndarray, dtype: np.dtype, name: str) -> np.nd
 
 
 def _balanced(encoded: np.ndarray, classes: int, sample_weight: Any) -> np.ndarray:
-    """The weight of each class, with which all those that y has count the same."""
+    """A weight for each class. With these weights, all classes that y has count the same."""
     mass = np.bincount(encoded, weights=sample_weight, minlength=classes)
     return np.asarray(mass.sum() / ((mass > 0).sum() * np.where(mass > 0, mass, 1)))
 

@@ -165,7 +165,7 @@ typedef struct {
 typedef struct {
     void *rows;
     int holds_basis; /* whether the row of U_0 stands behind each row, within its last line */
-    int as_if; /* there are none, and yet sums are to have the same bits as with them */
+    int as_if; /* whether sums have the bits that such rows would give, although there are none */
 } asv_padded;
 
 /* What threads in lockstep have found out about their speed, kept from epoch to epoch by thread 0; zero at first. */

@@ -98,7 +98,7 @@ def test_a_callback_hears_of_all_networks_and_stops_them():
 
 
 def test_networks_that_a_callback_kept_from_training_have_no_say():
-    """They are the initial ones; but all are kept where none has an update behind it. A warm start trains them."""
+    """Networks without an update are left out, unless no network has one. A warm start trains them."""
     model = classifier(n_jobs=1, warm_start=True)
     with pytest.warns(UserWarning, match="2 of 3 networks ended before their first update"):
         model.fit(X, y, callback=lambda row: row["epoch"] == 1)

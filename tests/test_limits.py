@@ -45,7 +45,7 @@ def kept(model, X):
 
 @contextmanager
 def at_most(seconds):
-    """Asserts that what is inside takes no more seconds of the processor, which other programs do not add to."""
+    """Asserts that the block takes less than so many seconds of processor time, to which other programs add nothing."""
     start, began = time.process_time(), time.monotonic()
     yield
     assert time.process_time() - start < seconds

@@ -1,4 +1,4 @@
-"""What the epoch loop asks of an execution: full gradients, and inner loops."""
+"""The interface between the epoch loop and an execution, which computes full gradients and runs inner loops."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class _Run:
         return self.snapshot(epoch)
 
     def forget_losses(self, samples: int) -> None:
-        """The next ones are of other samples, and do not compare: the next is the best so far."""
+        """Forgets the lowest losses so far. The next losses are of other samples, and cannot be compared with them."""
         self.samples, self.lowest = samples, math.inf
         if not self.schedule.early_stopping:
             self.best_value = math.inf

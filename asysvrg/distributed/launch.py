@@ -313,7 +313,7 @@ def _words(arguments: str) -> list[str]:
 
 
 def _stopping() -> float:
-    """Seconds for rank 0 to stop: it waits for silent workers first, as long as ASYSVRG_LOST_AFTER says."""
+    """How many seconds rank 0 may take to stop: it may have to wait ASYSVRG_LOST_AFTER seconds for a silent worker."""
     try:
         return max(STOPPING, 5 + float(os.environ.get("ASYSVRG_LOST_AFTER", 0)))
     except ValueError:  # the ranks say so

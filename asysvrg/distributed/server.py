@@ -229,7 +229,7 @@ class Server:
             self._serve_waiting()
 
     def forgive(self, seconds: float, now: float) -> None:
-        """This rank itself was away for so long: paused, say, as were the others. Their silence does not count."""
+        """This rank has not looked for so many seconds, as all ranks were paused, say: others were not silent then."""
         for peer in self.live:
             peer.heard = min(peer.heard + seconds, now)
 

@@ -95,7 +95,10 @@ class Recorder:
             raise ValueError(f"record={str(path)!r} is a folder or a device; a file is expected")
 
     def describe(self, adaptive: bool = False, /, **about: Any) -> None:
-        """What the first line says of the run. adaptive: threads shorten the steps of late updates."""
+        """Sets what the first line of the file says of the run.
+
+        adaptive: the run's threads shorten the steps of late updates. Lines of such updates then have a factor.
+        """
         if self.about:
             raise ValueError("a schedule is of one run: record() is for one fit of one network")
         self.about = about
@@ -124,7 +127,7 @@ class Recorder:
 
 
 def shortened(delay: int, on_time: float) -> dict[str, float]:
-    """The factor of an update that is later than `on_time`, as in `distributed.updates.Shard`; nothing without one."""
+    """The factor of an update whose delay exceeds `on_time`, as in `distributed.updates.Shard`; else an empty dict."""
     return {"factor": (on_time + 1) / (delay + 1)} if delay > on_time else {}
 
 

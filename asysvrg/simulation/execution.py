@@ -99,17 +99,16 @@ class SimulatedExecution(ThreadedExecution):
     def _sweep(self) -> float:
         """The virtual seconds of a full gradient; those of a schedule include it."""
         now = self.clock.seconds
-        begin = next(
-            (then for then in (now, *sorted(self.crew.late.values())) if self.crew.alive(max(then, now))), None
-        )
+        times = [now, *sorted(then for then in self.crew.late.values() if then > now)]
+        begin = next((then for then in times if self.crew.alive(then)), None)
         if begin is None:
             raise AllLost(f"all workers are lost after {now:.6g} virtual seconds")
-        alive = self.crew.alive(max(begin, now))
+        alive = self.crew.alive(begin)
         seconds = self.costs.sweep * (1 + self.costs.contention * (len(alive) - 1))
         seconds /= sum(self.crew.speeds[worker] for worker in alive)
         if self.architecture == "distributed":  # each sends its sum
             seconds += 2 * self.costs.message.mean + len(alive) * self.costs.server.mean
-        return max(begin - now, 0.0) + seconds
+        return begin - now + seconds
 
     def report(self) -> dict[str, Any]:
         """A column of the epoch's row: how many updates the policy discarded."""

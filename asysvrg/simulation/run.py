@@ -159,8 +159,8 @@ def simulate(
         Algorithm 1, or Algorithms 2 and 3.
     compute : float, str or sequence of float, default=1.0
         Seconds of an iteration on a worker: a number; "NAME:MEAN" or "NAME:MEAN:SHAPE" with NAME one of constant,
-        halfnormal, exponential, lognormal and pareto; or measured seconds that are taken in order, in
-        each epoch from the first one on.
+        halfnormal, exponential, lognormal and pareto; or measured seconds, which each epoch takes in order, from the
+        first one on.
     message : likewise, default: 0; shared: a tenth of an iteration
         Seconds of a message between server and worker, each way. Shared: of reading x.
     server : likewise, default: 0; shared: a tenth of an iteration

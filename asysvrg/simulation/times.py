@@ -56,8 +56,8 @@ def times(given: Any, name: str) -> Times:
     Parameters
     ----------
     given : float, str or sequence of float
-        Seconds; "NAME:MEAN" or "NAME:MEAN:SHAPE" with a name of `SHAPES`; or seconds that are taken in order, in
-        each epoch from the first one on, as those of a measured trace.
+        Seconds; "NAME:MEAN" or "NAME:MEAN:SHAPE" with a name of `SHAPES`; or seconds, as those of a
+        measured trace, which each epoch takes in order, from the first one on.
     name : str
         Of the argument, for errors.
     """

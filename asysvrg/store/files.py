@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     After an exception, kill -9 or a loss of power, `path` has either the old content or the new one. It keeps its
     permissions, and a link stays a link. Each call has a temporary file of its own, which it holds to the end.
-    Errors of the system name `path`. A device or a pipe is a ValueError.
+    An OSError names `path`, not the temporary file. Raises ValueError if `path` is a device or a pipe.
     """
     given, path = os.fspath(path), Path(os.path.realpath(path))
     if path.exists() and not (path.is_file() or path.is_dir()):  # which would be gone
