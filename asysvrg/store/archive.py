@@ -31,7 +31,10 @@ def write(
     """
     text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
     with replacing(path) as file:
-        np.savez(file, format=np.array(kind), version=np.array(version), values=text, **dict[str, Any](arrays))
+        try:
+            np.savez(file, format=np.array(kind), version=np.array(version), values=text, **dict[str, Any](arrays))
+        except ValueError as error:  # zipfile cannot close an archive in which Ctrl-C came while an array was written
+            raise (error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error) from None
 
 
 def read(

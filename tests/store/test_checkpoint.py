@@ -558,6 +558,19 @@ def test_signals_leave_model_and_checkpoint(tmp_path, number, code):
     assert os.listdir(tmp_path / "run") == ["checkpoint.npz"]
 
 
+def test_ctrl_c_while_an_array_is_written_stays_ctrl_c(tmp_path, monkeypatch):
+    opened = zipfile.ZipFile.open
+
+    def press(*given, **options):
+        handle = opened(*given, **options)
+        raise KeyboardInterrupt(handle)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", press)
+    with pytest.raises(KeyboardInterrupt):
+        archive.write(tmp_path / "a.npz", "a", 1, {}, {"x": np.zeros(3)})
+    assert os.listdir(tmp_path) == []
+
+
 def test_resume_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = ["--checkpoint-dir", "run"]
